@@ -1,0 +1,122 @@
+"""The bound of a network: how far noise on the input can move the output of the surrogate network.
+
+In the surrogate network every sign (or quantizer) of activations is replaced by the clip that it is trained
+through.  For all inputs x and d it satisfies max|f(x + d) - f(x)| <= L max|d|.  The true sign has no
+Lipschitz constant, so L compares networks; it certifies nothing.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bnnjax.ops import norms
+
+OFF = 1e-3  # a unit whose norm is below this passes nothing on
+
+
+class UnitStats(NamedTuple):
+    """What a forward pass leaves of one unit, for bounds and constraints; all float32."""
+
+    l1: Array  # [o], ||What_o||_1
+    latent_l1: Array  # [o], ||W_o||_1
+    scale: Array  # [o], the scaling factor of each filter; 1 where the method has none
+    gain: Array  # [o], the batch norm's g
+    variance: Array  # [o], its running variance + epsilon
+    batch_variance: Array  # [o], the variance of this batch + epsilon, differentiable
+
+    @property
+    def norm(self) -> Array:
+        """The unit's L1,inf norm, []."""
+        return norms.maximum(norms.folded_l1(self.l1, self.gain, self.variance))
+
+
+Units = Mapping[str, UnitStats]
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A sum of two paths: its bound is L(shortcut) + L(branch)."""
+
+    shortcut: "Chain"
+    branch: "Chain"
+
+
+# What a network is to its bound: the names of units, and residual blocks, one after another.  Whatever lies
+# between them (hardtanh, ReLU, max and average pooling, zero-padded channels) has a bound of 1.
+Chain = tuple["str | Residual", ...]
+
+
+def unit_names(chain: Chain) -> Iterator[str]:
+    """Yields the names of a chain's units in the order of the network."""
+    for node in chain:
+        if isinstance(node, Residual):
+            yield from unit_names(node.shortcut)
+            yield from unit_names(node.branch)
+        else:
+            yield node
+
+
+def log_bound(chain: Chain, unit_norms: Mapping[str, Array]) -> Array:
+    """Returns log L in nats: units add their logs, a residual block adds log(L(shortcut) + L(branch)).
+
+    Args:
+      chain: the network.
+      unit_norms: [] for each name in the chain.  Norms below 1e-30 count as 1e-30.
+    """
+    total = jnp.zeros((), jnp.float32)
+    for node in chain:
+        if isinstance(node, Residual):
+            total += jnp.logaddexp(log_bound(node.shortcut, unit_norms), log_bound(node.branch, unit_norms))
+        else:
+            total += jnp.log(jnp.maximum(unit_norms[node], 1e-30))
+    return total
+
+
+def network_log_bound(chain: Chain, units: Units) -> Array:
+    """Returns log L of the network at inference, from the units' folded norms."""
+    return log_bound(chain, {name: unit.norm for name, unit in units.items()})
+
+
+def units_off(units: Units) -> Array:
+    """Returns how many units have a norm below 1e-3, int32 []: they pass (almost) nothing on."""
+    return sum((jnp.int32(unit.norm < OFF) for unit in units.values()), start=jnp.int32(0))
+
+
+def unit_table(
+    chain: Chain, kernels: Mapping[str, np.ndarray], is_binary: Callable[[str], bool]
+) -> list[dict[str, object]]:
+    """Returns a record a unit for reports, in the order of the network.
+
+    Args:
+      chain: the network.
+      kernels: [..., o] for each name, the kernel with its batch norm folded in.
+      is_binary: whether the unit of that name is quantized.
+
+    Returns:
+      Records with `unit`, `kind`, `fan_in`, the norm `l1inf`, the spectral norm `spectral` (by singular
+      values), the max-norm bound `spectral_bound` = sqrt(fan_in) * spectral that follows from it, their ratio
+      `tightness` (Zheng et al., ICML 2025, Eq. 17; at most 1) and whether the unit is `off`.
+    """
+    records: list[dict[str, object]] = []
+    for name in unit_names(chain):
+        matrix = np.asarray(kernels[name], np.float64).reshape(-1, kernels[name].shape[-1])
+        l1inf = float(np.abs(matrix).sum(0).max())
+        spectral = float(np.linalg.norm(matrix, 2))
+        spectral_bound = float(np.sqrt(matrix.shape[0]) * spectral)
+        records.append(
+            {
+                "unit": name,
+                "kind": "binary" if is_binary(name) else "full precision",
+                "fan_in": matrix.shape[0],
+                "l1inf": l1inf,
+                "spectral": spectral,
+                "spectral_bound": spectral_bound,
+                "tightness": l1inf / spectral_bound if spectral_bound else 1.0,
+                "off": l1inf < OFF,
+            }
+        )
+    return records

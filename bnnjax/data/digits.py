@@ -1,0 +1,72 @@
+"""The embedded data set: scikit-learn's handwritten digits, which need no download."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnnjax.data.augment import Augmentation
+from bnnjax.data.dataset import DataError, Dataset, Split, assemble, spread_over_classes, take
+from bnnjax.data.prepared import data_root, open_prepared, read_split
+
+EXAMPLES = 1797
+TEST_EXAMPLES = 360  # a fifth
+
+
+def load_digits(data_dir: Path | None = None, *, validation_examples: int = 150) -> Dataset:
+    """Loads the digits as 32x32x3 images; the first use writes them into the data directory.
+
+    1,437 images are for training and validation, 360 for the test. Both splits are fixed (see
+    `spread_over_classes`) and independent of the run's seed.
+
+    Args:
+      data_dir: see `data_root`.
+      validation_examples: how many of the 1,437 are held out.
+
+    Raises:
+      DataError: the directory cannot be written, or what it holds is damaged.
+    """
+    root = data_root(data_dir)
+    directory = root / "bnnjax_digits" / "1.0.0"
+    if not directory.exists():
+        from bnnjax.data.builders import Digits, prepare
+
+        prepare(Digits(fetch=embedded_digits, checksums={}, data_dir=root))
+    builder = open_prepared(directory)
+    train, test = read_split(builder, "train"), read_split(builder, "test")
+    sizes = len(train.labels), len(test.labels)
+    if sizes != (EXAMPLES - TEST_EXAMPLES, TEST_EXAMPLES):
+        raise DataError(
+            f"{directory} has {sizes[0]} training and {sizes[1]} test images: delete it and retry."
+        )
+    return assemble(
+        name="digits",
+        class_names=tuple(builder.info.features["label"].names),
+        train=train,
+        test=test,
+        validation_examples=validation_examples,
+        train_examples=None,
+        # No flip: a mirrored digit is another sign. Two pixels are half a pixel of the original.
+        augmentation=Augmentation(crop_padding=2),
+        source=str(directory),
+    )
+
+
+def embedded_digits(_: Any) -> Mapping[str, Split]:
+    """The train and test splits, made from the digits inside scikit-learn."""
+    from sklearn.datasets import load_digits as load_embedded
+
+    small, labels = load_embedded(return_X_y=True)  # float64 [1797, 64], values 0 to 16
+    images = np.stack([enlarge(image) for image in small.reshape(-1, 8, 8)])
+    everything = Split(images, labels.astype(np.int32))
+    test = spread_over_classes(everything.labels, TEST_EXAMPLES)
+    return {"train": take(everything, ~test), "test": take(everything, test)}
+
+
+def enlarge(small: np.ndarray) -> np.ndarray:
+    """Scales one digit, [8, 8] with values 0 to 16, to uint8 [32, 32, 3] (bicubic, three equal channels)."""
+    from PIL import Image
+
+    gray = Image.fromarray(np.rint(small * (255 / 16)).astype(np.uint8))
+    return np.asarray(gray.resize((32, 32), Image.Resampling.BICUBIC).convert("RGB"))

@@ -1,0 +1,192 @@
+"""Reads a prepared TFDS data set of small images into memory, without TensorFlow.
+
+The records are protected by checksums, so damage is found here and the file is named. Nothing is
+cached beside them: 60,000 images of 32x32 take a few seconds to decode, and a second copy could
+disagree with the first. Threads do not help, images this small spend their time under the lock.
+"""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnnjax.data.augment import Augmentation
+from bnnjax.data.dataset import DataError, Dataset, Split, assemble
+
+READ_AT_ONCE = 1000  # records; keeps a failure close to its file and the encoded copies small
+PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def data_root(data_dir: Path | None) -> Path:
+    """The directory of all data sets: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+
+    Raises:
+      DataError: `data_dir` was given and is not a directory. The default need not exist yet.
+    """
+    if data_dir is None:
+        return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    root = Path(data_dir).expanduser()
+    if not root.is_dir():
+        raise DataError(f"the data directory {root} does not exist: create it, or correct --data-dir.")
+    return root
+
+
+def open_prepared(directory: Path) -> Any:
+    """The read-only TFDS builder of one version directory, e.g. `root/cifar10/3.0.2`.
+
+    Raises:
+      DataError: a description file is missing or damaged, or the records are in another format.
+    """
+    import tensorflow_datasets as tfds
+
+    for needed in ("dataset_info.json", "features.json"):
+        if not (directory / needed).is_file():
+            raise DataError(
+                f"{directory} is not a complete TFDS data set, {needed} is missing: delete it and retry."
+            )
+    try:
+        builder = tfds.builder_from_directory(directory)
+        stored = builder.info.file_format
+        names = set(builder.info.splits)
+    except Exception as error:  # any type: a damaged description fails wherever TFDS first trips over it
+        raise DataError(
+            f"{directory} has a damaged dataset_info.json or features.json: {one_line(error)}"
+        ) from error
+    if stored != tfds.core.FileFormat.ARRAY_RECORD:
+        kind = stored.value if stored else "no known"
+        raise DataError(
+            f"{directory} holds {kind} files, which cannot be read without TensorFlow: "
+            "prepare it with file_format='array_record', or point --data-dir elsewhere."
+        )
+    if not {"train", "test"} <= names:
+        raise DataError(f"{directory} has the splits {sorted(names)}: 'train' and 'test' are needed.")
+    return builder
+
+
+def read_split(builder: Any, split: str) -> Split:
+    """Decodes every image of a split of an opened data set, in stored order.
+
+    Raises:
+      DataError: a record file is missing, damaged or too short, or holds what is not an image of
+        the one shape, or a label that is not a class.
+    """
+    import tensorflow_datasets as tfds
+
+    image_shape, classes = image_features(builder)
+    skip = {"image": tfds.decode.SkipDecoding()}
+    files = builder.info.splits[split].file_instructions
+    images = np.empty((sum(file.examples_in_shard for file in files), *image_shape), dtype=np.uint8)
+    labels = np.empty(len(images), dtype=np.int32)
+    done = 0
+    for file in files:
+        end = done + file.examples_in_shard
+        try:
+            source = builder.as_data_source(split, decoders=skip)
+            while done < end:
+                records = source.__getitems__(list(range(done, min(done + READ_AT_ONCE, end))))
+                for place, record in enumerate(records, start=done):
+                    images[place] = decode(record["image"], image_shape)
+                    labels[place] = record["label"]
+                done += len(records)
+        # array_record raises RuntimeError, protobuf and Pillow have families of their own.
+        except Exception as error:
+            raise DataError(
+                f"cannot read {file.filename}, it is damaged or incomplete: {one_line(error)}"
+            ) from error
+    if len(labels) == 0:
+        raise DataError(f"the split {split!r} in {builder.data_dir} is empty.")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DataError(
+            f"a label of the split {split!r} in {builder.data_dir} is not one of its {classes} classes."
+        )
+    return Split(images, labels)
+
+
+def image_features(builder: Any) -> tuple[tuple[int, int, int], int]:
+    """The shape (h, w, c) of the images of an opened data set, and its number of classes.
+
+    Raises:
+      DataError: it is not a set of 8-bit images of one shape with one label each.
+    """
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    found = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+    image, label = found.get("image"), found.get("label")
+    if not isinstance(image, tfds.features.Image) or not isinstance(label, tfds.features.ClassLabel):
+        raise DataError(
+            f"{builder.data_dir} needs an 'image' and a 'label' that is a class, it has {sorted(found)}."
+        )
+    shape, classes = image.shape, label.num_classes
+    if None in shape or shape[-1] not in PIL_MODES or image.np_dtype != np.uint8 or not classes:
+        raise DataError(
+            f"{builder.data_dir} has images of shape {shape} and type {image.np_dtype.__name__} and "
+            f"{classes} classes: 8-bit images of one shape are needed."
+        )
+    return shape, classes
+
+
+def decode(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+    """Decodes a PNG or JPEG to uint8 [h, w, c].
+
+    Raises:
+      ValueError: the image has another shape. Pillow raises its own errors for what is no image.
+    """
+    from PIL import Image
+
+    with Image.open(io.BytesIO(encoded)) as image:
+        mode = PIL_MODES[shape[-1]]
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    if pixels.shape[:2] != shape[:2]:
+        raise ValueError(f"an image has {pixels.shape[:2]} pixels, not {shape[:2]}")
+    return pixels.reshape(shape)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def load_prepared(
+    name: str,
+    data_dir: Path | None = None,
+    *,
+    validation_examples: int,
+    train_examples: int | None = None,
+    augmentation: Augmentation | None = None,
+) -> Dataset:
+    """Loads any prepared TFDS set of small images of one shape that has a train and a test split.
+
+    Args:
+      name: the directory below the data directory: `mnist`, `mnist/3.0.1`, `emnist/digits/3.1.0`.
+        Without a version there must be exactly one.
+      data_dir: see `data_root`.
+      validation_examples: how many training images are held out, see `spread_over_classes`.
+      train_examples: use the first of the remaining training images only.
+      augmentation: none by default, since what keeps a label differs from set to set.
+
+    Raises:
+      DataError: it is not there, ambiguous, damaged, or of another kind.
+    """
+    root = data_root(data_dir)
+    directory = root / name
+    if not (directory / "dataset_info.json").is_file():
+        versions = sorted(path.parent for path in directory.glob("*/dataset_info.json"))
+        if len(versions) != 1:
+            found = ", ".join(path.name for path in versions) or "none"
+            raise DataError(f"{directory} should hold one prepared version, found: {found}.")
+        directory = versions[0]
+    builder = open_prepared(directory)
+    return assemble(
+        name=builder.name,
+        class_names=tuple(builder.info.features["label"].names),
+        train=read_split(builder, "train"),
+        test=read_split(builder, "test"),
+        validation_examples=validation_examples,
+        train_examples=train_examples,
+        augmentation=augmentation or Augmentation(),
+        source=str(directory),
+    )

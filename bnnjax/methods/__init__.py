@@ -1,0 +1,38 @@
+"""Binarization methods, one file each.
+
+A new method is a file with a function `name(wbits, abits) -> Method` and a line in METHODS.
+"""
+
+from collections.abc import Callable
+
+from bnnjax.config import Recipe
+from bnnjax.methods.base import Method, Quantized, Schedule
+from bnnjax.methods.birealnet import birealnet
+from bnnjax.methods.bnn import bnn
+from bnnjax.methods.dorefa import dorefa
+from bnnjax.methods.fp import fp
+from bnnjax.methods.irnet import irnet
+from bnnjax.methods.xnor import xnor
+
+METHODS: dict[str, Callable[..., Method]] = {
+    "fp": fp,
+    "bnn": bnn,
+    "xnor": xnor,
+    "dorefa": dorefa,
+    "birealnet": birealnet,
+    "irnet": irnet,
+}
+
+__all__ = ["METHODS", "Method", "Quantized", "Recipe", "Schedule", "make_method"]
+
+
+def make_method(name: str, wbits: int | None = None, abits: int | None = None) -> Method:
+    """Returns the method of that name at those bits; None is the method's own default.
+
+    Raises:
+      ValueError: for an unknown name (lists the known) or bits the method does not define (lists them).
+    """
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}; allowed are {', '.join(METHODS)}")
+    bits = {"wbits": wbits, "abits": abits}
+    return METHODS[name](**{key: value for key, value in bits.items() if value is not None})

@@ -1,0 +1,50 @@
+"""Networks, and the names they are chosen by."""
+
+from functools import partial
+from typing import Any
+
+from bnnjax.methods import Method
+from bnnjax.models.resnet import ResNet
+from bnnjax.models.vgg import VGG
+
+Model = ResNet | VGG
+
+RESNETS = {
+    "resnet20": partial(ResNet, widths=(16, 32, 64), blocks=(3, 3, 3), projection=False),
+    "resnet18": partial(ResNet, widths=(64, 128, 256, 512), blocks=(2, 2, 2, 2), projection=True),
+    "resnet_tiny": partial(ResNet, widths=(8, 16), blocks=(1, 1), projection=True),
+}
+VGGS = {
+    "vgg_small": partial(VGG, widths=(128, 128, 256, 256, 512, 512)),
+    "vgg_tiny": partial(VGG, widths=(8, 8, 16, 16, 32, 32)),
+}
+
+__all__ = ["RESNETS", "VGGS", "Model", "make_model"]
+
+
+def make_model(
+    name: str, method: Method, *, structure: str | None = None, classes: int, axis_name: str | None = None
+) -> Model:
+    """Returns the network of that name.
+
+    Args:
+      name: of RESNETS or VGGS.
+      method: the binarization method.
+      structure: plain or bireal; None is bireal for binarized ResNets and plain for all else.
+      classes: outputs.
+      axis_name: mapped axis of the batch norms.
+
+    Raises:
+      ValueError: for an unknown name or structure, or a structure that the network does not have.
+    """
+    common: dict[str, Any] = {"method": method, "classes": classes, "axis_name": axis_name}
+    if structure not in (None, "plain", "bireal"):
+        raise ValueError(f"unknown structure {structure!r}; allowed are plain, bireal")
+    if name in RESNETS:
+        default = "plain" if method.name == "fp" else "bireal"
+        return RESNETS[name](structure=structure or default, **common)
+    if name in VGGS:
+        if structure == "bireal":
+            raise ValueError(f"model {name} has no shortcuts, so its structure is plain; got bireal")
+        return VGGS[name](**common)
+    raise ValueError(f"unknown model {name!r}; allowed are {', '.join([*RESNETS, *VGGS])}")

@@ -1,0 +1,40 @@
+"""VGG-Small: a chain of binarized units without shortcuts."""
+
+import flax.linen as nn
+from jax import Array
+
+from bnnjax.bounds import Chain
+from bnnjax.methods import Method, Schedule
+from bnnjax.methods.fp import fp
+from bnnjax.nn.units import Head, Unit
+
+
+class VGG(nn.Module):
+    """Stem 3x3, units of which every other one pools, a full-precision dense classifier.
+
+    Attributes:
+      method: the binarization method of all units but the stem.
+      widths: channels of the stem and of each unit; units 1, 3, 5, ... halve the image.
+      classes: outputs.
+      axis_name: mapped axis of the batch norms.
+    """
+
+    method: Method
+    widths: tuple[int, ...]
+    classes: int
+    axis_name: str | None = None
+
+    @property
+    def chain(self) -> Chain:
+        """The network as its bound sees it."""
+        return ("stem", *(f"conv{n}" for n in range(1, len(self.widths))), "head")
+
+    @nn.compact
+    def __call__(self, images: Array, schedule: Schedule, train: bool) -> Array:
+        """[batch, h, w, 3] of the compute dtype -> logits [batch, classes], float32."""
+        act = self.method.nonlinearity
+        x = act(Unit(self.widths[0], fp(), axis_name=self.axis_name, name="stem")(images, schedule, train))
+        for n, width in enumerate(self.widths[1:], start=1):
+            unit = Unit(width, self.method, pool=n % 2 == 1, axis_name=self.axis_name, name=f"conv{n}")
+            x = act(unit(x, schedule, train))
+        return Head(self.classes, normalize=False, name="head")(x.reshape(len(x), -1), train)

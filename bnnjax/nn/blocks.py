@@ -1,0 +1,83 @@
+"""The residual block, plain or with Bi-Real Net's shortcut around every convolution."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from bnnjax.bounds import Chain, Residual
+from bnnjax.methods import Method, Schedule
+from bnnjax.methods.fp import fp
+from bnnjax.nn.units import Unit
+
+Structure = Literal["plain", "bireal"]
+
+
+def pad_shortcut(x: Array, features: int, stride: int) -> Array:
+    """Returns every stride-th pixel with zero channels added on both sides: ResNet's option A.
+
+    Args:
+      x: [batch, h, w, c].
+      features: channels to have, at least c.
+      stride: of both axes.
+    """
+    missing = features - x.shape[-1]
+    before = missing // 2
+    return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (before, missing - before)))
+
+
+class Block(nn.Module):
+    """Two quantized 3x3 units and their shortcuts, with act = method.nonlinearity:
+
+        plain    h = act(unit1(x))                 y = act(unit2(h) + shortcut(x))
+        bireal   h = act(unit1(x) + shortcut(x))   y = act(unit2(h) + h)
+
+    Attributes:
+      features: output channels.
+      stride: of the first convolution.
+      method: the binarization method.
+      structure: plain or bireal.
+      projection: whether a shortcut that changes shape is a full-precision 1x1 unit; else it pads zeros.
+      axis_name: mapped axis of the batch norms.
+    """
+
+    features: int
+    stride: int
+    method: Method
+    structure: Structure
+    projection: bool
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, schedule: Schedule, train: bool) -> Array:
+        """[batch, h, w, c] -> [batch, h / stride, w / stride, features]."""
+        act = self.method.nonlinearity
+        unit1 = Unit(self.features, self.method, stride=self.stride, axis_name=self.axis_name, name="conv1")
+        unit2 = Unit(self.features, self.method, axis_name=self.axis_name, name="conv2")
+        if self.stride == 1 and x.shape[-1] == self.features:
+            shortcut = x
+        elif self.projection:
+            unit = Unit(self.features, fp(), 1, self.stride, axis_name=self.axis_name, name="shortcut")
+            shortcut = unit(x, schedule, train)
+        else:
+            shortcut = pad_shortcut(x, self.features, self.stride)
+        if self.structure == "plain":
+            return act(unit2(act(unit1(x, schedule, train)), schedule, train) + shortcut)
+        h = act(unit1(x, schedule, train) + shortcut)
+        return act(unit2(h, schedule, train) + h)
+
+
+def block_chain(name: str, structure: Structure, has_projection: bool) -> Chain:
+    """Returns the chain of the block of that name, for bounds.
+
+    Args:
+      name: of the block in its network.
+      structure: plain or bireal.
+      has_projection: whether its shortcut is a 1x1 unit.
+    """
+    shortcut: Chain = (f"{name}/shortcut",) if has_projection else ()
+    conv1, conv2 = f"{name}/conv1", f"{name}/conv2"
+    if structure == "plain":
+        return (Residual(shortcut, (conv1, conv2)),)
+    return (Residual(shortcut, (conv1,)), Residual((), (conv2,)))

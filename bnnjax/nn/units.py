@@ -1,0 +1,120 @@
+"""Units: a convolution and the batch norm behind it, the classifier, and what they leave for bounds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+from jax import Array
+
+from bnnjax.bounds import UnitStats
+from bnnjax.methods import Method, Schedule
+from bnnjax.nn.batch_norm import BatchNorm
+from bnnjax.nn.layers import BinaryConv
+from bnnjax.ops import norms
+
+# Collections that a forward pass fills where they are mutable: `units` holds UnitStats, `kernels` the kernels
+# with their batch norm folded in.
+UNITS, KERNELS = "units", "kernels"
+
+
+def _record(module: nn.Module, stats: UnitStats, folded: Array) -> None:
+    for collection, value in ((UNITS, stats), (KERNELS, folded)):
+        module.sow(collection, "record", value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+
+
+def by_unit(collection: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entries of a `units` or `kernels` collection by the names of their units."""
+    return {"/".join(path[:-1]): value for path, value in flatten_dict(collection).items()}
+
+
+def replace_gains(params: Mapping[str, Any], gains: Mapping[str, Array]) -> dict[str, Any]:
+    """Returns params with the batch norm gains of the named units replaced; units without one are left."""
+
+    def visit(tree: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+        new = {
+            key: visit(sub, (*path, key)) if isinstance(sub, Mapping) else sub for key, sub in tree.items()
+        }
+        name = "/".join(path)
+        if name in gains and "norm" in new:
+            new["norm"] = {**new["norm"], "gain": gains[name]}
+        return new
+
+    return visit(params, ())
+
+
+class Unit(nn.Module):
+    """Quantized convolution, max pooling if asked for, batch norm.
+
+    Attributes:
+      features: output channels.
+      method: the binarization method; `fp()` for full precision.
+      kernel_size: rows and columns of the kernel.
+      stride: of the convolution.
+      pool: whether 2x2 max pooling comes between convolution and batch norm.
+      axis_name: mapped axis of the batch norm.
+    """
+
+    features: int
+    method: Method
+    kernel_size: int = 3
+    stride: int = 1
+    pool: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, schedule: Schedule, train: bool) -> Array:
+        """[batch, h, w, i] -> [batch, h', w', features]."""
+        layer = BinaryConv(self.features, self.method, self.kernel_size, self.stride, name="conv")
+        y = layer(x, schedule)
+        if self.pool:
+            y = nn.max_pool(y, (2, 2), (2, 2))
+        y, norm = BatchNorm(self.axis_name, name="norm")(y, train)
+        weight = layer.weight(schedule)
+        scale = jnp.ones(self.features) if weight.scale is None else weight.scale * jnp.ones(self.features)
+        stats = UnitStats(
+            l1=norms.channel_l1(weight.value),
+            latent_l1=norms.channel_l1(layer.latent()),
+            scale=scale,
+            gain=norm.gain,
+            variance=norm.variance,
+            batch_variance=norm.batch_variance,
+        )
+        _record(self, stats, weight.value * (norm.gain * jax.lax.rsqrt(norm.variance)))
+        return y
+
+
+class Head(nn.Module):
+    """The classifier: batch norm of the features if asked for, then a full-precision dense layer.
+
+    One unit to the bound: a batch norm *before* the matrix folds into its rows, and its gain takes part in
+    every output, so that no gain of the unit's own is left (it is recorded as 1).
+
+    Attributes:
+      classes: outputs.
+      normalize: whether the batch norm is there.
+      axis_name: mapped axis of the batch norm.
+    """
+
+    classes: int
+    normalize: bool = True
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """[batch, c] -> logits [batch, classes], float32."""
+        x = x.astype(jnp.float32)
+        multiplier = jnp.ones(x.shape[-1])
+        if self.normalize:
+            x, norm = BatchNorm(self.axis_name, name="input_norm")(x, train)
+            multiplier = norm.gain * jax.lax.rsqrt(jax.lax.stop_gradient(norm.variance))
+        dense = nn.Dense(self.classes, kernel_init=nn.initializers.lecun_normal(), name="dense")
+        logits = dense(x)
+        kernel = dense.get_variable("params", "kernel")
+        folded = kernel * multiplier[:, None]
+        one = jnp.ones(self.classes)
+        stats = UnitStats(norms.channel_l1(folded), norms.channel_l1(kernel), one, one, one, one)
+        _record(self, stats, folded)
+        return logits

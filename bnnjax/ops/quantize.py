@@ -1,0 +1,56 @@
+"""Uniform k-bit quantizers on [0, 1], trained straight through."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def levels(bits: int) -> int:
+    """Returns 2^bits - 1, the highest code of a k-bit quantizer.
+
+    Raises:
+      ValueError: if bits is not between 1 and 8.
+    """
+    if not 1 <= bits <= 8:
+        raise ValueError(f"a uniform quantizer takes 1 to 8 bits; got {bits}")
+    return 2**bits - 1
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def round_codes(x: Array, bits: int) -> Array:
+    """round(x (2^k - 1)) for x in [0, 1]: the integer codes 0 .. 2^k - 1, trained as x (2^k - 1).
+
+    Divide by `levels(bits)` for the quantized value, whose derivative is then 1.  Ties go to the even code;
+    NaN stays NaN.
+
+    Args:
+      x: [...], any float dtype, in [0, 1]; values outside are not clipped here.
+      bits: k, 1 to 8.
+
+    Source: DoReFa-Net, Eq. 5-6 (Zhou et al. 2016, arXiv 1606.06160).
+    """
+    return jnp.round(x * levels(bits))
+
+
+round_codes.defvjp(
+    lambda x, bits: (jnp.round(x * levels(bits)), None), lambda bits, _, g: (g * levels(bits),)
+)
+
+
+@jax.custom_vjp
+def clip_unit(x: Array) -> Array:
+    """clip(x, 0, 1) with the derivative 1[0 <= x <= 1], ends included; NaN stays NaN, derivative 0.
+
+    Args:
+      x: [...], any float dtype.
+    """
+    return jnp.clip(x, 0, 1)
+
+
+def _clip_unit_bwd(x: Array, g: Array) -> tuple[Array]:
+    return (jnp.where((x >= 0) & (x <= 1), g, jnp.zeros_like(g)),)
+
+
+clip_unit.defvjp(lambda x: (jnp.clip(x, 0, 1), x), _clip_unit_bwd)

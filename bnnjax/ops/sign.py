@@ -1,0 +1,117 @@
+"""The sign function and the surrogate gradients that networks are trained through.
+
+One rule everywhere: sign(0) = sign(-0.0) = +1, and NaN stays NaN.  Every surrogate has the same forward
+value, `sign`; they differ in the derivative that the backward pass uses instead of the true one (zero).
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def sign(x: Array) -> Array:
+    """Returns +1 where x >= 0 (so at -0.0 too), -1 where x < 0 and NaN where x is NaN.
+
+    Args:
+      x: [...], any float dtype.
+
+    Returns:
+      [...], the dtype of x.  Its own derivative is zero; the functions below bring their surrogates.
+    """
+    return jnp.where(jnp.isnan(x), x, jnp.where(x >= 0, 1, -1).astype(x.dtype))
+
+
+@jax.custom_vjp
+def sign_identity(x: Array) -> Array:
+    """sign(x), trained through the identity: dy/dx := 1 everywhere.
+
+    The straight-through estimator without a clip, as DoReFa-Net and BNN use it for weights
+    (Zhou et al. 2016, arXiv 1606.06160; Courbariaux et al. 2016, arXiv 1602.02830).
+
+    Args:
+      x: [...], any float dtype.
+    """
+    return sign(x)
+
+
+sign_identity.defvjp(lambda x: (sign(x), None), lambda _, g: (g,))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def sign_clip(x: Array, closed: bool = True) -> Array:
+    """sign(x), trained through the clip to [-1, 1]: dy/dx := 1[|x| <= 1], and 0 where x is NaN.
+
+    The straight-through estimator of BNN (Courbariaux et al. 2016, arXiv 1602.02830).  `hardtanh` is the
+    function it is the derivative of.
+
+    Args:
+      x: [...], any float dtype.
+      closed: whether the interval holds its ends.  The official XNOR-Net code uses the open one.
+    """
+    return sign(x)
+
+
+def _sign_clip_bwd(closed: bool, x: Array, g: Array) -> tuple[Array]:
+    inside = jnp.abs(x) <= 1 if closed else jnp.abs(x) < 1
+    return (jnp.where(inside, g, jnp.zeros_like(g)),)
+
+
+sign_clip.defvjp(lambda x, closed: (sign(x), x), _sign_clip_bwd)
+
+
+@jax.custom_vjp
+def sign_polynomial(x: Array) -> Array:
+    """sign(x), trained through Bi-Real Net's polynomial: dy/dx := max(2 - 2|x|, 0), and NaN at NaN.
+
+    The derivative of 2x + x^2 on [-1, 0) and 2x - x^2 on [0, 1) (Liu et al. 2018, arXiv 1808.00278).
+
+    Args:
+      x: [...], any float dtype.
+    """
+    return sign(x)
+
+
+def _sign_polynomial_bwd(x: Array, g: Array) -> tuple[Array]:
+    return (g * jnp.maximum(2 - 2 * jnp.abs(x), 0),)
+
+
+sign_polynomial.defvjp(lambda x: (sign(x), x), _sign_polynomial_bwd)
+
+
+@jax.custom_vjp
+def sign_ede(x: Array, k: Array, t: Array) -> Array:
+    """sign(x), trained through IR-Net's error decay estimator: dy/dx := k t (1 - tanh(t x)^2).
+
+    The derivative of k tanh(t x); nothing is clipped, infinities get 0 and NaN gets NaN.  Computed in
+    float32 whatever the dtype of x (Qin et al. 2020, arXiv 1909.10788).
+
+    Args:
+      x: [...], any float dtype.
+      k: [], float32, the height; traced, so that a schedule does not recompile.
+      t: [], float32, the sharpness.  The derivatives by k and t are zero.
+    """
+    return sign(x)
+
+
+def _sign_ede_bwd(residuals: tuple[Array, Array, Array], g: Array) -> tuple[Array, Array, Array]:
+    x, k, t = residuals
+    slope = k * t * (1 - jnp.tanh(t * x.astype(jnp.float32)) ** 2)
+    return (g * slope).astype(x.dtype), jnp.zeros_like(k), jnp.zeros_like(t)
+
+
+sign_ede.defvjp(lambda x, k, t: (sign(x), (x, k, t)), _sign_ede_bwd)
+
+
+@jax.custom_vjp
+def hardtanh(x: Array) -> Array:
+    """clip(x, -1, 1) with the derivative 1[|x| <= 1], ends included, where autodiff would give 1/2.
+
+    Args:
+      x: [...], any float dtype.  NaN stays NaN and has derivative 0.
+    """
+    return jnp.clip(x, -1, 1)
+
+
+hardtanh.defvjp(lambda x: (jnp.clip(x, -1, 1), x), partial(_sign_clip_bwd, True))

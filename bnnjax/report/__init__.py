@@ -1,0 +1,36 @@
+"""What a run leaves behind: files, tables, plots and the HTML page of a run."""
+
+from bnnjax.report.console import TrainingDisplay, summary_table, training_progress
+from bnnjax.report.files import (
+    append_metrics,
+    read_json,
+    read_metrics,
+    truncate_metrics,
+    write_bytes_atomically,
+    write_json,
+    write_text_atomically,
+)
+from bnnjax.report.html import write_report
+from bnnjax.report.pictures import Examples, confusion_matrix, worst_examples
+from bnnjax.report.plots import bounds, curves
+from bnnjax.report.tensorboard import event_writer
+
+__all__ = [
+    "Examples",
+    "TrainingDisplay",
+    "append_metrics",
+    "bounds",
+    "confusion_matrix",
+    "curves",
+    "event_writer",
+    "read_json",
+    "read_metrics",
+    "summary_table",
+    "training_progress",
+    "truncate_metrics",
+    "worst_examples",
+    "write_bytes_atomically",
+    "write_json",
+    "write_report",
+    "write_text_atomically",
+]

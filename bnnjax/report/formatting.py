@@ -1,0 +1,108 @@
+"""How the report says numbers: one wording for missing and for non-finite values everywhere."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MISSING = "\N{EN DASH}"
+NOT_FINITE = "not finite"
+
+
+def as_float(value: Any) -> float | None:
+    """Gives a number as float (it may be NaN or infinite), anything else as None."""
+    if value is None or isinstance(value, str | bytes | bool):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def finite(value: Any) -> float | None:
+    """Gives a finite number as float, anything else as None."""
+    number = as_float(value)
+    return number if number is not None and math.isfinite(number) else None
+
+
+def number_text(value: Any, spec: str = ".2f", unit: str = "") -> str:
+    """Formats a number for a reader.
+
+    Args:
+      value: a number, or anything else for "missing".
+      spec: Python format specification of a finite number.
+      unit: put behind a finite number, after a space unless it is a percent sign.
+
+    Returns:
+      For example `93.10%`, `41.2 nats`, `not finite`, or an en dash for a value that is not a number.
+    """
+    number = as_float(value)
+    if number is None:
+        return MISSING
+    if not math.isfinite(number):
+        return NOT_FINITE
+    space = "" if unit in ("", "%") else " "
+    return f"{number:{spec}}{space}{unit}"
+
+
+def count_text(value: Any, noun: str = "") -> str:
+    """Formats a whole number with thousands separated, `1 unit` or `2 units` when a noun is given."""
+    text = number_text(value, ",.0f")
+    if not noun:
+        return text
+    return f"{text} {noun}" if text == "1" else f"{text} {noun}s"
+
+
+def duration_text(seconds: Any) -> str:
+    """Formats seconds as `42.0 s`, `12 min 05 s` or `3 h 07 min`."""
+    number = finite(seconds)
+    if number is None or number < 0:
+        return number_text(None if number is not None else seconds)
+    if number < 59.95:  # what still rounds to less than 60.0
+        return f"{number:.1f} s"
+    minutes, rest = divmod(round(number), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes:02d} min"
+
+
+def clock_text(seconds: float) -> str:
+    """Formats seconds as `h:mm:ss`, the form of a countdown."""
+    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def value_text(value: Any) -> str:
+    """Formats any configuration value or result: numbers short, the rest as it prints."""
+    if value is None or value == "":
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number_text(value, ".6g")
+    if isinstance(value, list | tuple):
+        return ", ".join(value_text(item) for item in value) or MISSING
+    return str(value)
+
+
+def shortened(text: str, length: int) -> str:
+    """Cuts the middle out of a text that is longer than `length` characters."""
+    if len(text) <= length:
+        return text
+    head = (length - 1) // 2
+    return f"{text[:head]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - (length - 1 - head) :]}"
+
+
+def tightness_range(units: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """Gives median and largest tightness of the units that have a finite one, None without any."""
+    ratios = [ratio for unit in units if (ratio := finite(unit.get("tightness"))) is not None]
+    return (statistics.median(ratios), max(ratios)) if ratios else None
+
+
+def units_off(units: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> int:
+    """Counts the units that are switched off, from the units themselves or else from the summary."""
+    if units:
+        return sum(bool(unit.get("off")) for unit in units)
+    return int(finite(summary.get("units_off")) or 0)

@@ -1,0 +1,151 @@
+"""The page of a run: report.html, whole in one file, and its plots as files beside it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bnnjax.report import captions, page
+from bnnjax.report.console import result_rows
+from bnnjax.report.files import write_bytes_atomically, write_text_atomically
+from bnnjax.report.formatting import MISSING, finite, tightness_range
+from bnnjax.report.pictures import Examples, confusion_matrix, worst_examples
+from bnnjax.report.plots import bounds, curves
+from bnnjax.report.theme import DARK, LIGHT, Theme, png_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_EXAMPLES = 24
+
+
+def write_report(
+    workdir: Path | str,
+    *,
+    config: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+    units: Sequence[Mapping[str, Any]],
+    examples: Examples | None,
+    confusion: np.ndarray | None,
+) -> Path:
+    """Writes report.html and its plots into a run directory, each file whole or not at all.
+
+    Args:
+      workdir: the run directory; made if it is missing.
+      config: the resolved configuration, nested.
+      metrics: the records of metrics.jsonl.
+      summary: the flat content of summary.json; keys it lacks show as a dash, keys nobody knows are listed.
+      units: one mapping a unit, in the order of the network.
+      examples: test images with the highest loss; None leaves the section out.
+      confusion: counts [true class, predicted class]; None leaves the section out.
+
+    Returns:
+      The path of report.html.
+
+    Raises:
+      ValueError: examples or confusion have a shape that cannot be drawn; nothing is written.
+      OSError: writing failed.
+    """
+    best = finite(summary.get("best_epoch"))
+    names = examples.class_names if examples is not None else ()
+    plots: dict[str, tuple[str, str, Callable[[Theme], Figure]]] = {}  # file: title, caption, drawing
+    if metrics:
+        plots["curves.png"] = (
+            "Training",
+            captions.curves_caption(metrics),
+            lambda theme: curves(metrics, best_epoch=None if best is None else int(best), theme=theme),
+        )
+    if units:
+        plots["bounds.png"] = (
+            "Bound of each unit",
+            captions.bounds_caption(units),
+            lambda theme: bounds(units, theme=theme),
+        )
+    if examples is not None and len(examples.images):
+        shown = min(len(examples.images), MOST_EXAMPLES)
+        plots["examples.png"] = (
+            "Worst examples",
+            captions.examples_caption(shown),
+            lambda theme: worst_examples(examples, most=shown, theme=theme),
+        )
+    if confusion is not None:
+        plots["confusion.png"] = (
+            "Confusion",
+            captions.confusion_caption(confusion, names),
+            lambda theme: confusion_matrix(confusion, names, theme=theme),
+        )
+
+    # Everything is drawn before anything is written: a plot that fails leaves no half of a report.
+    images = {name: (png_bytes(draw(LIGHT)), png_bytes(draw(DARK))) for name, (_, _, draw) in plots.items()}
+    sections = [_head(summary, metrics, units)]
+    for name, (title, caption, _) in plots.items():
+        light, dark = (base64.b64encode(data).decode("ascii") for data in images[name])
+        sections.append(f"<section><h2>{escape(title)}</h2>{page.picture(light, dark, title, caption)}")
+        if name == "bounds.png":
+            sections.append(f"<p>{escape(captions.SURROGATE)}</p>")
+            table = page.numbers_table(
+                captions.UNIT_HEADER, captions.unit_rows(units), [bool(unit.get("off")) for unit in units]
+            )
+            sections.append(f"<details><summary>Table of units</summary>{table}</details>")
+        sections.append("</section>")
+    sections.append(_provenance(config, summary))
+
+    folder = Path(workdir)
+    for name, (light_png, _) in images.items():
+        write_bytes_atomically(folder / name, light_png)
+    title = " ".join(str(summary[key]) for key in ("model", "method", "dataset") if summary.get(key))
+    write_text_atomically(folder / "report.html", page.page(title or "bnnjax run", "\n".join(sections)))
+    return folder / "report.html"
+
+
+def _head(
+    summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], units: Sequence[Mapping[str, Any]]
+) -> str:
+    rows = dict(result_rows(summary, units))
+    ratios = tightness_range(units)
+    strip = [
+        ("test accuracy", rows["test accuracy"]),
+        ("validation accuracy", rows["validation accuracy"]),
+        ("log Lipschitz bound", rows["log Lipschitz bound"].removesuffix(" (surrogate)")),
+        ("tightness, median", f"{ratios[0]:.2f} (max {ratios[1]:.2f})" if ratios else MISSING),
+        ("units off", rows["units off"]),
+        ("training time", rows["training time"]),
+        ("images/s in training", rows["images/s"]),
+        ("parameters", rows["parameters"]),
+    ]
+    run = ", ".join(
+        f"{key} {summary[key]}" for key in ("model", "dataset", "epochs", "seed") if key in summary
+    )
+    parts = [
+        "<header>",
+        f'<p class="run">bnnjax run: {escape(run or MISSING)}</p>',
+        f"<h1>{escape(captions.headline(summary))}</h1>",
+        page.key_figures(strip),
+    ]
+    parts += [f'<p class="warning">{escape(text)}</p>' for text in captions.warnings(summary, metrics, units)]
+    return "".join(parts) + "</header>"
+
+
+def _provenance(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    versions = summary.get("versions")
+    origin = {
+        "git revision": summary.get("git_revision"),
+        "devices": summary.get("devices"),
+        "device kind": summary.get("device_kind"),
+        "seed": summary.get("seed"),
+        **(versions if isinstance(versions, Mapping) else {"versions": versions}),
+    }
+    command = summary.get("command")
+    text = command if isinstance(command, str) else " ".join(map(str, command or [])) or MISSING
+    results = {key: value for key, value in summary.items() if key not in ("command", "versions")}
+    return (
+        f"<section><h2>To repeat this run</h2><pre>{escape(text)}</pre>{page.pairs_table(origin)}</section>"
+        f"<section><h2>Everything recorded</h2>{page.nested_details('All results (summary.json)', results)}"
+        f"{page.nested_details('Resolved configuration (config.json)', config)}</section>"
+    )

@@ -1,0 +1,154 @@
+"""From a configuration to the functions that training is made from."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from bnnjax.bounds import Chain, Units, network_log_bound, units_off
+from bnnjax.config import Config
+from bnnjax.constraints import Constraint
+from bnnjax.data.dataset import Dataset
+from bnnjax.methods import Method, Schedule
+from bnnjax.models import Model
+from bnnjax.nn.units import KERNELS, UNITS, by_unit, replace_gains
+from bnnjax.train.optimizer import learning_rate_schedule, make_optimizer
+from bnnjax.train.state import Tree
+from bnnjax.train.step import Task
+
+
+class Network(NamedTuple):
+    """A model as pure functions of its parameters and batch statistics."""
+
+    chain: Chain
+    # key -> params, batch_stats
+    init: Callable[[Array], tuple[Tree, Tree]]
+    # (params, batch_stats, images, schedule, train) -> logits, batch_stats, units
+    forward: Callable[[Tree, Tree, Array, Schedule, bool], tuple[Array, Tree, Units]]
+    # (params, batch_stats, schedule) -> units at inference
+    units: Callable[[Tree, Tree, Schedule], Units]
+    # (params, batch_stats, schedule) -> kernels with their batch norm folded in, by unit
+    kernels: Callable[[Tree, Tree, Schedule], dict[str, Array]]
+
+
+def project_latents(params: Tree, project: Callable[[Array], Array]) -> Tree:
+    """Returns params with `project` applied to every latent kernel."""
+
+    def visit(path: tuple[Any, ...], leaf: Array) -> Array:
+        return project(leaf) if path[-1].key == "latent" else leaf
+
+    return jax.tree_util.tree_map_with_path(visit, params)
+
+
+def make_network(model: Model, method: Method, image_shape: tuple[int, int, int]) -> Network:
+    """Returns the pure functions of a model.
+
+    Args:
+      model: made by `make_model`.
+      method: the one it was made with.
+      image_shape: (h, w, c).
+    """
+    blank = jnp.zeros((1, *image_shape))
+
+    def init(key: Array) -> tuple[Tree, Tree]:
+        variables = model.init(key, blank, method.schedule(jnp.float32(0)), False)
+        params = variables["params"]
+        if method.project_latent is not None:
+            params = project_latents(params, method.project_latent)
+        return params, variables["batch_stats"]
+
+    def forward(
+        params: Tree, batch_stats: Tree, images: Array, schedule: Schedule, train: bool
+    ) -> tuple[Array, Tree, Units]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, filled = model.apply(variables, images, schedule, train, mutable=["batch_stats", UNITS])
+        return logits, filled["batch_stats"], by_unit(filled[UNITS])
+
+    def collect(collection: str) -> Callable[[Tree, Tree, Schedule], dict[str, Any]]:
+        # The logits of the blank image are not used, so compilation drops every convolution.
+        def read(params: Tree, batch_stats: Tree, schedule: Schedule) -> dict[str, Any]:
+            variables = {"params": params, "batch_stats": batch_stats}
+            return by_unit(
+                model.apply(variables, blank, schedule, False, mutable=[collection])[1][collection]
+            )
+
+        return read
+
+    return Network(model.chain, init, forward, collect(UNITS), collect(KERNELS))
+
+
+def make_measure(network: Network, method: Method) -> Callable[[Tree, Tree], dict[str, float]]:
+    """Returns (params, batch_stats) -> `log_lipschitz_bound` in nats and the number of `units_off`."""
+
+    @jax.jit
+    def figures(params: Tree, batch_stats: Tree) -> tuple[Array, Array]:
+        units = network.units(params, batch_stats, method.schedule(jnp.float32(0)))
+        return network_log_bound(network.chain, units), units_off(units)
+
+    def measure(params: Tree, batch_stats: Tree) -> dict[str, float]:
+        bound, off = figures(params, batch_stats)
+        return {"log_lipschitz_bound": float(bound), "units_off": int(off)}
+
+    return measure
+
+
+def make_task(
+    config: Config,
+    *,
+    network: Network,
+    method: Method,
+    constraint: Constraint,
+    dataset: Dataset,
+    steps_per_epoch: int,
+) -> tuple[Task, Callable[[int], Any]]:
+    """Returns the task of a run and its learning rate by step.
+
+    Args:
+      config: with its recipe filled in.
+      network: to train.
+      method: it is binarized by.
+      constraint: it is trained under.
+      dataset: whose mean, deviation and augmentation are used.
+      steps_per_epoch: full batches in an epoch.
+
+    Raises:
+      ValueError: if the warm-up is as long as the training.
+    """
+    assert config.epochs is not None
+    assert config.learning_rate is not None
+    assert config.optimizer is not None
+    assert config.weight_decay is not None
+
+    def after_update(params: Tree, batch_stats: Tree, schedule: Schedule) -> Tree:
+        if method.project_latent is not None:
+            params = project_latents(params, method.project_latent)
+        if config.latent_clip:
+            limit = config.latent_clip
+            params = project_latents(params, lambda latent: jnp.clip(latent, -limit, limit))
+        if constraint.project_gains is not None:
+            units = network.units(params, batch_stats, schedule)
+            params = replace_gains(params, constraint.project_gains(units))
+        return params
+
+    learning_rate = learning_rate_schedule(
+        config.learning_rate,
+        config.epochs * steps_per_epoch,
+        round(config.warmup_epochs * steps_per_epoch),
+    )
+    task = Task(
+        forward=network.forward,
+        schedule=method.schedule,
+        penalty=constraint.penalty or (lambda units: jnp.zeros(())),
+        after_update=after_update,
+        optimizer=make_optimizer(config.optimizer, learning_rate, config.weight_decay, config.momentum),
+        augmentation=dataset.augmentation,
+        mean=dataset.mean,
+        std=dataset.std,
+        dtype=jnp.dtype(config.precision),
+        label_smoothing=config.label_smoothing,
+        epochs=config.epochs,
+        steps_per_epoch=steps_per_epoch,
+    )
+    return task, learning_rate

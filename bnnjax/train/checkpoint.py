@@ -1,0 +1,98 @@
+"""Checkpoints: Orbax directories of arrays and JSON, checked by a digest when they are read."""
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+KEPT = 2  # the latest, and the one before in case the latest is damaged
+
+
+def digest(tree: Any) -> str:
+    """Returns the sha256, in hexadecimal, of all arrays of a tree with their places, types and shapes."""
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of one run, by step.  Each is whole or is not there; the last two are kept.
+
+    Args:
+      directory: made if it is not there.
+      say: is told, in one sentence, of each checkpoint that is found damaged.
+    """
+
+    def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
+        # Orbax tells of every save on the root logger's handlers.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self._directory, self._say = directory.absolute(), say
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=preservation_policy.LatestN(KEPT),
+            enable_async_checkpointing=False,
+        )
+        return ocp.CheckpointManager(self._directory, options=options)
+
+    def latest_step(self) -> int | None:
+        """Returns the step of the latest checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any) -> None:
+        """Writes the state as the checkpoint of that step, unless it is there already."""
+        if step in self._manager.all_steps():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"digest": digest(state)})
+        )
+        self._manager.save(step, args=items, force=True)
+
+    def restore(self, like: Any) -> tuple[int, Any] | None:
+        """Returns the step and state of the latest undamaged checkpoint, or None if there is none.
+
+        A damaged one is moved to `damaged/` beside the checkpoints, never deleted, and `say` is told.
+
+        Args:
+          like: a state of the same structure, shapes, dtypes and shardings.
+        """
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return step, self._read(step, abstract)
+            except Exception as error:  # whatever a reader of broken files may raise
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                moved = self._set_aside(step)
+                self._say(f"checkpoint {step} is damaged ({reason}); it was moved to {moved}")
+        return None
+
+    def _read(self, step: int, abstract: Any) -> Any:
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
+        restored = self._manager.restore(step, args=items)
+        if digest(restored.state) != restored.meta["digest"]:
+            raise ValueError("its arrays are not those that were saved")
+        return restored.state
+
+    def _set_aside(self, step: int) -> Path:
+        aside = self._directory.with_name("damaged")
+        aside.mkdir(exist_ok=True)
+        target = aside / f"{step}-{len(list(aside.iterdir()))}"
+        self._manager.close()
+        shutil.move(self._directory / str(step), target)
+        self._manager = self._open()
+        return target
+
+    def close(self) -> None:
+        """Ends the manager's threads."""
+        self._manager.close()

@@ -1,0 +1,58 @@
+"""The optimizer: SGD with momentum or AdamW, warm-up and cosine, weight decay on kernels alone."""
+
+from typing import Any, Literal
+
+import jax
+import optax
+
+# Every parameter of a network has one of these names; a new name must be put on one side.
+DECAYED = frozenset({"kernel", "latent"})
+NOT_DECAYED = frozenset({"gain", "bias", "scale"})
+
+
+def decay_mask(params: Any) -> Any:
+    """Returns whether weight decay acts on each parameter, by its name.
+
+    Raises:
+      ValueError: for a parameter whose name is on neither list.
+    """
+
+    def decayed(path: tuple[Any, ...], _: Any) -> bool:
+        name = path[-1].key
+        if name not in DECAYED | NOT_DECAYED:
+            raise ValueError(
+                f"parameter {jax.tree_util.keystr(path)} is in neither DECAYED nor NOT_DECAYED; name it there"
+            )
+        return name in DECAYED
+
+    return jax.tree_util.tree_map_with_path(decayed, params)
+
+
+def learning_rate_schedule(peak: float, steps: int, warmup_steps: int) -> optax.Schedule:
+    """Returns the learning rate by step: a line from 0 to peak, then a cosine down to 0 at `steps`.
+
+    Raises:
+      ValueError: if the warm-up is as long as the training.
+    """
+    if warmup_steps >= steps:
+        raise ValueError(f"a warm-up of {warmup_steps} steps must be shorter than the training's {steps}")
+    cosine = optax.cosine_decay_schedule(peak, steps - warmup_steps)
+    if warmup_steps == 0:
+        return cosine
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup_steps), cosine], [warmup_steps])
+
+
+def make_optimizer(
+    name: Literal["sgd", "adamw"], learning_rate: optax.Schedule, weight_decay: float, momentum: float
+) -> optax.GradientTransformation:
+    """Returns the optimizer.
+
+    SGD adds weight_decay * w to the gradient, before the momentum (as PyTorch does and the published
+    recipes mean); AdamW decays apart from the gradient.
+    """
+    if name == "adamw":
+        return optax.adamw(learning_rate, weight_decay=weight_decay, mask=decay_mask)
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=decay_mask),
+        optax.sgd(learning_rate, momentum=momentum),
+    )

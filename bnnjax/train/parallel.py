@@ -1,0 +1,70 @@
+"""The mapping of a step over all devices of all processes.
+
+The mapped axis is called `data`.  `jax.shard_map` is what `jax.pmap` itself is made of since JAX 0.8.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from bnnjax.data.batches import device_share, epoch_keys, evaluation_batches, training_batches
+from bnnjax.train.state import TrainState, Tree
+from bnnjax.train.step import AXIS, Images, Task, predict_step, train_step
+
+
+def make_mesh(batch_size: int) -> Mesh:
+    """Returns the mesh of all devices.
+
+    Raises:
+      ValueError: if the batch cannot be split evenly over them.
+    """
+    devices = jax.devices()
+    device_share(batch_size, len(devices))
+    return Mesh(np.array(devices), (AXIS,))
+
+
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """Returns the tree with each array put on every device."""
+    return jax.device_put(tree, NamedSharding(mesh, P()))
+
+
+class Compiled(NamedTuple):
+    """A task's functions, compiled and mapped over a mesh."""
+
+    # (key, epoch) -> the epoch's batches, int32 [steps, batch]
+    order: Callable[[Array, int], Array]
+    # (state, training images, batches, key) -> state after a step; the state given is consumed
+    train: Callable[[TrainState, Images, Array, Array], TrainState]
+    # (params, batch_stats, images uint8 [n, h, w, c]) -> logits float32 [n, classes], for any n
+    predict: Callable[[Tree, Tree, np.ndarray], np.ndarray]
+
+
+def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Compiled:
+    """Returns the functions of a task for global batches of batch_size out of `examples` training images."""
+    # Gradients are averaged by hand in the step.  With varying-axis types on (check_vma), the gradient of a
+    # replicated parameter is already a sum over devices, and averaging it silently gives N times too much;
+    # surrogate gradients with two arguments do not pass its type check either.
+    mapped = partial(jax.shard_map, mesh=mesh, check_vma=False)
+    everywhere, shared = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
+    train = mapped(partial(train_step, task), in_specs=(P(), P(), P(), P()), out_specs=P())
+    logits = jax.jit(mapped(partial(predict_step, task), in_specs=(P(), P(), P(AXIS)), out_specs=P(AXIS)))
+
+    def order(key: Array, epoch: int) -> Array:
+        return training_batches(epoch_keys(key, epoch), examples, batch_size)
+
+    def predict(params: Tree, batch_stats: Tree, images: np.ndarray) -> np.ndarray:
+        indices, _ = evaluation_batches(len(images), batch_size)
+        parts = [logits(params, batch_stats, jax.device_put(images[batch], shared)) for batch in indices]
+        return np.concatenate([np.asarray(part) for part in parts])[: len(images)]
+
+    return Compiled(
+        order=jax.jit(order, out_shardings=everywhere),
+        train=jax.jit(train, donate_argnums=0),
+        predict=predict,
+    )

@@ -1,0 +1,70 @@
+"""What training carries from step to step; all of it is in every checkpoint."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+Tree = Any  # nested dicts of arrays
+
+
+class Totals(NamedTuple):
+    """Sums over the steps of the current epoch; all []."""
+
+    steps: Array  # int32
+    loss: Array  # float32; task loss + penalty
+    task_loss: Array  # float32
+    penalty: Array  # float32
+    correct: Array  # float32; share of the batch that was right
+    bad_step: Array  # int32; the first step of the run whose loss was not finite, else -1
+
+
+class TrainState(NamedTuple):
+    """State of the optimization."""
+
+    step: Array  # int32 []; steps done
+    params: Tree  # float32
+    batch_stats: Tree  # float32
+    opt_state: optax.OptState
+    totals: Totals
+
+
+class Best(NamedTuple):
+    """The network of the epoch with the highest validation accuracy so far; the first of equals."""
+
+    epoch: Array  # int32 []; 0 before the first
+    accuracy: Array  # float32 [], percent
+    params: Tree
+    batch_stats: Tree
+
+
+class RunState(NamedTuple):
+    """What a checkpoint holds."""
+
+    train: TrainState
+    best: Best
+
+
+def no_totals() -> Totals:
+    """Returns the totals that an epoch begins with."""
+    # An array each: a buffer that occurs twice cannot be given away.
+    loss, task_loss, penalty, correct = (jnp.zeros((), jnp.float32) for _ in range(4))
+    return Totals(jnp.int32(0), loss, task_loss, penalty, correct, jnp.int32(-1))
+
+
+def initial_state(params: Tree, batch_stats: Tree, optimizer: optax.GradientTransformation) -> RunState:
+    """Returns the state before the first step."""
+    train = TrainState(jnp.int32(0), params, batch_stats, optimizer.init(params), no_totals())
+    nothing = jax.tree.map(jnp.zeros_like, (params, batch_stats))
+    return RunState(train, Best(jnp.int32(0), jnp.float32(-1), *nothing))
+
+
+def keep_best(best: Best, train: TrainState, epoch: int, accuracy: float) -> Best:
+    """Returns the better of the best so far and the network as it is after `epoch`."""
+    if accuracy <= float(best.accuracy):
+        return best
+    # Copies, because the next step gives the buffers of `train` away.
+    params, batch_stats = jax.tree.map(jnp.copy, (train.params, train.batch_stats))
+    return Best(jnp.int32(epoch), jnp.float32(accuracy), params, batch_stats)

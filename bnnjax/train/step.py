@@ -1,0 +1,120 @@
+"""One training step and one prediction, as a single device sees them.
+
+Both run under a mapped axis; `train.parallel` maps them over all devices.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from bnnjax.data.augment import Augmentation, augment, normalize
+from bnnjax.data.batches import device_slice, epoch_keys, step_key
+from bnnjax.train.state import Totals, TrainState, Tree, no_totals
+
+AXIS = "data"
+
+
+class Images(NamedTuple):
+    """A split on the device, the same on each."""
+
+    images: Array  # uint8 [n, h, w, c]
+    labels: Array  # int32 [n]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """The functions and constants that a step is made from; it knows no method and no model."""
+
+    # (params, batch_stats, images, schedule, train) -> logits [batch, classes], batch_stats, units
+    forward: Callable[[Tree, Tree, Array, Any, bool], tuple[Array, Tree, Any]]
+    # progress in [0, 1), float32 [] -> what `forward` takes as its schedule
+    schedule: Callable[[Array], Any]
+    # units -> float32 []
+    penalty: Callable[[Any], Array]
+    # (params, batch_stats, schedule) -> params; projections after the update
+    after_update: Callable[[Tree, Tree, Any], Tree]
+    optimizer: optax.GradientTransformation
+    augmentation: Augmentation
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: Any
+    label_smoothing: float
+    epochs: int
+    steps_per_epoch: int
+
+
+def progress(task: Task, step: Array) -> Array:
+    """Returns epoch / epochs, [] float32: schedules move once an epoch."""
+    return (step // task.steps_per_epoch).astype(jnp.float32) / task.epochs
+
+
+def train_step(task: Task, state: TrainState, data: Images, batches: Array, key: Array) -> TrainState:
+    """Returns the state after one step on this device's share of the batch.
+
+    Args:
+      task: static.
+      state: the same on all devices.
+      data: the training images.
+      batches: int32 [steps_per_epoch, batch], indices into data for this epoch.
+      key: the run's data key.
+    """
+    devices = jax.lax.axis_size(AXIS)
+    epoch, position = state.step // task.steps_per_epoch, state.step % task.steps_per_epoch
+    device = jax.lax.axis_index(AXIS)
+    own = device_slice(batches[position], device, devices)
+    labels = data.labels[own]
+    augment_key = step_key(epoch_keys(key, epoch), position)
+    images = augment(augment_key, data.images[own], task.augmentation, first=device * own.shape[0])
+    images = normalize(images, task.mean, task.std, task.dtype)
+    schedule = task.schedule(progress(task, state.step))
+
+    def loss_of(params: Tree) -> tuple[Array, tuple[Array, Array, Array, Tree]]:
+        logits, batch_stats, units = task.forward(params, state.batch_stats, images, schedule, True)
+        targets = jax.nn.one_hot(labels, logits.shape[-1])
+        targets = optax.smooth_labels(targets, task.label_smoothing)
+        task_loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
+        penalty = task.penalty(units)
+        correct = jnp.mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32))
+        return task_loss + penalty, (task_loss, penalty, correct, batch_stats)
+
+    # Mapped without varying-axis types, so each device has the gradient of its own loss here, and their mean
+    # is the gradient of the global one.
+    (loss, aux), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    task_loss, penalty, correct, batch_stats = aux
+    gradients, loss, task_loss, penalty, correct = jax.lax.pmean(
+        (gradients, loss, task_loss, penalty, correct), AXIS
+    )
+    updates, opt_state = task.optimizer.update(gradients, state.opt_state, state.params)
+    params = task.after_update(optax.apply_updates(state.params, updates), batch_stats, schedule)
+
+    # The sums start anew with each epoch; they are left standing at its end, for the loop to read.
+    totals = jax.tree.map(lambda new, old: jnp.where(position == 0, new, old), no_totals(), state.totals)
+    is_first_bad = ~jnp.isfinite(loss) & (totals.bad_step < 0)
+    totals = Totals(
+        steps=totals.steps + 1,
+        loss=totals.loss + loss,
+        task_loss=totals.task_loss + task_loss,
+        penalty=totals.penalty + penalty,
+        correct=totals.correct + correct,
+        bad_step=jnp.where(is_first_bad, state.step + 1, totals.bad_step),
+    )
+    return TrainState(state.step + 1, params, batch_stats, opt_state, totals)
+
+
+def predict_step(task: Task, params: Tree, batch_stats: Tree, images: Array) -> Array:
+    """Returns the logits of this device's share of a batch, [batch, classes] float32.
+
+    Args:
+      task: static.
+      params: the same on all devices.
+      batch_stats: likewise.
+      images: uint8 [batch, h, w, c], this device's share.
+    """
+    images = normalize(images, task.mean, task.std, task.dtype)
+    # The forward value of a method does not depend on how far training is; its surrogate gradient may.
+    return task.forward(params, batch_stats, images, task.schedule(jnp.float32(0)), False)[0]

@@ -1,0 +1,119 @@
+"""The run directory: whose it is, and what it says of how the run was made."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bnnjax.config import Config, to_json
+from bnnjax.report.files import read_json, write_json
+
+# Where results and data lie, and how often a run saves, do not make it another run.
+PLACES = frozenset({"workdir", "data_dir", "archive", "resume", "checkpoint_every"})
+PACKAGES = ("bnnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+
+
+def default_workdir(config: Config) -> Path:
+    """Returns runs/DATASET-MODEL-METHOD-CONSTRAINT-SEED."""
+    parts = (config.dataset, config.model, config.method, config.constraint, f"seed{config.seed}")
+    return Path("runs", "-".join(parts))
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_revision() -> str | None:
+    """Returns the commit of the working tree this package runs from, with `-dirty` if it is changed."""
+    place = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(place), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        if not git("ls-files", "--", __file__):
+            return None  # installed below somebody else's repository
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def provenance() -> dict[str, Any]:
+    """Returns what the record of a run says of the software and the command it was made by."""
+    return {"versions": versions(), "git_revision": git_revision(), "command": " ".join(sys.argv)}
+
+
+def first_difference(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = ""
+) -> tuple[str, Any, Any] | None:
+    """Returns the name of the first entry that differs, our value and theirs, or None."""
+    for name in [*ours, *(name for name in theirs if name not in ours)]:
+        if not prefix and name in PLACES:
+            continue
+        mine, other = ours.get(name), theirs.get(name)
+        if isinstance(mine, Mapping) and isinstance(other, Mapping):
+            difference = first_difference(mine, other, f"{prefix}{name}.")
+            if difference is not None:
+                return difference
+        elif mine != other:
+            return prefix + name, mine, other
+    return None
+
+
+def claim(workdir: Path, config: Config) -> bool:
+    """Makes the run directory this configuration's own, or checks that it is; returns whether it was.
+
+    Raises:
+      ValueError: if it holds another configuration's run, other files, or a run although `resume` is never.
+    """
+    record = workdir / "config.json"
+    if not record.exists():
+        if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+            raise ValueError(
+                f"work directory {workdir} is in use, but not by a run; choose another --workdir"
+            )
+        return False
+    if config.resume == "never":
+        raise ValueError(f"work directory {workdir} holds a run already, and --resume is never")
+    try:
+        theirs = read_json(record)["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{record} is not the record of a run; choose another --workdir") from error
+    difference = first_difference(to_json(config), theirs)
+    if difference is not None:
+        name, mine, other = difference
+        raise ValueError(
+            f"work directory {workdir} belongs to another configuration: {name} is {other} there, "
+            f"{mine} here; choose another --workdir"
+        )
+    return True
+
+
+def record_config(workdir: Path, config: Config, **more: Any) -> None:
+    """Writes config.json: the resolved configuration, the software, and what else is given."""
+    write_json(workdir / "config.json", {"config": to_json(config), **provenance(), **more})
+
+
+def check_digest(workdir: Path, digest: str) -> None:
+    """Checks that a run goes on with the data that it began with.
+
+    Raises:
+      ValueError: if the data has another digest.
+    """
+    before = read_json(workdir / "config.json")["data"]["digest"]
+    if before != digest:
+        raise ValueError(
+            f"work directory {workdir} belongs to a run on other data: sha256 {before[:12]} there, "
+            f"{digest[:12]} here; choose another --workdir"
+        )
