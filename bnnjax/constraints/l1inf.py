@@ -25,7 +25,7 @@ def _channel_norms(unit: UnitStats, target: str) -> Array:
 
 
 def l1inf(config: L1InfConfig, chain: Chain) -> Constraint:
-    """Returns the constraint of the L1,inf norm ||unit||_{1,inf} = max_o |g_o| / sqrt(v_o + eps) ||What_o||_1.
+    """Returns the constraint of the norm ||unit||_{1,inf} = max_o |g_o| / sqrt(v_o + eps) ||What_o||_1.
 
     Soft form: the loss gains strength * log L(network) (reduction `bound`; L as in `bnnjax.bounds`) or
     strength * sum of the units' norms (`sum`).  The variance is a constant of the step.  The max has its

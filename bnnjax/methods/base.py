@@ -1,7 +1,7 @@
 """The record that a binarization method is, and the pieces several methods share."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from jax import Array
@@ -49,7 +49,7 @@ class Method:
     # Latent kernel -> latent kernel, after initialization and after every update.
     project_latent: Callable[[Array], Array] | None = None
     # How its authors trained it on CIFAR-10, or the nearest that is published.
-    recipe: Recipe = Recipe()
+    recipe: Recipe = field(default_factory=Recipe)
     source: str
 
     def relaxed(self) -> "Method":

@@ -1,0 +1,212 @@
+"""Timing of training and prediction steps, case by case in turn, so that drift of the machine cancels."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bnnjax.config import Config
+from bnnjax.constraints import make_constraint
+from bnnjax.data import Augmentation, Dataset, Split
+from bnnjax.methods import make_method
+from bnnjax.models import make_model
+from bnnjax.task import make_network, make_task
+from bnnjax.train.parallel import compile_task, make_mesh, replicate
+from bnnjax.train.state import initial_state
+from bnnjax.train.step import AXIS, Images
+
+WARM_UP = 3  # steps that are not counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One thing to time."""
+
+    model: str = "resnet20"
+    method: str = "irnet"
+    constraint: str = "none"
+    batch: int = 128
+    precision: str = "float32"
+
+
+@dataclass(kw_only=True)
+class Compiled:
+    """A compiled case: call `train` and `predict` to run a step of each, finished when they return."""
+
+    case: Case
+    train: Callable[[], None]
+    predict: Callable[[], None]
+    compile_seconds: float
+    peak_bytes: int
+
+
+def random_images(examples: int, classes: int = 10, size: int = 32) -> Dataset:
+    """Returns a data set of noise, for timing only."""
+    rng = np.random.default_rng(0)
+    split = Split(
+        rng.integers(0, 256, (examples, size, size, 3), np.uint8),
+        rng.integers(0, classes, examples).astype(np.int32),
+    )
+    return Dataset(
+        name="noise",
+        class_names=tuple(map(str, range(classes))),
+        train=split,
+        validation=split,
+        test=split,
+        augmentation=Augmentation(crop_padding=4, flip=True),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        source="random numbers",
+        digest="",
+    )
+
+
+def compile_case(case: Case) -> Compiled:
+    """Compiles a case as a real run does: augmentation, penalty, optimizer and all."""
+    method = make_method(case.method)
+    config = Config(
+        method=case.method, model=case.model, constraint=case.constraint, precision=case.precision
+    ).with_recipe(method.recipe)
+    mesh = make_mesh(case.batch)
+    dataset = random_images(4 * case.batch)
+    model = make_model(case.model, method, classes=10, axis_name=AXIS)
+    network = make_network(model, method, dataset.train.images.shape[1:])
+    task, _ = make_task(
+        config,
+        network=network,
+        method=method,
+        constraint=make_constraint(config, network.chain),
+        dataset=dataset,
+        steps_per_epoch=4,
+    )
+    compiled = compile_task(task, mesh, case.batch, len(dataset.train.labels))
+    key = replicate(mesh, jax.random.key(0))
+    params, batch_stats = jax.jit(network.init)(key)
+    state = replicate(mesh, initial_state(params, batch_stats, task.optimizer)).train
+    data = replicate(mesh, Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)))
+    batches = compiled.order(key, 0)
+    began = time.perf_counter()
+    step = compiled.train.lower(state, data, batches, key).compile()
+    compile_seconds = time.perf_counter() - began
+    memory = step.memory_analysis()
+    images = dataset.test.images[: case.batch]
+
+    def train() -> None:
+        nonlocal state
+        state = jax.block_until_ready(step(state, data, batches, key))
+
+    def predict() -> None:
+        compiled.predict(state.params, state.batch_stats, images)
+
+    return Compiled(
+        case=case,
+        train=train,
+        predict=predict,
+        compile_seconds=compile_seconds,
+        peak_bytes=memory.temp_size_in_bytes + memory.argument_size_in_bytes,
+    )
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Returns how long a call takes."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def spread(times: Sequence[float]) -> dict[str, float]:
+    """Returns minimum, median and maximum of times, in milliseconds."""
+    return {
+        name: round(1e3 * function(times), 3)
+        for name, function in (("min", min), ("median", statistics.median), ("max", max))
+    }
+
+
+def time_cases(cases: Sequence[Case], repeats: int) -> Iterator[dict[str, Any]]:
+    """Times all cases in turn, repeats times, and yields a record a case.
+
+    The ratio `train_ratio_to_first` compares a case with the first one, repeat by repeat.
+    """
+    compiled = [compile_case(case) for case in cases]
+    for _ in range(WARM_UP):
+        for one in compiled:
+            one.train()
+            one.predict()
+    train_times: list[list[float]] = [[] for _ in compiled]
+    predict_times: list[list[float]] = [[] for _ in compiled]
+    for _ in range(repeats):
+        for one, trained, predicted in zip(compiled, train_times, predict_times, strict=True):
+            trained.append(seconds(one.train))
+            predicted.append(seconds(one.predict))
+    device = jax.devices()[0]
+    for one, trained, predicted in zip(compiled, train_times, predict_times, strict=True):
+        ratios = [mine / first for mine, first in zip(trained, train_times[0], strict=True)]
+        yield {
+            **vars(one.case),
+            "devices": jax.device_count(),
+            "device_kind": device.device_kind,
+            "cores": os.cpu_count(),
+            "jax": jax.__version__,
+            "repeats": repeats,
+            "train_ms": spread(trained),
+            "predict_ms": spread(predicted),
+            "train_images_per_second": round(one.case.batch / statistics.median(trained), 1),
+            "predict_images_per_second": round(one.case.batch / statistics.median(predicted), 1),
+            "train_ratio_to_first": round(statistics.median(ratios), 4),
+            "compile_seconds": round(one.compile_seconds, 2),
+            "peak_mbytes": round(one.peak_bytes / 1e6, 1),
+        }
+
+
+def compare_with(command: Sequence[str], case: Case, rounds: int, steps: int) -> dict[str, Any]:
+    """Times a case and somebody else's command in turn and returns the ratio ours / theirs of each round.
+
+    Args:
+      command: prints a JSON line with `ms_per_step`.
+      case: ours; a round takes the median of `steps` training steps.
+      rounds: of both.
+      steps: of ours in a round.
+    """
+    ours = compile_case(case)
+    for _ in range(WARM_UP):
+        ours.train()
+    mine, other = [], []
+    for _ in range(rounds):
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        other.append(json.loads(printed.splitlines()[-1])["ms_per_step"])
+        mine.append(1e3 * statistics.median(seconds(ours.train) for _ in range(steps)))
+    ratios = [a / b for a, b in zip(mine, other, strict=True)]
+    return {
+        **vars(case),
+        "jax": jax.__version__,
+        "ours_ms": [round(value, 1) for value in mine],
+        "theirs_ms": [round(value, 1) for value in other],
+        "ratio_median": round(statistics.median(ratios), 3),
+        "ratio_min": round(min(ratios), 3),
+        "ratio_max": round(max(ratios), 3),
+    }
+
+
+def time_starts(script: str, case: Case) -> Iterator[dict[str, Any]]:
+    """Starts a process with an empty compilation cache, then one that finds it filled; yields a record each.
+
+    Args:
+      script: is run as `script --first-step ...` and ends after its first training step.
+      case: what it compiles.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
+        command = [sys.executable, script, "--first-step", "--models", case.model, "--methods", case.method]
+        for cache_state in ("cold", "warm"):
+            taken = seconds(lambda: subprocess.run(command, env=environment, check=True))
+            yield {**vars(case), "cache": cache_state, "process_to_first_step_seconds": round(taken, 2)}
