@@ -14,7 +14,8 @@ import numpy as np
 from bnnjax.data.archive import CLASS_NAMES, read_archive
 from bnnjax.data.augment import Augmentation
 from bnnjax.data.dataset import DataError, Dataset, Split, assemble
-from bnnjax.data.prepared import data_root, open_prepared, read_split
+from bnnjax.data.decoded import cached_split
+from bnnjax.data.prepared import data_root, open_prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def load_cifar10(
     if not directory.exists():
         create(root, directory, given, origin)
     builder = open_prepared(directory)
-    splits = {name: read_split(builder, name) for name in ("train", "test")}
+    splits = {name: cached_split(builder, name) for name in ("train", "test")}
     check(directory, tuple(builder.info.features["label"].names), splits, origin)
     if given is not None and any(not same(given[name], splits[name]) for name in given):
         raise DataError(

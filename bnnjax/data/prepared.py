@@ -1,8 +1,7 @@
 """Reads a prepared TFDS data set of small images into memory, without TensorFlow.
 
-The records are protected by checksums, so damage is found here and the file is named. Nothing is
-cached beside them: 60,000 images of 32x32 take a few seconds to decode, and a second copy could
-disagree with the first. Threads do not help, images this small spend their time under the lock.
+The records are protected by checksums, so damage is found here and the file is named. Threads do not
+help: images this small spend their time under the lock.
 """
 
 import io

@@ -1,5 +1,6 @@
 """Files of a run directory: written whole or not at all, read back after a crash."""
 
+import contextlib
 import json
 import math
 import os
@@ -155,12 +156,14 @@ def _ends_a_line(path: Path) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    # The rename itself is durable only once the folder is on disk.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # The rename itself is durable only once the folder is on disk. Some network file systems refuse this; the
+    # file is complete all the same, so that is no error.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _strict(value: Any) -> Any:

@@ -30,6 +30,7 @@ def event_writer(
     writer = SummaryWriter(
         logdir=str(workdir),
         purge_step=None if resumed_step is None else resumed_step + 1,
+        flush_secs=10,  # what a killed run loses at most
         filename_suffix=f".{time.time_ns()}",
     )
 
@@ -37,7 +38,6 @@ def event_writer(
         step = int(record["step"])
         for name, value in scalars(record).items():
             writer.add_scalar(name, value, global_step=step)
-        writer.flush()
 
     try:
         yield write

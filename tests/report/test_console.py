@@ -45,6 +45,7 @@ def test_a_dumb_terminal_gets_no_escape_codes(fake_run: Callable) -> None:
         display.update(step=1, loss=1.0)
         display.epoch_line(fake_run(epochs=1).metrics[0])
     assert ESCAPE not in out.getvalue()
+    assert len(out.getvalue().splitlines()) == 1
 
 
 def test_a_terminal_shows_loss_accuracy_speed_and_time_left() -> None:
