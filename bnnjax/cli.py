@@ -1,67 +1,100 @@
 """The command line that every experiment shares."""
 
 import contextlib
+import dataclasses
 import io
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, Any, NoReturn, get_origin, get_type_hints
 
 import tyro
 
 from bnnjax.config import Config
 
-WRONG_INPUT = 2
+WRONG_INPUT, INTERRUPTED = 2, 130
 
 
 def fail(program: str, sentence: str) -> NoReturn:
-    """Prints one sentence to stderr and exits with code 2."""
-    print(f"{program}: {sentence}", file=sys.stderr)
+    """Prints one sentence, on one line, to stderr and exits with code 2."""
+    print(f"{program}: {' '.join(sentence.splitlines())}", file=sys.stderr)
     sys.exit(WRONG_INPUT)
 
 
+def flags(config: Any, prefix: str = "--") -> Iterator[str]:
+    """Yields the flags of a configuration; what is suppressed on the command line has none."""
+    hints = get_type_hints(type(config), include_extras=True)
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if get_origin(hints[field.name]) is Annotated:
+            continue
+        if dataclasses.is_dataclass(value):
+            yield from flags(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name.replace("_", "-")
+
+
 def _sentence(box: str) -> str:
-    """Returns what the first part of one of tyro's boxed error messages says, as one line."""
-    words: list[str] = []
-    for line in box.splitlines()[1:]:
-        text = line.strip("│╭╮╰╯ ")
-        if text.startswith("─"):
-            break
-        words.append(text)
-    return " ".join(" ".join(words).split())
+    """Returns what the first paragraph of one of tyro's boxed error messages says, as one line."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│ ") for line in box.splitlines()[1:]]
+    end = next(place for place, line in enumerate(lines) if not line.strip("─╰╯"))
+    text = re.sub(r"^Error parsing (?!-)\S+: ", "", " ".join(lines[:end]))
+    text = re.sub(r"^Error parsing (-\S+): ", r"\1: ", text)
+    return re.sub(r"no type matching (?:\{None\}\|)?(\S+) could be .* \[(.*)\]\.$", r"\2 is not \1", text)
 
 
 def parse(defaults: Config, description: str, program: str, arguments: Sequence[str]) -> Config:
     """Returns the configuration that the arguments make of the defaults; exits with 2 if they are wrong."""
-    complaint = io.StringIO()
+
+    def from_flags() -> tuple[Config, list[str]]:
+        return tyro.cli(
+            Config,
+            prog=program,
+            description=description,
+            default=defaults,
+            args=arguments,
+            return_unknown_args=True,
+        )
+
     try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(Config, prog=program, description=description, default=defaults, args=arguments)
+        with contextlib.redirect_stderr(io.StringIO()):
+            config, unknown = from_flags()
     except SystemExit as stop:
-        if not stop.code:
+        if not stop.code:  # --help
             raise
+        # Once more, on paper so wide that no line of the message is broken; nothing else will be printed.
+        os.environ["COLUMNS"] = "1000000"
+        complaint = io.StringIO()
+        with contextlib.redirect_stderr(complaint), contextlib.suppress(SystemExit):
+            from_flags()
         fail(program, _sentence(complaint.getvalue()))
-    except ValueError as error:
-        fail(program, str(error))
+    if unknown:
+        kind = "flag" if unknown[0].startswith("-") else "argument"
+        fail(program, f"unknown {kind} {unknown[0]}; allowed are {', '.join(flags(defaults))}")
+    return config
 
 
 def main(defaults: Config, description: str) -> NoReturn:
     """Runs an experiment: parses the command line, trains, reports, exits.
 
     Exit codes: 0 done or stopped by a signal with everything saved, 2 wrong input, 3 a loss that is not
-    finite.
+    finite, 130 interrupted by the keyboard while there was nothing to save.
     """
     program = Path(sys.argv[0]).name
     config = parse(defaults, description, program, sys.argv[1:])
     # XLA and TFDS talk on stderr when they load, which is kept for what the user must know.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from rich.console import Console
-
-    from bnnjax.run import execute, prepare
-
     try:
-        prepared = prepare(config)
-    except ValueError as error:
-        fail(program, str(error))
-    sys.exit(execute(prepared, Console()))
+        from rich.console import Console
+
+        from bnnjax.run import execute, prepare
+
+        try:
+            prepared = prepare(config)
+        except (ValueError, OSError) as error:
+            fail(program, str(error))
+        sys.exit(execute(prepared, Console()))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

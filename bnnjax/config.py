@@ -4,6 +4,7 @@ Nothing here imports JAX, so that `--help` and a mistyped flag answer at once.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -39,9 +40,10 @@ class L1InfConfig:
     radius: float = 10.0
 
     def __post_init__(self) -> None:
-        _check("l1inf.temperature", self.temperature, "0 or positive", self.temperature >= 0)
-        _check("l1inf.strength", self.strength, "0 or positive", self.strength >= 0)
-        _check("l1inf.radius", self.radius, "positive", self.radius > 0)
+        for name in ("temperature", "strength"):
+            value = getattr(self, name)
+            _check(f"l1inf.{name}", value, "0 or positive, and finite", 0 <= value < math.inf)
+        _check("l1inf.radius", self.radius, "positive and finite", 0 < self.radius < math.inf)
         if self.form == "hard" and self.target != "folded":
             raise ValueError(f"l1inf.form hard takes l1inf.target folded; got {self.target}")
 
@@ -111,10 +113,10 @@ class Config:
     data_dir: Path | None = None
     # CIFAR-10 as cifar-10-binary.tar.gz, in place of the download.
     archive: Path | None = None
-    # Train on the first N images only.
+    # Train on the first N images only (CIFAR-10).
     train_examples: int | None = None
 
-    # Where the run leaves its results; left out: runs/DATASET-METHOD-CONSTRAINT-SEED.
+    # Where the run leaves its results; left out: runs/DATASET-MODEL-METHOD-CONSTRAINT-SEED.
     workdir: Path | None = None
     # auto: go on from the last checkpoint in workdir, if there is one; never: refuse a workdir in use.
     resume: Literal["auto", "never"] = "auto"
@@ -127,7 +129,7 @@ class Config:
             _check(name, value, "at least 1", value is None or value >= 1)
         for name in ("learning_rate", "weight_decay", "warmup_epochs", "latent_clip"):
             value = getattr(self, name)
-            _check(name, value, "0 or positive", value is None or value >= 0)
+            _check(name, value, "0 or positive, and finite", value is None or 0 <= value < math.inf)
         for name in ("momentum", "label_smoothing"):
             value = getattr(self, name)
             _check(name, value, "in [0, 1)", 0 <= value < 1)

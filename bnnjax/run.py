@@ -1,6 +1,5 @@
 """A training run from its configuration to its report."""
 
-import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from bnnjax import report, workdir
 from bnnjax.bounds import unit_table
+from bnnjax.cache import cache_directory
 from bnnjax.config import Config, to_json
 from bnnjax.constraints import make_constraint
 from bnnjax.data import Dataset, load_cifar10, load_digits, steps_per_epoch
@@ -39,6 +39,7 @@ class Prepared(NamedTuple):
     learning_rate: Any
     dataset: Dataset
     mesh: Mesh
+    is_known: bool  # whether the run directory was there before
 
 
 def resolve(config: Config) -> Config:
@@ -62,23 +63,25 @@ def load(config: Config) -> Dataset:
     """Returns the data set that the configuration names.
 
     Raises:
-      DataError: (a ValueError) if it cannot be read.
+      ValueError: if it cannot be read (DataError), or has no such choice.
     """
     if config.dataset == "digits":
+        for flag, value in (("--archive", config.archive), ("--train-examples", config.train_examples)):
+            if value is not None:
+                raise ValueError(f"{flag} is for CIFAR-10; the digits are small and need none")
         return load_digits(config.data_dir)
     return load_cifar10(config.data_dir, archive=config.archive, train_examples=config.train_examples)
 
 
 def use_compilation_cache() -> None:
-    """Turns on JAX's persistent compilation cache, in the user's cache directory unless told otherwise."""
+    """Turns on JAX's persistent compilation cache in the user's cache directory, unless JAX has a place."""
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(home / "bnnjax" / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def prepare(config: Config) -> Prepared:
-    """Checks everything that can be wrong with a run before anything is compiled.
+    """Checks everything that can be wrong with a run before anything is compiled, then claims its directory.
 
     Raises:
       ValueError: with one sentence that says what is wrong.
@@ -88,9 +91,9 @@ def prepare(config: Config) -> Prepared:
     assert config.workdir is not None
     assert config.batch_size is not None
     mesh = make_mesh(config.batch_size)
-    is_ours = workdir.claim(config.workdir, config)
+    is_known = workdir.claim(config.workdir, config)
     dataset = load(config)
-    if is_ours:
+    if is_known:
         workdir.check_digest(config.workdir, dataset.digest)
     method = make_method(config.method, config.wbits, config.abits)
     model = make_model(
@@ -109,7 +112,15 @@ def prepare(config: Config) -> Prepared:
         dataset=dataset,
         steps_per_epoch=steps_per_epoch(len(dataset.train.labels), config.batch_size),
     )
-    return Prepared(config, config.workdir, method, network, task, learning_rate, dataset, mesh)
+    if not is_known:
+        data = {"source": dataset.source, "digest": dataset.digest}
+        workdir.record_config(config.workdir, config, data=data, **describe(mesh))
+    return Prepared(config, config.workdir, method, network, task, learning_rate, dataset, mesh, is_known)
+
+
+def describe(mesh: Mesh) -> dict[str, Any]:
+    """Returns the number and the kind of a mesh's devices, for the records of a run."""
+    return {"devices": mesh.size, "device_kind": mesh.devices.flat[0].device_kind}
 
 
 def execute(run: Prepared, console: Console) -> int:
@@ -119,31 +130,34 @@ def execute(run: Prepared, console: Console) -> int:
     """
     config, task, dataset, mesh = run.config, run.task, run.dataset, run.mesh
     assert config.batch_size is not None
-    devices = {"devices": mesh.size, "device_kind": mesh.devices.flat[0].device_kind}
-    if not (run.place / "config.json").exists():
-        data = {"source": dataset.source, "digest": dataset.digest}
-        workdir.record_config(run.place, config, data=data, **devices)
-    compiled = compile_task(task, mesh, config.batch_size, len(dataset.train.labels))
-    init_key, data_key = jax.random.split(jax.random.key(config.seed))
-    params, batch_stats = jax.jit(run.network.init)(init_key)
-    state = replicate(mesh, initial_state(params, batch_stats, task.optimizer))
 
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False, highlight=False)
 
+    if (run.place / "summary.json").exists():
+        summary, units = (report.read_json(run.place / name) for name in ("summary.json", "units.json"))
+        console.print(report.summary_table(summary, units))
+        say(f"this run is finished already; its results are in {run.place}")
+        return 0
+    compiled = compile_task(task, mesh, config.batch_size, len(dataset.train.labels))
+    init_key, data_key = jax.random.split(jax.random.key(config.seed))
+    params, batch_stats = jax.jit(run.network.init)(init_key)
+    state = replicate(mesh, initial_state(params, batch_stats, task.optimizer))
     checkpoints = Checkpoints(run.place / "checkpoints", say)
     restored = checkpoints.restore(state)
     done = 0
     if restored is not None:
         done, state = restored
         say(f"going on from step {done}")
+    elif run.is_known:
+        say("there is no checkpoint to go on from; starting at the beginning")
     metrics_file = run.place / "metrics.jsonl"
     report.truncate_metrics(metrics_file, done // task.steps_per_epoch)
 
     total_steps = task.epochs * task.steps_per_epoch
     with (
         stop_on_signals() as stop,
-        report.event_writer(run.place, done if restored else None) as write_events,
+        report.event_writer(run.place, done if run.is_known else None) as write_events,
         report.training_progress(console, task.epochs, task.steps_per_epoch, done) as display,
     ):
 
@@ -182,20 +196,19 @@ def execute(run: Prepared, console: Console) -> int:
             checkpoints.close()
     done = int(state.train.step)
     if done < total_steps:
+        again = "the same command" + (" with --resume=auto" if config.resume == "never" else "")
         say(
             f"stopped by {stop.signal_name} at step {done} of {total_steps}; everything is saved in "
-            f"{run.place}, and the same command goes on from there"
+            f"{run.place}, and {again} goes on from there"
         )
         return 0
-    summary, units = conclude(run, compiled, state.best, devices)
+    summary, units = conclude(run, compiled, state.best)
     console.print(report.summary_table(summary, units))
     say(f"report: {run.place / 'report.html'}")
     return 0
 
 
-def conclude(
-    run: Prepared, compiled: Compiled, best: Best, devices: dict[str, Any]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def conclude(run: Prepared, compiled: Compiled, best: Best) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Tests the best network, once, and writes summary.json, units.json and report.html.
 
     Returns:
@@ -217,6 +230,7 @@ def conclude(
     units = unit_table(run.network.chain, kernels, binary.__contains__)
     metrics = report.read_metrics(run.place / "metrics.jsonl")
     seconds = [record["seconds"] for record in metrics]
+    validation = {record["epoch"]: record["validation_accuracy"] for record in metrics}
     summary = {
         "dataset": dataset.name,
         "model": config.model,
@@ -226,7 +240,7 @@ def conclude(
         "constraint": config.constraint,
         "test_accuracy": accuracy(scores, dataset.test.labels),
         "test_loss": float(scores.losses.mean()),
-        "validation_accuracy": float(best.accuracy),
+        "validation_accuracy": validation.get(int(best.epoch), float(best.accuracy)),
         "best_epoch": int(best.epoch),
         **figures,
         "median_tightness": float(np.median([unit["tightness"] for unit in units])),
@@ -235,7 +249,7 @@ def conclude(
         "test_seconds": test_seconds,
         "images_per_second": float(np.median([record["images_per_second"] for record in metrics])),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(best.params)),
-        **devices,
+        **describe(run.mesh),
         "epochs": config.epochs,
         "batch_size": config.batch_size,
         "optimizer": config.optimizer,

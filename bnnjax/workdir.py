@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bnnjax import __version__
 from bnnjax.config import Config, to_json
-from bnnjax.report.files import read_json, write_json
+from bnnjax.report.files import read_json, read_metrics, write_json
 
-# Where results and data lie, and how often a run saves, do not make it another run.
-PLACES = frozenset({"workdir", "data_dir", "archive", "resume", "checkpoint_every"})
-PACKAGES = ("bnnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+# Where results and data lie, and how often a run saves, do not make it another run; nor does the common
+# recipe, of which a resolved configuration has taken what it needs.
+PLACES = frozenset({"workdir", "data_dir", "archive", "resume", "checkpoint_every", "common"})
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
 def default_workdir(config: Config) -> Path:
@@ -24,7 +26,7 @@ def default_workdir(config: Config) -> Path:
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "bnnjax": __version__}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
@@ -72,14 +74,18 @@ def first_difference(
 
 
 def claim(workdir: Path, config: Config) -> bool:
-    """Makes the run directory this configuration's own, or checks that it is; returns whether it was.
+    """Checks that the run directory is free or this configuration's own; returns whether it is its own.
 
     Raises:
-      ValueError: if it holds another configuration's run, other files, or a run although `resume` is never.
+      ValueError: if it is a file, or holds another configuration's run, other files, a damaged run, or a run
+        although `resume` is never.
     """
     record = workdir / "config.json"
     if not record.exists():
-        if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        if workdir.exists() and not workdir.is_dir():
+            raise ValueError(f"work directory {workdir} is a file; choose another --workdir")
+        # A run that was killed while it wrote its first file leaves nothing but that file's beginning.
+        if workdir.exists() and any(path.name[:13] != ".config.json." for path in workdir.iterdir()):
             raise ValueError(
                 f"work directory {workdir} is in use, but not by a run; choose another --workdir"
             )
@@ -97,12 +103,22 @@ def claim(workdir: Path, config: Config) -> bool:
             f"work directory {workdir} belongs to another configuration: {name} is {other} there, "
             f"{mine} here; choose another --workdir"
         )
+    read_metrics(
+        workdir / "metrics.jsonl", up_to_epoch=0
+    )  # its errors are ValueErrors that name the file and the line
     return True
 
 
 def record_config(workdir: Path, config: Config, **more: Any) -> None:
-    """Writes config.json: the resolved configuration, the software, and what else is given."""
-    write_json(workdir / "config.json", {"config": to_json(config), **provenance(), **more})
+    """Makes the run directory with config.json: the resolved configuration, the software, what else is given.
+
+    Raises:
+      ValueError: if it cannot be written.
+    """
+    try:
+        write_json(workdir / "config.json", {"config": to_json(config), **provenance(), **more})
+    except OSError as error:
+        raise ValueError(f"work directory {workdir} cannot be written: {error.strerror}") from error
 
 
 def check_digest(workdir: Path, digest: str) -> None:
@@ -111,7 +127,11 @@ def check_digest(workdir: Path, digest: str) -> None:
     Raises:
       ValueError: if the data has another digest.
     """
-    before = read_json(workdir / "config.json")["data"]["digest"]
+    record = workdir / "config.json"
+    try:
+        before = str(read_json(record)["data"]["digest"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{record} is not the record of a run; choose another --workdir") from error
     if before != digest:
         raise ValueError(
             f"work directory {workdir} belongs to a run on other data: sha256 {before[:12]} there, "

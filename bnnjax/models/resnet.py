@@ -52,8 +52,9 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, images: Array, schedule: Schedule, train: bool) -> Array:
         """[batch, h, w, 3] of the compute dtype -> logits [batch, classes], float32."""
-        stem = Unit(self.widths[0], fp(), axis_name=self.axis_name, name="stem")
-        x = self.method.nonlinearity(stem(images, schedule, train))
+        act = self.method.nonlinearity
+        stem = Unit(self.widths[0], fp(), activation=act, axis_name=self.axis_name, name="stem")
+        x = stem(images, schedule, train)
         for name, width, stride in self._layout():
             block = Block(
                 width, stride, self.method, self.structure, self.projection, self.axis_name, name=name

@@ -32,9 +32,8 @@ class VGG(nn.Module):
     @nn.compact
     def __call__(self, images: Array, schedule: Schedule, train: bool) -> Array:
         """[batch, h, w, 3] of the compute dtype -> logits [batch, classes], float32."""
-        act = self.method.nonlinearity
-        x = act(Unit(self.widths[0], fp(), axis_name=self.axis_name, name="stem")(images, schedule, train))
+        common = {"activation": self.method.nonlinearity, "axis_name": self.axis_name}
+        x = Unit(self.widths[0], fp(), name="stem", **common)(images, schedule, train)
         for n, width in enumerate(self.widths[1:], start=1):
-            unit = Unit(width, self.method, pool=n % 2 == 1, axis_name=self.axis_name, name=f"conv{n}")
-            x = act(unit(x, schedule, train))
+            x = Unit(width, self.method, pool=n % 2 == 1, name=f"conv{n}", **common)(x, schedule, train)
         return Head(self.classes, normalize=False, name="head")(x.reshape(len(x), -1), train)

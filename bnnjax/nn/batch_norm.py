@@ -1,11 +1,14 @@
 """Batch normalization that shows its variance, which constraints differentiate and bounds read."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from bnnjax.ops.batch_norm import batch_norm, scale_and_shift
 
 
 class NormStats(NamedTuple):
@@ -16,11 +19,17 @@ class NormStats(NamedTuple):
     batch_variance: Array  # of this batch + epsilon, differentiable; the running one in evaluation
 
 
-class BatchNorm(nn.Module):
-    """y = g (x - mean) / sqrt(var + eps) + b for each channel, over the batch of all devices.
+def identity(x: Array) -> Array:
+    """Returns x."""
+    return x
 
-    Running statistics follow r <- momentum r + (1 - momentum) batch.  Linen's own BatchNorm computes the
-    same but keeps the batch variance to itself.  A channel of zero variance gives b.
+
+class BatchNorm(nn.Module):
+    """y = activation(g (x - mean) / sqrt(var + eps) + b + shortcut), over the batch of all devices.
+
+    Running statistics follow r <- momentum r + (1 - momentum) batch.  Linen's own BatchNorm keeps the batch
+    variance to itself, and leaves shortcut and activation to be computed apart.  A channel of zero variance
+    gives activation(b + shortcut).
 
     Attributes:
       axis_name: mapped axis over which batch statistics are averaged; None for one device.
@@ -33,7 +42,13 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> tuple[Array, NormStats]:
+    def __call__(
+        self,
+        x: Array,
+        train: bool,
+        shortcut: Array | None = None,
+        activation: Callable[[Array], Array] = identity,
+    ) -> tuple[Array, NormStats]:
         """Normalizes x, [batch, ..., c] of any float dtype; statistics are float32."""
         channels = x.shape[-1]
         gain = self.param("gain", nn.initializers.ones, (channels,), jnp.float32)
@@ -41,24 +56,14 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_variance = self.variable("batch_stats", "variance", jnp.ones, (channels,), jnp.float32)
         if train:
-            mean, variance = _moments(x.astype(jnp.float32), self.axis_name)
+            y, mean, variance = batch_norm(x, shortcut, gain, bias, activation, self.epsilon, self.axis_name)
             if not self.is_initializing():
-                running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
-                running_variance.value = (
-                    self.momentum * running_variance.value + (1 - self.momentum) * variance
-                )
+                for running, batch in ((running_mean, mean), (running_variance, variance)):
+                    new = self.momentum * running.value + (1 - self.momentum) * batch
+                    running.value = jax.lax.stop_gradient(new)
         else:
-            mean, variance = running_mean.value, running_variance.value
-        multiplier = gain * jax.lax.rsqrt(variance + self.epsilon)
-        y = x * multiplier + (bias - mean * multiplier)
-        stats = NormStats(gain, running_variance.value + self.epsilon, variance + self.epsilon)
-        return y.astype(x.dtype), stats
-
-
-def _moments(x: Array, axis_name: str | None) -> tuple[Array, Array]:
-    axes = tuple(range(x.ndim - 1))
-    mean, square = jnp.mean(x, axis=axes), jnp.mean(x * x, axis=axes)
-    if axis_name is not None:
-        mean, square = jax.lax.pmean((mean, square), axis_name)
-    # Rounding may leave a constant channel slightly below zero.
-    return mean, jnp.maximum(square - mean * mean, 0)
+            variance = running_variance.value
+            multiplier = gain * jax.lax.rsqrt(variance + self.epsilon)
+            offset = bias - running_mean.value * multiplier
+            y = scale_and_shift(x, shortcut, multiplier, offset, activation)
+        return y, NormStats(gain, running_variance.value + self.epsilon, variance + self.epsilon)

@@ -52,9 +52,9 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array, schedule: Schedule, train: bool) -> Array:
         """[batch, h, w, c] -> [batch, h / stride, w / stride, features]."""
-        act = self.method.nonlinearity
-        unit1 = Unit(self.features, self.method, stride=self.stride, axis_name=self.axis_name, name="conv1")
-        unit2 = Unit(self.features, self.method, axis_name=self.axis_name, name="conv2")
+        common = {"activation": self.method.nonlinearity, "axis_name": self.axis_name}
+        unit1 = Unit(self.features, self.method, stride=self.stride, name="conv1", **common)
+        unit2 = Unit(self.features, self.method, name="conv2", **common)
         if self.stride == 1 and x.shape[-1] == self.features:
             shortcut = x
         elif self.projection:
@@ -63,9 +63,9 @@ class Block(nn.Module):
         else:
             shortcut = pad_shortcut(x, self.features, self.stride)
         if self.structure == "plain":
-            return act(unit2(act(unit1(x, schedule, train)), schedule, train) + shortcut)
-        h = act(unit1(x, schedule, train) + shortcut)
-        return act(unit2(h, schedule, train) + h)
+            return unit2(unit1(x, schedule, train), schedule, train, shortcut)
+        h = unit1(x, schedule, train, shortcut)
+        return unit2(h, schedule, train, h)
 
 
 def block_chain(name: str, structure: Structure, has_projection: bool) -> Chain:

@@ -1,6 +1,6 @@
 """Units: a convolution and the batch norm behind it, the classifier, and what they leave for bounds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -11,7 +11,7 @@ from jax import Array
 
 from bnnjax.bounds import UnitStats
 from bnnjax.methods import Method, Schedule
-from bnnjax.nn.batch_norm import BatchNorm
+from bnnjax.nn.batch_norm import BatchNorm, identity
 from bnnjax.nn.layers import BinaryConv
 from bnnjax.ops import norms
 
@@ -46,7 +46,7 @@ def replace_gains(params: Mapping[str, Any], gains: Mapping[str, Array]) -> dict
 
 
 class Unit(nn.Module):
-    """Quantized convolution, max pooling if asked for, batch norm.
+    """Quantized convolution, max pooling if asked for, batch norm, shortcut, nonlinearity.
 
     Attributes:
       features: output channels.
@@ -54,6 +54,7 @@ class Unit(nn.Module):
       kernel_size: rows and columns of the kernel.
       stride: of the convolution.
       pool: whether 2x2 max pooling comes between convolution and batch norm.
+      activation: what the unit's output passes, elementwise.
       axis_name: mapped axis of the batch norm.
     """
 
@@ -62,16 +63,17 @@ class Unit(nn.Module):
     kernel_size: int = 3
     stride: int = 1
     pool: bool = False
+    activation: Callable[[Array], Array] = identity
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: Array, schedule: Schedule, train: bool) -> Array:
-        """[batch, h, w, i] -> [batch, h', w', features]."""
+    def __call__(self, x: Array, schedule: Schedule, train: bool, shortcut: Array | None = None) -> Array:
+        """[batch, h, w, i] -> [batch, h', w', features], the shortcut (of that shape) added before activation."""
         layer = BinaryConv(self.features, self.method, self.kernel_size, self.stride, name="conv")
         y = layer(x, schedule)
         if self.pool:
             y = nn.max_pool(y, (2, 2), (2, 2))
-        y, norm = BatchNorm(self.axis_name, name="norm")(y, train)
+        y, norm = BatchNorm(self.axis_name, name="norm")(y, train, shortcut, self.activation)
         weight = layer.weight(schedule)
         scale = jnp.ones(self.features) if weight.scale is None else weight.scale * jnp.ones(self.features)
         stats = UnitStats(

@@ -16,7 +16,7 @@ def channel_l1(kernel: Array) -> Array:
       kernel: [..., o].
 
     Returns:
-      [o].  Where w = 0 the derivative is 0.
+      [o].  Where w = 0 the derivative is +1, as sign(0) is.
     """
     return jnp.sum(jnp.abs(kernel), axis=tuple(range(kernel.ndim - 1)))
 
@@ -73,7 +73,7 @@ def power_iteration(matrix: Array, vector: Array, iterations: int = 1) -> tuple[
     """Estimates the spectral norm s = max ||M x||_2 / ||x||_2 from below.
 
     v <- M^T u / ||.||, u <- M v / ||.||, then s = u^T M v with u and v constant, so that the gradient is
-    u v^T (Miyato et al. 2018, arXiv 1802.05957).  A zero matrix gives 0, not NaN.
+    u v^T (Miyato et al. 2018, arXiv 1802.05957).  A zero matrix gives 0, not NaN, and leaves the vector.
 
     Args:
       matrix: [o, n].
@@ -100,5 +100,6 @@ def power_iteration(matrix: Array, vector: Array, iterations: int = 1) -> tuple[
     left = normalize(vector)
     for _ in range(iterations):
         right = normalize(constant.T @ left)
-        left = normalize(constant @ right)
+        new = normalize(constant @ right)
+        left = jnp.where(jnp.any(new != 0), new, left)  # a zero vector would stay zero in all later calls
     return left @ matrix @ right, left

@@ -27,24 +27,25 @@ def mean_abs(kernel: Array) -> Array:
 
 
 def power_of_two(scale: Array) -> Array:
-    """Returns 2^round(log2 scale), exactly; 0 stays 0.  Its derivative is zero.
+    """Returns 2^round(log2 scale), exactly; 0 stays 0 and NaN stays NaN.  Its derivative is zero.
 
     A multiplication by it is a bit shift (IR-Net, Qin et al. 2020, arXiv 1909.10788).
 
     Args:
       scale: [...], not negative.
     """
-    exponent = jnp.round(jnp.log2(jnp.where(scale > 0, scale, 1))).astype(jnp.int32)
+    exact = scale.astype(jnp.float32)  # a bfloat16 logarithm would round to the wrong exponent
+    exponent = jnp.round(jnp.log2(jnp.where(exact > 0, exact, 1))).astype(jnp.int32)
     # exp2 may be an ulp off on some backends; ldexp is exact.
-    power = jnp.ldexp(jnp.ones_like(scale), exponent)
-    return jax.lax.stop_gradient(jnp.where(scale > 0, power, jnp.zeros_like(scale)))
+    power = jnp.ldexp(jnp.ones_like(exact), exponent).astype(scale.dtype)
+    return jax.lax.stop_gradient(jnp.where(scale > 0, power, 0 * scale))  # 0 * NaN is NaN
 
 
 def standardize(kernel: Array) -> Array:
     """Returns (w_o - mean w_o) / std w_o for each filter, with the unbiased standard deviation.
 
-    A filter whose spread is no larger than the rounding error of its mean counts as constant: it gives
-    zeros with a zero gradient, never NaN.
+    A filter whose spread is no larger than the rounding error of its weights counts as constant: it gives
+    zeros with a zero gradient.  A filter that holds a NaN gives NaN.
 
     Args:
       kernel: [..., o], with at least two weights a filter.
@@ -54,9 +55,11 @@ def standardize(kernel: Array) -> Array:
     axes = _filter_axes(kernel)
     fan_in = kernel[..., 0].size
     centred = kernel - jnp.mean(kernel, axis=axes)
+    # The mean of many equal float32 weights is off by more than one rounding; the second pass takes that out.
+    centred = centred - jnp.mean(centred, axis=axes)
     variance = jnp.sum(centred**2, axis=axes) / max(fan_in - 1, 1)
     rounding = jnp.finfo(kernel.dtype).eps * jnp.max(jnp.abs(kernel), axis=axes)
-    varies = variance > rounding**2
+    varies = ~(variance <= rounding**2)  # true for NaN
     # The inner `where` keeps the derivative of the square root finite in the branch not taken.
     inverse = jax.lax.rsqrt(jnp.where(varies, variance, 1))
     return jnp.where(varies, centred * inverse, 0)

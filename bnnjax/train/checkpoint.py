@@ -1,7 +1,9 @@
-"""Checkpoints: Orbax directories of arrays and JSON, checked by a digest when they are read."""
+"""Checkpoints: Orbax directories of arrays and JSON, checked by digests when they are read."""
 
 import hashlib
+import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 KEPT = 2  # the latest, and the one before in case the latest is damaged
+SUMS = "sha256.json"  # of the files of a checkpoint, in its directory
 
 
 def digest(tree: Any) -> str:
@@ -23,6 +26,16 @@ def digest(tree: Any) -> str:
         sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         sha.update(np.ascontiguousarray(array).tobytes())
     return sha.hexdigest()
+
+
+def file_sums(directory: Path) -> dict[str, str]:
+    """Returns the sha256, in hexadecimal, of each file below a directory but its own record of them."""
+    files = {str(path.relative_to(directory)): path for path in directory.rglob("*") if path.is_file()}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in sorted(files.items())
+        if Path(name).stem != Path(SUMS).stem
+    }
 
 
 class Checkpoints:
@@ -58,6 +71,12 @@ class Checkpoints:
             state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"digest": digest(state)})
         )
         self._manager.save(step, args=items, force=True)
+        # A run that is killed before this is written leaves a whole checkpoint, which its arrays' digest
+        # vouches for.  With it, no broken file is given to Orbax, whose readers would print tracebacks from
+        # their threads.
+        place = self._directory / str(step) / SUMS
+        place.with_suffix(".tmp").write_text(json.dumps(file_sums(place.parent)))
+        os.replace(place.with_suffix(".tmp"), place)
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """Returns the step and state of the latest undamaged checkpoint, or None if there is none.
@@ -78,6 +97,12 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, abstract: Any) -> Any:
+        place = self._directory / str(step) / SUMS
+        if place.exists():
+            sums, found = json.loads(place.read_text()), file_sums(place.parent)
+            for name in sums:
+                if found.get(name) != sums[name]:
+                    raise ValueError(f"{name} is {'changed' if name in found else 'missing'}")
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
         restored = self._manager.restore(step, args=items)
         if digest(restored.state) != restored.meta["digest"]:

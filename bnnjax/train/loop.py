@@ -14,7 +14,7 @@ from jax import Array
 from bnnjax.data.dataset import Split
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.parallel import Compiled
-from bnnjax.train.state import RunState, Tree, keep_best
+from bnnjax.train.state import RunState, Tree, all_finite, keep_best
 from bnnjax.train.step import Images, Task
 
 Record = dict[str, Any]
@@ -23,10 +23,10 @@ MOST_STEPS_AHEAD = 16  # steps that may be under way before the loop waits for t
 
 
 class NonFiniteLossError(Exception):
-    """The loss of a step is not a finite number."""
+    """The loss of a step, or what it is made from, is not a finite number."""
 
-    def __init__(self, step: int) -> None:
-        super().__init__(f"the loss is not finite at step {step}")
+    def __init__(self, step: int, what: str = "the loss") -> None:
+        super().__init__(f"{what} is not finite at step {step}")
         self.step = step
 
 
@@ -115,7 +115,8 @@ def fit(run: Fit, state: RunState) -> RunState:
       state: where to go on from; consumed.
 
     Raises:
-      NonFiniteLossError: at the first step whose loss is not finite; no checkpoint is written after it.
+      NonFiniteLossError: at the first step whose loss is not finite, or at a checkpoint whose state or
+        validation loss is not; no checkpoint is written of such a state or after it.
     """
     steps, epochs = run.task.steps_per_epoch, run.task.epochs
     train, best = state
@@ -138,7 +139,9 @@ def fit(run: Fit, state: RunState) -> RunState:
                 stride = min(max(int(ahead / max(now - waited_at, 1e-9)), 1), MOST_STEPS_AHEAD)
                 waited_at, ahead = now, 0
                 if not compiled_yet:  # the first step's compilation is not a matter of speed
-                    compiled_yet, timed_from, timed_steps = True, now, 0
+                    compiled_yet = True
+                    if done < epoch * steps:
+                        timed_from, timed_steps = now, 0
                 speed = timed_steps * run.batch_size / max(now - timed_from, 1e-9)
                 run.display.update(
                     step=done,
@@ -146,11 +149,16 @@ def fit(run: Fit, state: RunState) -> RunState:
                     accuracy=100 * float(totals.correct / totals.steps),
                     images_per_second=speed,
                 )
+            if (run.stop.signal_name or done == epoch * steps) and not all_finite(train):
+                # The next step's loss would tell, but the last good checkpoint must not give way to this.
+                raise NonFiniteLossError(done, "the state of training")
             if run.stop.signal_name and done < epoch * steps:
                 run.checkpoints.save(done, RunState(train, best))
                 return RunState(train, best)
         # --- validate
         logits = run.compiled.predict(train.params, train.batch_stats, run.validation.images)
+        if not np.isfinite(logits).all():
+            raise NonFiniteLossError(done, "the validation loss")
         scores = score(logits, run.validation.labels)
         validation_accuracy = accuracy(scores, run.validation.labels)
         best = keep_best(best, train, epoch, validation_accuracy)

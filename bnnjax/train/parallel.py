@@ -3,7 +3,7 @@
 The mapped axis is called `data`.  `jax.shard_map` is what `jax.pmap` itself is made of since JAX 0.8.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,13 +18,13 @@ from bnnjax.train.state import TrainState, Tree
 from bnnjax.train.step import AXIS, Images, Task, predict_step, train_step
 
 
-def make_mesh(batch_size: int) -> Mesh:
-    """Returns the mesh of all devices.
+def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Returns the mesh of these devices; left out: of all devices of all processes.
 
     Raises:
       ValueError: if the batch cannot be split evenly over them.
     """
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     device_share(batch_size, len(devices))
     return Mesh(np.array(devices), (AXIS,))
 

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -61,9 +62,15 @@ def initial_state(params: Tree, batch_stats: Tree, optimizer: optax.GradientTran
     return RunState(train, Best(jnp.int32(0), jnp.float32(-1), *nothing))
 
 
+@jax.jit
+def all_finite(tree: Tree) -> Array:
+    """Returns whether every number of every array is finite, bool []."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
 def keep_best(best: Best, train: TrainState, epoch: int, accuracy: float) -> Best:
     """Returns the better of the best so far and the network as it is after `epoch`."""
-    if accuracy <= float(best.accuracy):
+    if np.float32(accuracy) <= np.float32(best.accuracy):  # in the precision that the best one is kept in
         return best
     # Copies, because the next step gives the buffers of `train` away.
     params, batch_stats = jax.tree.map(jnp.copy, (train.params, train.batch_stats))

@@ -1,0 +1,75 @@
+"""What tests that start processes share: their environment, the digits, a tiny experiment."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DIGITS, CIFAR10 = ROOT / "experiments" / "digits.py", ROOT / "experiments" / "cifar10.py"
+TINY = ROOT / "tests" / "tiny_experiment.py"
+
+Finished = subprocess.CompletedProcess[str]
+Start = Callable[..., "subprocess.Popen[str]"]
+Run = Callable[..., Finished]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """For processes: one compilation cache for all, no network, messages as in a log file."""
+    keep = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "XLA_FLAGS")}
+    return keep | {
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+    }
+
+
+@pytest.fixture(scope="session")
+def start(environment: dict[str, str]) -> Start:
+    """Starts an experiment: start(script, *arguments, NAME=value of an environment variable)."""
+
+    def started(script: Path, *arguments: object, **variables: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(script), *map(str, arguments)],
+            env=environment | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return started
+
+
+@pytest.fixture(scope="session")
+def run(start: Start) -> Run:
+    """Runs an experiment to its end; arguments as for `start`."""
+
+    def finished(script: Path, *arguments: object, **variables: str) -> Finished:
+        with start(script, *arguments, **variables) as process:
+            output, errors = process.communicate(timeout=1000)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    return finished
+
+
+@pytest.fixture(scope="session")
+def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory in which the digits are prepared."""
+    from bnnjax.data import load_digits
+
+    root = tmp_path_factory.mktemp("data")
+    load_digits(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def experiments() -> Sequence[Path]:
+    return DIGITS, CIFAR10, TINY

@@ -1,0 +1,158 @@
+"""The L1,inf constraint: which norm each target means, both reductions, its gradients, and the projection."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnnjax.bounds import Residual, UnitStats, network_log_bound
+from bnnjax.config import Config, L1InfConfig
+from bnnjax.constraints import make_constraint
+from bnnjax.constraints.l1inf import l1inf
+
+CHAIN = (Residual((), ("a",)), "b")
+UNITS = {
+    "a": UnitStats(
+        l1=jnp.array([18.0, 9.0, 0.0]),
+        latent_l1=jnp.array([3.0, 5.0, 0.0]),
+        scale=jnp.array([2.0, 1.0, 0.0]),
+        gain=jnp.array([0.5, -3.0, 1.0]),
+        variance=jnp.array([4.0, 9.0, 1.0]),
+        batch_variance=jnp.array([16.0, 2.25, 1.0]),
+    ),
+    "b": UnitStats(
+        l1=jnp.array([4.0]),
+        latent_l1=jnp.array([4.0]),
+        scale=jnp.array([1.0]),
+        gain=jnp.array([1.0]),
+        variance=jnp.array([1.0]),
+        batch_variance=jnp.array([4.0]),
+    ),
+}
+# By hand, channel by channel.
+NORMS = {
+    "folded": (9.0, 4.0),  # max(0.5/2 18, 3/3 9, 0), 1/1 4
+    "gain": (6.0, 2.0),  # max(18/4, 9/1.5, 0), 4/2
+    "weights": (5.0, 4.0),  # max(3, 5, 0), 4
+    "scales": (18.0, 4.0),  # max(2 9, 1 9, 0), 1 4
+}
+
+
+def penalty(units=UNITS, **options):
+    return l1inf(L1InfConfig(**options), CHAIN).penalty(units)
+
+
+@pytest.mark.parametrize("target", NORMS)
+def test_penalty_is_the_logarithm_of_the_bound_or_the_sum_of_norms(target):
+    a, b = NORMS[target]
+    bound = penalty(target=target, strength=0.5)
+    np.testing.assert_allclose(bound, 0.5 * (np.log(1 + a) + np.log(b)), rtol=1e-6)
+    np.testing.assert_allclose(
+        penalty(target=target, strength=0.5, reduction="sum"), 0.5 * (a + b), rtol=1e-6
+    )
+
+
+def test_folded_penalty_is_the_bound_of_the_network():
+    np.testing.assert_allclose(penalty(strength=1.0), network_log_bound(CHAIN, UNITS), rtol=1e-6)
+
+
+def test_temperature_smooths_the_maximum_from_above():
+    options = {"strength": 1.0, "reduction": "sum"}
+    smooth = penalty(temperature=2.0, **options)
+    expected = 2 * np.log(np.exp(4.5 / 2) + np.exp(9 / 2) + np.exp(0)) + 4
+    np.testing.assert_allclose(smooth, expected, rtol=1e-6)
+    assert smooth > penalty(**options) == 13
+
+
+def test_strength_zero_is_no_penalty():
+    assert penalty(strength=0.0) == 0
+
+
+# The channel that attains the maximum of unit a is 1 (0 for scales); its derivative by each field, by hand.
+@pytest.mark.parametrize(
+    ("target", "channel", "by"),
+    [
+        ("folded", 1, {"l1": 3 / 3, "gain": -9 / 3}),
+        ("gain", 1, {"l1": 1 / 1.5, "batch_variance": -0.5 * 9 / 1.5**3}),
+        ("weights", 1, {"latent_l1": 1}),
+        ("scales", 0, {"scale": 9}),
+    ],
+)
+def test_gradient_reaches_what_the_target_means_and_nothing_else(target, channel, by):
+    gradient = jax.grad(lambda u: penalty(u, target=target, reduction="sum", strength=1.0))(UNITS)["a"]
+    for field in UnitStats._fields:
+        expected = np.zeros(3)
+        expected[channel] = by.get(field, 0)
+        np.testing.assert_allclose(getattr(gradient, field), expected, rtol=1e-5, err_msg=field)
+
+
+def test_gradient_is_finite_for_a_network_of_zeros():
+    zeros = jax.tree.map(jnp.zeros_like, UNITS)
+    zeros = {
+        k: u._replace(variance=u.variance + 1e-5, batch_variance=u.batch_variance + 1e-5)
+        for k, u in zeros.items()
+    }
+    for target in NORMS:
+        gradient = jax.grad(lambda u, t=target: penalty(u, target=t, temperature=0.1))(zeros)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+# Rescaling a latent kernel W -> 10 W changes its l1, latent l1, scale and (batch) variances, and no output.
+@pytest.mark.parametrize(
+    ("target", "sees"), [("folded", False), ("gain", False), ("weights", True), ("scales", True)]
+)
+def test_only_the_naive_targets_see_the_scale_of_a_latent_kernel(target, sees):
+    scaled = {
+        name: UnitStats(
+            l1=10 * unit.l1,
+            latent_l1=10 * unit.latent_l1,
+            scale=10 * unit.scale,
+            gain=unit.gain,
+            variance=100 * unit.variance,
+            batch_variance=100 * unit.batch_variance,
+        )
+        for name, unit in UNITS.items()
+    }
+    before, after = (float(penalty(units, target=target, strength=1.0)) for units in (UNITS, scaled))
+    assert (abs(after - before) > 1) == sees
+    if not sees:
+        np.testing.assert_allclose(after, before, rtol=1e-5)
+
+
+@pytest.mark.parametrize("radius", [0.1, 5.0, 100.0])
+def test_hard_form_projects_each_gain_to_its_box(radius):
+    constraint = l1inf(L1InfConfig(form="hard", radius=radius), CHAIN)
+    assert constraint.penalty is None
+    gains = constraint.project_gains(UNITS)
+    # |g| <= radius sqrt(v) / l1; the filter of zeros is free.
+    limits = {"a": radius * np.array([2 / 18, 3 / 9, np.inf]), "b": radius * np.array([1 / 4])}
+    assert gains.keys() == limits.keys()
+    for name, limit in limits.items():
+        np.testing.assert_allclose(gains[name], np.clip(UNITS[name].gain, -limit, limit), rtol=1e-6)
+        assert UNITS[name]._replace(gain=gains[name]).norm <= radius * (1 + 1e-6)
+
+
+def test_soft_form_has_no_projection():
+    assert l1inf(L1InfConfig(), CHAIN).project_gains is None
+
+
+def test_configuration_names_the_constraint():
+    none = make_constraint(Config(constraint="none"), CHAIN)
+    assert (none.name, none.penalty, none.project_gains) == ("none", None, None)
+    soft = make_constraint(Config(constraint="l1inf", l1inf=L1InfConfig(strength=2.0)), CHAIN)
+    assert soft.name == "l1inf"
+    np.testing.assert_allclose(soft.penalty(UNITS), 2 * np.log(40), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": -1.0}, "l1inf.temperature must be .*; got -1.0"),
+        ({"strength": -0.1}, "l1inf.strength must be .*; got -0.1"),
+        ({"radius": 0.0}, "l1inf.radius must be positive.*; got 0.0"),
+        ({"form": "hard", "target": "gain"}, "l1inf.form hard takes l1inf.target folded; got gain"),
+    ],
+)
+def test_settings_outside_their_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        L1InfConfig(**options)

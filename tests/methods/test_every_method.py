@@ -1,0 +1,243 @@
+"""What holds for every method at all its bits; a new method is tested here by existing."""
+
+import dataclasses
+from typing import get_args
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnnjax.config import MethodName
+from bnnjax.methods import METHODS, make_method
+
+SHAPE = (3, 3, 4, 6)
+NORMAL = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+KERNELS = {
+    "normal": NORMAL,
+    "small": NORMAL * np.float32(1e-3),
+    "large": NORMAL * np.float32(100),
+    "zero": np.zeros(SHAPE, np.float32),
+    "minus zero": -np.zeros(SHAPE, np.float32),
+    "constant": np.full(SHAPE, 0.1, np.float32),
+    "one zero filter": NORMAL * (np.arange(6) != 2),
+    "one constant filter": np.where(np.arange(6) == 2, np.float32(0.1), NORMAL),
+    "on the kinks": np.sign(NORMAL),
+}
+UPSTREAM = jnp.asarray(np.random.default_rng(1).normal(size=SHAPE), jnp.float32)
+ACTIVATIONS = jnp.concatenate([jnp.linspace(-3, 3, 1537), jnp.array([-0.0, 1e30, -1e30, jnp.inf, -jnp.inf])])[
+    :, None
+]
+FEW_BITS = [(1, 1), (1, 32), (2, 2), (3, 4), (8, 8), (32, 1), (32, 32)]
+
+
+def defined(name, wbits, abits):
+    try:
+        return make_method(name, wbits, abits)
+    except ValueError:
+        return None
+
+
+DEFINED = [method for name in METHODS for bits in FEW_BITS if (method := defined(name, *bits))]
+
+
+@pytest.fixture(scope="module", params=DEFINED, ids=lambda m: f"{m.name} {m.wbits}/{m.abits}")
+def method(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def quantized(method):
+    """The name of each kernel -> (codes and scale, value, gradient), from one compiled function."""
+    schedule = method.schedule(jnp.float32(0.4))
+
+    @jax.jit
+    def run(kernel):
+        _, pull = jax.vjp(lambda k: method.quantize_weight(k, schedule).value, kernel)
+        result = method.quantize_weight(kernel, schedule)
+        return result, result.value, pull(UPSTREAM)[0]
+
+    return {name: run(jnp.asarray(kernel, jnp.float32)) for name, kernel in KERNELS.items()}
+
+
+@pytest.fixture(scope="module")
+def activated(method):
+    """(codes and scale, gradient) of ACTIVATIONS."""
+    schedule = method.schedule(jnp.float32(0.4))
+
+    @jax.jit
+    def run(x):
+        _, pull = jax.vjp(lambda x: method.quantize_activation(x, schedule).value, x)
+        return method.quantize_activation(x, schedule), pull(jnp.ones_like(x))[0]
+
+    return run(ACTIVATIONS)
+
+
+def test_configuration_lists_exactly_the_methods():
+    assert set(get_args(MethodName)) == set(METHODS)
+
+
+def test_every_method_has_its_default_bits_and_names_its_source():
+    for name in METHODS:
+        method = make_method(name)
+        assert method.name == name
+        assert defined(name, method.wbits, method.abits) is not None
+        assert "arXiv" in method.source
+    assert {method.name for method in DEFINED} == set(METHODS)
+
+
+def test_unknown_method_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown method 'bmn'; allowed are fp, bnn, xnor"):
+        make_method("bmn")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_bits_are_taken_as_asked_or_refused_with_those_that_are_defined(name):
+    refused = 0
+    for wbits in (-1, 0, 1, 2, 8, 9, 16, 32):
+        for abits in (-1, 0, 1, 2, 8, 9, 16, 32):
+            if method := defined(name, wbits, abits):
+                assert (method.wbits, method.abits) == (wbits, abits)
+                assert {wbits, abits} <= {1, 2, 8, 32}
+                continue
+            refused += 1
+            with pytest.raises(
+                ValueError, match=f"method {name} is not defined for {wbits}/{abits} .* it is for"
+            ):
+                make_method(name, wbits, abits)
+    assert refused > 30
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [
+        ("fp", "it is for 32/32"),
+        ("bnn", "it is for 1/1"),
+        ("xnor", "it is for 1/1, 1/32"),
+        ("dorefa", "it is for 1 to 8 or 32 of each, except 32/32"),
+        ("birealnet", "it is for 1/1"),
+        ("irnet", "it is for 1/1, 1/32"),
+    ],
+)
+def test_refusal_lists_the_bits_written_out(name, listed):
+    with pytest.raises(ValueError, match=f"{listed}$"):
+        make_method(name, 9, 9)
+
+
+def test_method_is_frozen(method):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        method.wbits = 2
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_value_of_a_kernel_is_codes_times_scale(kernel, method, quantized):
+    (codes, scale), value, _ = quantized[kernel]
+    chex.assert_shape([codes, value], SHAPE)
+    chex.assert_type([codes, value], jnp.float32)
+    if scale is not None:
+        assert scale.shape in ((), (6,))
+        assert (scale >= 0).all()
+    np.testing.assert_array_equal(value, codes * (1 if scale is None else scale))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_value_and_gradient_of_a_kernel_are_finite(kernel, method, quantized):
+    chex.assert_tree_all_finite(quantized[kernel])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_codes_of_a_kernel_are_integers_of_so_many_bits(kernel, method, quantized):
+    codes = np.asarray(quantized[kernel][0].codes)
+    if method.wbits == 32:
+        np.testing.assert_array_equal(codes, KERNELS[kernel])
+        return
+    np.testing.assert_array_equal(codes, np.round(codes))
+    assert len(np.unique(codes)) <= 2**method.wbits
+    assert np.abs(codes).max() < 2**method.wbits
+
+
+def test_kernel_trains_in_general(method, quantized):
+    gradient = np.asarray(quantized["normal"][2])
+    assert (gradient != 0).any(axis=(0, 1, 2)).all()
+
+
+def test_weights_with_nan_stay_nan(method):
+    kernel = jnp.asarray(NORMAL).at[0, 0, 0, 1].set(jnp.nan)
+    assert jnp.isnan(method.quantize_weight(kernel, method.schedule(jnp.float32(0))).value[0, 0, 0, 1])
+
+
+def test_codes_of_activations_are_integers_of_so_many_bits(method, activated):
+    (codes, scale), gradient = activated
+    chex.assert_equal_shape([codes, gradient, ACTIVATIONS])
+    assert scale is None or scale.shape == ()
+    if method.abits == 32:
+        np.testing.assert_array_equal(codes, ACTIVATIONS)
+        return
+    np.testing.assert_array_equal(codes, np.round(codes))
+    assert len(np.unique(codes)) == 2**method.abits
+    assert np.isfinite(gradient).all()
+
+
+def test_activations_keep_nan_and_their_dtype(method):
+    x = jnp.array([[jnp.nan], [0.5]], jnp.bfloat16)
+    codes, scale = method.quantize_activation(x, method.schedule(jnp.float32(0)))
+    chex.assert_type([codes, method.relaxed_activation(x), method.nonlinearity(x)], jnp.bfloat16)
+    assert scale is None or scale.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(jnp.isnan(codes), [[True], [False]])
+
+
+def test_relaxed_activation_is_what_the_quantizer_rounds(method, activated):
+    levels = np.unique(activated[0].value)
+    half_step = 0.0 if method.abits == 32 else np.diff(levels).max() / 2
+    finite = np.isfinite(np.asarray(ACTIVATIONS))
+    relaxed = np.asarray(method.relaxed_activation(ACTIVATIONS))
+    distance = np.abs(np.asarray(activated[0].value)[finite] - relaxed[finite])
+    assert distance.max() <= half_step + 1e-6
+    if method.abits != 32:
+        ends = method.relaxed_activation(jnp.array([-jnp.inf, jnp.inf]))
+        np.testing.assert_allclose(ends, [levels[0], levels[-1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("which", ["relaxed_activation", "nonlinearity"])
+def test_what_bounds_count_as_one_is_one_lipschitz(which, method):
+    x = np.linspace(-3, 3, 601)
+    y = np.asarray(getattr(method, which)(jnp.asarray(x, jnp.float32)), np.float64)
+    steepest = np.abs(np.diff(y) / np.diff(x)).max()
+    # Steps of 0.01 between float32 numbers of up to 3; clipped or not, the slope is attained somewhere.
+    assert 0.999 < steepest < 1 + 1e-4
+
+
+def test_relaxed_method_keeps_the_weights_and_has_continuous_activations(method):
+    relaxed, schedule = method.relaxed(), method.schedule(jnp.float32(0.4))
+    np.testing.assert_array_equal(
+        relaxed.quantize_activation(ACTIVATIONS, schedule).value, method.relaxed_activation(ACTIVATIONS)
+    )
+    assert relaxed.quantize_weight is method.quantize_weight
+    assert relaxed.nonlinearity is method.nonlinearity
+
+
+def test_progress_is_traced_so_that_no_epoch_recompiles(method):
+    traces = []
+
+    @jax.jit
+    def quantize(kernel, schedule):
+        traces.append(None)
+        return method.quantize_weight(kernel, schedule), method.quantize_activation(kernel, schedule)
+
+    for progress in (0.0, 0.5, 0.99):
+        schedule = method.schedule(jnp.float32(progress))
+        chex.assert_tree_all_finite(dict(schedule))
+        chex.assert_type(list(schedule.values()), jnp.float32)
+        quantize(jnp.ones((2, 3)), schedule)
+    assert len(traces) == 1
+
+
+def test_projection_of_latents_keeps_shape_and_lands_in_the_clip(method):
+    if method.project_latent is None:
+        # Nothing to project to: the method trains latent weights of any size.
+        assert method.name in ("fp", "dorefa", "birealnet", "irnet")
+        return
+    projected = method.project_latent(jnp.asarray(KERNELS["large"]))
+    chex.assert_shape(projected, SHAPE)
+    assert jnp.abs(projected).max() == 1

@@ -1,0 +1,210 @@
+"""Networks: published parameter counts, shapes, chains, training from degenerate weights, projection."""
+
+from typing import get_args
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnnjax.bounds import unit_names
+from bnnjax.config import ModelName
+from bnnjax.constraints.l1inf import L1InfConfig, l1inf
+from bnnjax.methods import METHODS, make_method
+from bnnjax.models import RESNETS, VGGS, make_model
+from bnnjax.nn.units import KERNELS, UNITS, by_unit, replace_gains
+
+CIFAR, DIGITS = (32, 32, 3), (8, 8, 1)
+COMPILER = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+def abstract(name, method_name, structure=None, image=CIFAR, dtype=jnp.float32, train=True):
+    """Returns the model, its logits, variables and records as shapes, without computing anything."""
+    method = make_method(method_name)
+    model = make_model(name, method, structure=structure, classes=10)
+
+    def init_and_apply(key):
+        x, schedule = jnp.zeros((4, *image), dtype), method.schedule(jnp.float32(0))
+        variables = model.init(key, x, schedule, False)
+        variables = {key: variables[key] for key in ("params", "batch_stats")}
+        mutable = ["batch_stats", UNITS, KERNELS]
+        return variables, *model.apply(variables, x, schedule, train, mutable=mutable)
+
+    return model, *jax.eval_shape(init_and_apply, jax.random.key(0))
+
+
+# Kernels, then 2 per channel of batch norm.  The published counts have no batch norm before the classifier.
+#   resnet20    stem 432+32; stage 1 6(2304+32) = 14,016; stage 2 4608+64+5(9216+64) = 51,072; stage 3
+#               18,432+128+5(36,864+128) = 203,520; classifier 650: 269,722 (He et al., option A); + 128
+#   resnet18    stem 1728+128; stages 4(36,864+128) = 147,968; 73,728+3(147,456)+4(256)+8192+256 = 525,568;
+#               294,912+3(589,824)+4(512)+32,768+512 = 2,099,712; 1,179,648+3(2,359,296)+4(1024)+131,072+1024
+#               = 8,393,728; classifier 5130: 11,173,962 (the usual CIFAR ResNet-18); + 1024
+#   vgg_small   3456+147,456+294,912+589,824+1,179,648+2,359,296 = 4,574,592; batch norms 2 x 1792 = 3584;
+#               classifier 4 x 4 x 512 x 10 + 10 = 81,930
+#   resnet_tiny stem 216+16; stage 1 2(576+16) = 1184; stage 2 1152+32+2304+32+128+32 = 3680; classifier
+#               32+170
+#   vgg_tiny    216+576+1152+2304+4608+9216 = 18,072; batch norms 2 x 112 = 224; classifier 5130
+COUNTS = {
+    "resnet20": 269_722 + 128,
+    "resnet18": 11_173_962 + 1024,
+    "vgg_small": 4_574_592 + 3584 + 81_930,
+    "resnet_tiny": 232 + 1184 + 3680 + 202,
+    "vgg_tiny": 18_072 + 224 + 5130,
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameters_are_as_many_as_published(name):
+    _, variables, logits, filled = abstract(name, "fp")
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == COUNTS[name]
+    chex.assert_shape(logits, (4, 10))
+    chex.assert_type(jax.tree.leaves((variables, logits, filled)), jnp.float32)
+
+
+@pytest.mark.parametrize("structure", ["plain", "bireal"])
+def test_structure_does_not_change_the_parameters(structure):
+    _, variables, _, _ = abstract("resnet20", "irnet", structure)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == COUNTS["resnet20"]
+
+
+def test_configuration_lists_exactly_the_models():
+    assert set(get_args(ModelName)) == {*RESNETS, *VGGS} == set(COUNTS)
+
+
+@pytest.mark.parametrize("image", [CIFAR, DIGITS], ids=["32x32x3", "8x8x1"])
+@pytest.mark.parametrize(
+    ("name", "structure"),
+    [
+        ("resnet_tiny", "plain"),
+        ("resnet_tiny", "bireal"),
+        ("vgg_tiny", None),
+        ("resnet20", None),
+        ("vgg_small", None),
+    ],
+)
+def test_chain_names_exactly_the_units_that_the_network_records(name, structure, image):
+    model, _, _, filled = abstract(name, "irnet", structure, image)
+    names = list(unit_names(model.chain))
+    assert len(names) == len(set(names))
+    assert set(names) == by_unit(filled[UNITS]).keys() == by_unit(filled[KERNELS]).keys()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["resnet_tiny", "vgg_tiny"])
+def test_bfloat16_images_give_float32_logits_variables_and_records(name, method):
+    _, variables, logits, filled = abstract(name, method, image=DIGITS, dtype=jnp.bfloat16)
+    chex.assert_type(jax.tree.leaves((variables, logits, filled)), jnp.float32)
+    chex.assert_shape(logits, (4, 10))
+
+
+def test_stem_and_classifier_and_shortcuts_are_full_precision_and_the_rest_binary():
+    _, variables, _, _ = abstract("resnet_tiny", "irnet")
+    kinds = {
+        "/".join(part.key for part in path[:-1]): path[-1].key
+        for path, _ in jax.tree_util.tree_leaves_with_path(variables["params"])
+        if path[-1].key in ("kernel", "latent")
+    }
+    assert {name for name, kind in kinds.items() if kind == "kernel"} == {
+        "stem/conv",
+        "stage2_block1/shortcut/conv",
+        "head/dense",
+    }
+    assert len(kinds) == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "asked", "structure"),
+    [
+        ("resnet20", "irnet", None, "bireal"),
+        ("resnet20", "fp", None, "plain"),
+        ("resnet18", "irnet", "plain", "plain"),
+    ],
+)
+def test_structure_left_out_is_bireal_for_binarized_resnets(name, method, asked, structure):
+    assert make_model(name, make_method(method), structure=asked, classes=10).structure == structure
+
+
+@pytest.mark.parametrize(
+    ("name", "structure", "message"),
+    [
+        (
+            "resnet21",
+            None,
+            "unknown model 'resnet21'; allowed are resnet20, resnet18, resnet_tiny, vgg_small, vgg_tiny",
+        ),
+        ("resnet20", "dense", "unknown structure 'dense'; allowed are plain, bireal"),
+        ("vgg_tiny", "bireal", "model vgg_tiny has no shortcuts, so its structure is plain; got bireal"),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_what_does(name, structure, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(name, make_method("bnn"), structure=structure, classes=10)
+
+
+@pytest.mark.parametrize(("name", "method_name"), [("resnet_tiny", "irnet"), ("vgg_tiny", "dorefa")])
+def test_network_trains_with_finite_numbers_even_from_kernels_of_zeros(name, method_name):
+    method = make_method(method_name)
+    model, schedule = make_model(name, method, classes=10), method.schedule(jnp.float32(0.4))
+    x = jax.random.normal(jax.random.key(0), (8, *DIGITS))
+    variables = jax.jit(lambda key: model.init(key, x, schedule, False), compiler_options=COMPILER)(
+        jax.random.key(1)
+    )
+    constraint = l1inf(L1InfConfig(strength=0.1), model.chain)
+
+    @jax.jit(compiler_options=COMPILER)
+    def gradient(params):
+        def loss(params):
+            both = {"params": params, "batch_stats": variables["batch_stats"]}
+            logits, filled = model.apply(both, x, schedule, True, mutable=["batch_stats", UNITS])
+            value = jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 3])
+            return value + constraint.penalty(by_unit(filled[UNITS])), (logits, filled["batch_stats"])
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    (value, (logits, batch_stats)), by_params = gradient(variables["params"])
+    chex.assert_tree_all_finite((value, logits, batch_stats, by_params))
+    for (path, leaf), before in zip(
+        jax.tree_util.tree_leaves_with_path(batch_stats),
+        jax.tree.leaves(variables["batch_stats"]),
+        strict=True,
+    ):
+        assert (leaf != before).any(), path
+    for path, leaf in jax.tree_util.tree_leaves_with_path(by_params):
+        assert (leaf != 0).any(), path
+    zeros = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf * (path[-1].key not in ("latent", "kernel")), variables["params"]
+    )
+    chex.assert_tree_all_finite(gradient(zeros))
+
+
+def test_hard_projection_brings_every_unit_but_the_classifier_below_the_radius():
+    method = make_method("xnor")
+    model, schedule = make_model("resnet_tiny", method, classes=10), method.schedule(jnp.float32(0))
+    x = jnp.zeros((1, *DIGITS))
+
+    @jax.jit(compiler_options=COMPILER)
+    def units_of(params, batch_stats):
+        both = {"params": params, "batch_stats": batch_stats}
+        return by_unit(model.apply(both, x, schedule, False, mutable=[UNITS])[1][UNITS])
+
+    variables = jax.jit(lambda key: model.init(key, x, schedule, False), compiler_options=COMPILER)(
+        jax.random.key(1)
+    )
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    radius = 2.0
+    before = units_of(params, batch_stats)
+    assert all(unit.norm > radius for unit in before.values())
+    projected = replace_gains(
+        params, l1inf(L1InfConfig(form="hard", radius=radius), ()).project_gains(before)
+    )
+    after = units_of(projected, batch_stats)
+    for name, unit in after.items():
+        if name == "head":
+            assert unit.norm == before["head"].norm
+        else:
+            np.testing.assert_allclose(unit.norm, radius, rtol=1e-6)
+    changed = jax.tree.map(lambda a, b: bool((a != b).any()), params, projected)
+    for path, differs in jax.tree_util.tree_leaves_with_path(changed):
+        names = [part.key for part in path]
+        assert differs == (names[-2:] == ["norm", "gain"]), path

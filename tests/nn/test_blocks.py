@@ -1,0 +1,70 @@
+"""Residual blocks: shortcuts of both structures, padding of channels, and their chains."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnnjax.bounds import Residual
+from bnnjax.methods import make_method
+from bnnjax.methods.fp import fp
+from bnnjax.nn.blocks import Block, block_chain, pad_shortcut
+from bnnjax.nn.units import Unit
+
+X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 4)), jnp.float32)
+
+
+def test_padded_shortcut_takes_every_second_pixel_and_centres_the_channels():
+    y = pad_shortcut(X, 9, 2)
+    chex.assert_shape(y, (2, 3, 3, 9))
+    np.testing.assert_array_equal(y[..., 2:6], X[:, ::2, ::2])
+    np.testing.assert_array_equal(np.delete(y, np.s_[2:6], axis=-1), 0)
+    np.testing.assert_array_equal(pad_shortcut(X, 4, 1), X)
+
+
+@pytest.mark.parametrize(
+    ("features", "stride", "projection"),
+    [(4, 1, True), (8, 2, False), (8, 2, True)],
+    ids=["same", "pad", "project"],
+)
+@pytest.mark.parametrize(
+    ("name", "structure"),
+    [("irnet", "bireal"), ("fp", "plain"), ("birealnet", "bireal")],  # nonlinearity hardtanh, ReLU and none
+)
+def test_block_is_the_formula_of_its_structure(name, structure, features, stride, projection):
+    method = make_method(name)
+    block, schedule = (
+        Block(features, stride, method, structure, projection),
+        method.schedule(jnp.float32(0.4)),
+    )
+    variables = jax.jit(lambda x: block.init(jax.random.key(0), x, schedule, False))(X)
+    assert ("shortcut" in variables["params"]) == (projection and stride == 2)
+
+    def unit(name, method, x, *options):
+        own = {key: variables[key][name] for key in ("params", "batch_stats")}
+        return Unit(features, method, *options).apply(own, x, schedule, False)
+
+    shortcut = X if stride == 1 else pad_shortcut(X, features, 2)
+    if projection and stride == 2:
+        shortcut = unit("shortcut", fp(), X, 1, 2)
+    act = method.nonlinearity
+    h = unit("conv1", method, X, 3, stride)
+    if structure == "plain":
+        expected = act(unit("conv2", method, act(h)) + shortcut)
+    else:
+        h = act(h + shortcut)
+        expected = act(unit("conv2", method, h) + h)
+    y = block.apply(variables, X, schedule, False)
+    chex.assert_shape(y, (2, 6 // stride, 6 // stride, features))
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_chain_of_a_block_written_out():
+    assert block_chain("b", "plain", False) == (Residual((), ("b/conv1", "b/conv2")),)
+    assert block_chain("b", "plain", True) == (Residual(("b/shortcut",), ("b/conv1", "b/conv2")),)
+    assert block_chain("b", "bireal", False) == (Residual((), ("b/conv1",)), Residual((), ("b/conv2",)))
+    assert block_chain("b", "bireal", True) == (
+        Residual(("b/shortcut",), ("b/conv1",)),
+        Residual((), ("b/conv2",)),
+    )

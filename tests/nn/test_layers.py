@@ -1,0 +1,96 @@
+"""Binary layers: what they compute, of which shape and dtype, under which parameter name."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnnjax.methods import METHODS, make_method
+from bnnjax.nn.layers import BinaryConv, BinaryDense
+from bnnjax.ops.conv import conv
+
+CHOICES = [(name, None, None) for name in METHODS] + [("dorefa", 3, 2), ("dorefa", 32, 1), ("irnet", 1, 32)]
+IMAGES = jnp.asarray(np.random.default_rng(0).normal(0.3, 0.7, (2, 6, 5, 4)), jnp.float32)
+
+
+def build(layer, x, method):
+    schedule = method.schedule(jnp.float32(0.4))
+
+    @jax.jit
+    def init_and_apply(x):
+        y, variables = layer.init_with_output(jax.random.key(0), x, schedule)
+        return variables, y
+
+    return *init_and_apply(x), schedule
+
+
+@pytest.mark.parametrize(("name", "wbits", "abits"), CHOICES)
+@pytest.mark.parametrize(
+    ("stride", "padding_value", "shape"), [(1, 0.0, (2, 6, 5, 7)), (2, -1.0, (2, 3, 3, 7))]
+)
+def test_conv_is_the_convolution_of_both_quantized_values(name, wbits, abits, stride, padding_value, shape):
+    method = make_method(name, wbits, abits)
+    layer = BinaryConv(7, method, stride=stride, padding_value=padding_value)
+    variables, y, schedule = build(layer, IMAGES, method)
+    chex.assert_shape(y, shape)
+    chex.assert_type(y, jnp.float32)
+    key = "kernel" if method.wbits == 32 else "latent"
+    chex.assert_shape(variables["params"][key], (3, 3, 4, 7))
+    chex.assert_type(variables["params"][key], jnp.float32)
+    # Padding is in units of the codes, hence times the scale of activations.
+    codes, scale = method.quantize_activation(IMAGES, schedule)
+    border = padding_value * (1 if scale is None else float(scale))
+    value = codes if scale is None else codes * scale
+    kernel = method.quantize_weight(variables["params"][key], schedule).value
+    expected = conv(value, kernel, stride=stride, padding=1, padding_value=border)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "wbits", "abits"), CHOICES)
+def test_dense_is_the_product_of_both_quantized_values(name, wbits, abits):
+    method = make_method(name, wbits, abits)
+    x = IMAGES.reshape(2, -1)
+    variables, y, schedule = build(BinaryDense(7, method), x, method)
+    chex.assert_shape(y, (2, 7))
+    (kernel,) = variables["params"].values()
+    expected = method.quantize_activation(x, schedule).value @ method.quantize_weight(kernel, schedule).value
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_bfloat16_activations_give_bfloat16_and_float32_parameters(name):
+    method = make_method(name)
+    for layer, x in ((BinaryConv(7, method), IMAGES), (BinaryDense(7, method), IMAGES.reshape(2, -1))):
+        variables, y, _ = build(layer, x.astype(jnp.bfloat16), method)
+        chex.assert_type(y, jnp.bfloat16)
+        chex.assert_type(jax.tree.leaves(variables), jnp.float32)
+        chex.assert_tree_all_finite(y.astype(jnp.float32))
+
+
+@pytest.mark.parametrize("name", ["bnn", "xnor", "birealnet", "irnet"])
+def test_order_of_input_channels_does_not_change_a_bit(name):
+    method = make_method(name)
+    variables, y, schedule = build(BinaryConv(7, method), IMAGES, method)
+    # The scale comes from the kernel in its own order, whose sum may round otherwise: take it as it is.
+    order = jnp.array([2, 0, 3, 1])
+    weight = method.quantize_weight(variables["params"]["latent"], schedule)
+    codes = method.quantize_activation(IMAGES[..., order], schedule).codes
+    shuffled = conv(codes, weight.codes[:, :, order], padding=1)
+    np.testing.assert_array_equal(y, shuffled if weight.scale is None else shuffled * weight.scale)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradients_are_finite_even_at_a_kernel_of_zeros(name):
+    method = make_method(name)
+    layer = BinaryConv(7, method)
+    variables, _, schedule = build(layer, IMAGES, method)
+    gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(layer.apply(v, x, schedule) ** 2), (0, 1)))
+    for tree in (variables, jax.tree.map(jnp.zeros_like, variables)):
+        chex.assert_tree_all_finite(gradient(tree, IMAGES))
+
+
+def test_one_by_one_kernel_is_not_padded():
+    method = make_method("fp")
+    _, y, _ = build(BinaryConv(3, method, kernel_size=1, stride=2), IMAGES, method)
+    chex.assert_shape(y, (2, 3, 3, 3))

@@ -1,0 +1,132 @@
+"""Whose a run directory is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnnjax import __version__, workdir
+from bnnjax.config import Config, L1InfConfig, Recipe
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A run directory of the default configuration, on data with the digest "abc"."""
+    workdir.record_config(tmp_path / "run", Config(), data={"digest": "abc"})
+    return tmp_path / "run"
+
+
+def test_a_new_or_empty_directory_is_free_and_left_alone(tmp_path: Path) -> None:
+    assert workdir.claim(tmp_path / "new" / "run", Config()) is False
+    assert workdir.claim(tmp_path, Config()) is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_is_known_to_its_own_configuration(place: Path) -> None:
+    assert workdir.claim(place, Config()) is True
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"workdir": Path("elsewhere")},
+        {"data_dir": Path("elsewhere")},
+        {"archive": Path("elsewhere")},
+        {"checkpoint_every": 7},
+        {"common": Recipe(epochs=1)},
+    ],
+)
+def test_places_and_how_often_to_save_make_no_other_run(place: Path, values: dict[str, Any]) -> None:
+    assert workdir.claim(place, Config(**values)) is True
+
+
+@pytest.mark.parametrize(
+    ("values", "difference"),
+    [
+        ({"seed": 5}, "seed is 0 there, 5 here"),
+        ({"method": "xnor", "seed": 5}, "method is irnet there, xnor here"),
+        ({"epochs": 3}, "epochs is None there, 3 here"),
+        ({"l1inf": L1InfConfig(radius=2.0)}, "l1inf.radius is 10.0 there, 2.0 here"),
+    ],
+)
+def test_another_configuration_is_told_the_first_difference(
+    place: Path, values: dict[str, Any], difference: str
+) -> None:
+    with pytest.raises(ValueError, match=difference):
+        workdir.claim(place, Config(**values))
+
+
+def test_a_flag_that_one_version_has_and_the_other_has_not_is_a_difference(place: Path) -> None:
+    record = json.loads((place / "config.json").read_text())
+    record["config"]["gone"] = 1
+    (place / "config.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="gone is 1 there, None here"):
+        workdir.claim(place, Config())
+
+
+def test_resume_never_refuses_a_directory_in_use(place: Path) -> None:
+    with pytest.raises(ValueError, match="holds a run already, and --resume is never"):
+        workdir.claim(place, Config(resume="never"))
+
+
+def test_other_files_are_not_overrun(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(ValueError, match="is in use, but not by a run"):
+        workdir.claim(tmp_path, Config())
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is a file; choose another --workdir"):
+        workdir.claim(tmp_path / "file", Config())
+    assert workdir.claim(tmp_path / "file" / "run", Config()) is False
+    with pytest.raises(ValueError, match="cannot be written: Not a directory"):
+        workdir.record_config(tmp_path / "file" / "run", Config())
+
+
+def test_a_run_killed_while_it_wrote_its_first_file_can_start_again(tmp_path: Path) -> None:
+    (tmp_path / ".config.json.0123456789ab.tmp").write_text('{"conf')
+    assert workdir.claim(tmp_path, Config()) is False
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"config": '])
+def test_a_config_that_is_no_record_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config.json is not the record of a run"):
+        workdir.claim(tmp_path, Config())
+
+
+def test_damaged_metrics_are_refused_by_file_and_line(place: Path) -> None:
+    (place / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo\n{"epoch": 3}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2"):
+        workdir.claim(place, Config())
+
+
+def test_a_torn_last_line_of_metrics_is_no_damage(place: Path) -> None:
+    (place / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo')
+    assert workdir.claim(place, Config()) is True
+
+
+def test_other_data_is_refused(place: Path) -> None:
+    workdir.check_digest(place, "abc")
+    with pytest.raises(ValueError, match="belongs to a run on other data: sha256 abc there, xyz here"):
+        workdir.check_digest(place, "xyz")
+
+
+def test_a_record_without_data_is_refused(tmp_path: Path) -> None:
+    workdir.record_config(tmp_path, Config())
+    with pytest.raises(ValueError, match="is not the record of a run"):
+        workdir.check_digest(tmp_path, "abc")
+
+
+def test_the_default_directory_tells_runs_apart() -> None:
+    config = Config(dataset="digits", model="resnet_tiny", method="xnor", constraint="l1inf", seed=3)
+    assert workdir.default_workdir(config) == Path("runs/digits-resnet_tiny-xnor-l1inf-seed3")
+
+
+def test_versions_name_what_results_depend_on() -> None:
+    versions = workdir.versions()
+    assert versions["bnnjax"] == __version__
+    assert {"python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"} <= versions.keys()
+    assert "not installed" not in versions.values()

@@ -1,0 +1,147 @@
+"""One step on one device, of a task whose every quantity can be computed by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnnjax.data import Split
+from bnnjax.train.parallel import Compiled, compile_task, make_mesh, replicate
+from bnnjax.train.state import RunState, TrainState
+from bnnjax.train.step import Images, Task, progress
+
+STEPS, BATCH, EXAMPLES = 4, 8, 35
+MakeTask, MakeState = Callable[..., Task], Callable[[Task], RunState]
+
+
+def compiled_on_one_device(task: Task) -> Compiled:
+    return compile_task(task, make_mesh(BATCH, jax.devices()[:1]), BATCH, EXAMPLES)
+
+
+def train(task: Task, state: TrainState, split: Split, count: int) -> list[TrainState]:
+    """The states after each of `count` steps."""
+    compiled, key = compiled_on_one_device(task), jax.random.key(0)
+    data = Images(jnp.asarray(split.images), jnp.asarray(split.labels))
+    states = []
+    for step in range(count):
+        state = compiled.train(state, data, compiled.order(key, step // task.steps_per_epoch), key)
+        states.append(jax.tree.map(np.asarray, state))
+    return states
+
+
+def logits_of(params: Any, images: np.ndarray) -> np.ndarray:
+    features = ((images / 255 - 0.5) / 0.25).mean(axis=(1, 2))
+    return features @ np.asarray(params["kernel"], np.float64) + np.asarray(params["bias"], np.float64)
+
+
+def cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return float(-(targets * log_p).sum(axis=1).mean())
+
+
+def first_batch(task: Task) -> np.ndarray:
+    return np.asarray(compiled_on_one_device(task).order(jax.random.key(0), 0))[0]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_task_loss_is_cross_entropy_with_smoothed_targets(
+    make_task: MakeTask, make_state: MakeState, split: Split, smoothing: float
+) -> None:
+    task = make_task(label_smoothing=smoothing)
+    params = jax.tree.map(np.asarray, make_state(task).train.params)
+    state = train(task, make_state(task).train, split, 1)[0]
+    batch = first_batch(task)
+    targets = (1 - smoothing) * np.eye(5)[split.labels[batch]] + smoothing / 5
+    logits = logits_of(params, split.images[batch])
+    assert float(state.totals.task_loss) == pytest.approx(cross_entropy(logits, targets), rel=1e-5)
+    assert float(state.totals.loss) == float(state.totals.task_loss)
+    assert float(state.totals.correct) == np.mean(logits.argmax(1) == split.labels[batch])
+
+
+def test_the_penalty_is_added_to_the_loss_and_to_its_gradient(
+    make_task: MakeTask, make_state: MakeState, split: Split
+) -> None:
+    def penalty(units: Any) -> jax.Array:
+        return 0.5 * jnp.sum(units[0]["bias"] ** 2)
+
+    plain, penalized = make_task(), make_task(penalty=penalty)
+    bias = np.asarray(make_state(plain).train.params["bias"])
+    without = train(plain, make_state(plain).train, split, 1)[0]
+    with_it = train(penalized, make_state(penalized).train, split, 1)[0]
+    assert float(with_it.totals.penalty) == pytest.approx(0.5 * float((bias**2).sum()), rel=1e-6)
+    assert float(with_it.totals.loss) == pytest.approx(
+        float(with_it.totals.task_loss) + float(with_it.totals.penalty), rel=1e-6
+    )
+    assert float(with_it.totals.task_loss) == float(without.totals.task_loss)
+    np.testing.assert_allclose(without.params["bias"] - with_it.params["bias"], 0.1 * bias, atol=1e-6)
+    np.testing.assert_array_equal(without.params["kernel"], with_it.params["kernel"])
+
+
+def test_totals_begin_anew_with_each_epoch_and_stand_at_its_end(
+    make_task: MakeTask, make_state: MakeState, split: Split
+) -> None:
+    task = make_task()
+    states = train(task, make_state(task).train, split, 2 * STEPS)
+    assert [int(state.step) for state in states] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [int(state.totals.steps) for state in states] == [1, 2, 3, 4, 1, 2, 3, 4]
+    losses = np.diff([0.0, *(float(state.totals.loss) for state in states[:STEPS])])
+    assert np.all(losses > 0)
+    assert float(states[STEPS].totals.loss) < float(states[STEPS - 1].totals.loss)
+
+
+def test_schedules_move_once_an_epoch_and_begin_at_zero(
+    make_task: MakeTask, make_state: MakeState, split: Split
+) -> None:
+    seen = make_task(penalty=lambda units: units[2])  # the penalty shows the schedule
+    states = train(seen, make_state(seen).train, split, 3 * STEPS)
+    values = [float(state.totals.penalty) / int(state.totals.steps) for state in states]
+    expected = [epoch / 3 for epoch in range(3) for _ in range(STEPS)]
+    assert values == pytest.approx(expected, abs=1e-6)
+    assert float(progress(seen, jnp.int32(3 * STEPS - 1))) == pytest.approx(2 / 3)
+
+
+def test_the_first_step_whose_loss_is_not_finite_is_remembered_to_the_end_of_its_epoch(
+    make_task: MakeTask, make_state: MakeState, split: Split
+) -> None:
+    def penalty(units: Any) -> jax.Array:
+        return jnp.where(units[1]["count"] == 1, jnp.inf, 0.0)  # a constant: only this step is bad
+
+    task = make_task(penalty=penalty)
+    states = train(task, make_state(task).train, split, STEPS + 1)
+    assert [int(state.totals.bad_step) for state in states] == [-1, 2, 2, 2, -1]
+
+
+def test_projections_come_after_the_update_and_see_the_new_statistics(
+    make_task: MakeTask, make_state: MakeState, split: Split
+) -> None:
+    def after_update(params: Any, batch_stats: Any, schedule: Any) -> Any:
+        return params | {"bias": jnp.full(5, batch_stats["count"])}
+
+    task = make_task(after_update=after_update)
+    states = train(task, make_state(task).train, split, 2)
+    np.testing.assert_array_equal(states[1].params["bias"], np.full(5, 2.0))
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 35])
+def test_prediction_gives_logits_for_any_number_of_images(
+    make_task: MakeTask, make_state: MakeState, split: Split, count: int
+) -> None:
+    task = make_task()
+    params = make_state(task).train.params
+    logits = compiled_on_one_device(task).predict(params, {"count": jnp.zeros(())}, split.images[:count])
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, logits_of(params, split.images[:count]), rtol=1e-4, atol=1e-5)
+
+
+def test_state_is_consumed_and_data_is_not(make_task: MakeTask, make_state: MakeState, split: Split) -> None:
+    task = make_task()
+    compiled, key = compiled_on_one_device(task), jax.random.key(0)
+    mesh = make_mesh(BATCH, jax.devices()[:1])
+    data = replicate(mesh, Images(jnp.asarray(split.images), jnp.asarray(split.labels)))
+    state = replicate(mesh, make_state(task).train)
+    compiled.train(state, data, compiled.order(key, 0), key)
+    assert state.params["kernel"].is_deleted()
+    assert not data.images.is_deleted()

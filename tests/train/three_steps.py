@@ -1,0 +1,82 @@
+"""Trains three steps on 1, 2 and 8 of this process's devices and writes what came of it.
+
+    python three_steps.py CONSTRAINT FOLDER
+
+It is a process of its own because the number of fake devices is fixed when JAX starts.
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bnnjax.config import Config, L1InfConfig
+from bnnjax.constraints import make_constraint
+from bnnjax.data import Augmentation, Split
+from bnnjax.data.dataset import assemble
+from bnnjax.methods import make_method
+from bnnjax.models import make_model
+from bnnjax.task import make_network, make_task
+from bnnjax.train.parallel import compile_task, make_mesh, replicate
+from bnnjax.train.state import initial_state
+from bnnjax.train.step import AXIS, Images
+
+BATCH, EXAMPLES = 16, 64
+SETTINGS = {
+    "folded": L1InfConfig(strength=0.1),
+    "gain": L1InfConfig(strength=0.1, target="gain"),
+    "hard": L1InfConfig(form="hard", radius=2.0),
+}
+
+
+def train(devices: int, constraint: str, file: str) -> None:
+    rng = np.random.default_rng(0)
+    everything = Split(
+        rng.integers(0, 256, (EXAMPLES + 20, 8, 8, 3), dtype=np.uint8),
+        np.arange(EXAMPLES + 20, dtype=np.int32) % 10,
+    )
+    dataset = assemble(
+        name="noise",
+        class_names=tuple("0123456789"),
+        train=everything,
+        test=everything,
+        validation_examples=20,
+        train_examples=None,
+        augmentation=Augmentation(crop_padding=2, flip=True),
+        source="made up",
+    )
+    config = Config(constraint="l1inf", l1inf=SETTINGS[constraint], epochs=2, weight_decay=0.01)
+    config = config.with_recipe(config.common)
+    method = make_method("irnet")
+    mesh = make_mesh(BATCH, jax.devices()[:devices])
+    model = make_model("resnet_tiny", method, classes=10, axis_name=AXIS)
+    network = make_network(model, method, (8, 8, 3))
+    task, _ = make_task(
+        config,
+        network=network,
+        method=method,
+        constraint=make_constraint(config, network.chain),
+        dataset=dataset,
+        steps_per_epoch=2,
+    )
+    compiled = compile_task(task, mesh, BATCH, EXAMPLES)
+    params, batch_stats = jax.jit(network.init)(jax.random.key(1))
+    state = replicate(mesh, initial_state(params, batch_stats, task.optimizer)).train
+    data = replicate(mesh, Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)))
+    key = replicate(mesh, jax.random.key(2))
+    out: dict[str, np.ndarray] = {}
+    for step in range(3):  # the third is in the second epoch: the surrogate gradient has become another
+        state = compiled.train(state, data, compiled.order(key, step // 2), key)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+            out[f"{step + 1}{jax.tree_util.keystr(path)}"] = np.asarray(leaf)
+            copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+            assert len(copies) == devices
+            assert all(np.array_equal(copy, copies[0]) for copy in copies)
+    out["logits"] = compiled.predict(state.params, state.batch_stats, dataset.test.images[:37])
+    np.savez(file, **out)
+
+
+if __name__ == "__main__":
+    for devices in (1, 2, 8):
+        train(devices, sys.argv[1], f"{sys.argv[2]}/{devices}.npz")
