@@ -34,6 +34,21 @@ def abstract(name, method_name, structure=None, image=CIFAR, dtype=jnp.float32, 
     return model, *jax.eval_shape(init_and_apply, jax.random.key(0))
 
 
+def initial(model, x, schedule):
+    """Returns variables as training starts with them, drawn by NumPy, which compiles nothing."""
+    shapes = jax.eval_shape(lambda key: model.init(key, x, schedule, False), jax.random.key(0))
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        if path[-1].key in ("latent", "kernel"):
+            value = rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        else:
+            value = np.full(leaf.shape, float(path[-1].key in ("gain", "variance")))
+        return jnp.asarray(value, leaf.dtype)
+
+    return {key: jax.tree_util.tree_map_with_path(fill, shapes[key]) for key in ("params", "batch_stats")}
+
+
 # Kernels, then 2 per channel of batch norm.  The published counts have no batch norm before the classifier.
 #   resnet20    stem 432+32; stage 1 6(2304+32) = 14,016; stage 2 4608+64+5(9216+64) = 51,072; stage 3
 #               18,432+128+5(36,864+128) = 203,520; classifier 650: 269,722 (He et al., option A); + 128
@@ -147,9 +162,7 @@ def test_network_trains_with_finite_numbers_even_from_kernels_of_zeros(name, met
     method = make_method(method_name)
     model, schedule = make_model(name, method, classes=10), method.schedule(jnp.float32(0.4))
     x = jax.random.normal(jax.random.key(0), (8, *DIGITS))
-    variables = jax.jit(lambda key: model.init(key, x, schedule, False), compiler_options=COMPILER)(
-        jax.random.key(1)
-    )
+    variables = initial(model, x, schedule)
     constraint = l1inf(L1InfConfig(strength=0.1), model.chain)
 
     @jax.jit(compiler_options=COMPILER)
@@ -188,9 +201,7 @@ def test_hard_projection_brings_every_unit_but_the_classifier_below_the_radius()
         both = {"params": params, "batch_stats": batch_stats}
         return by_unit(model.apply(both, x, schedule, False, mutable=[UNITS])[1][UNITS])
 
-    variables = jax.jit(lambda key: model.init(key, x, schedule, False), compiler_options=COMPILER)(
-        jax.random.key(1)
-    )
+    variables = initial(model, x, schedule)
     params, batch_stats = variables["params"], variables["batch_stats"]
     radius = 2.0
     before = units_of(params, batch_stats)

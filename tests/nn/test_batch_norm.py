@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bnnjax.nn.batch_norm import BatchNorm
+from bnnjax.ops.sign import hardtanh
 
 EPSILON = 1e-5
 X = np.random.default_rng(0).normal(2, 3, (4, 5, 3, 6)).astype(np.float32)
@@ -80,9 +81,38 @@ def test_two_devices_equal_one():
     for both, one in zip(jax.tree.leaves((stats, new)), jax.tree.leaves((one_stats, one_new)), strict=True):
         np.testing.assert_allclose(both, np.stack([one, one]), rtol=1e-5)
     weights = jnp.asarray(G).reshape(halves.shape)
-    by_x = jax.jit(jax.grad(lambda x: jnp.sum(shares(x)[0] * weights)))(halves)
+
+    def gradient(x, weights):
+        # As the step takes it, inside the axis; the loss is the sum over devices.
+        return jax.grad(lambda x: jnp.sum(apply(x, True, axis_name="data")[0] * weights))(x)
+
+    by_x = jax.jit(jax.vmap(gradient, axis_name="data"))(halves, weights)
     one_by_x = jax.grad(lambda x: jnp.sum(apply(x, True)[0] * G))(jnp.asarray(X))
     np.testing.assert_allclose(by_x.reshape(X.shape), one_by_x, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", [hardtanh, jax.nn.relu], ids=["hardtanh", "relu"])
+@pytest.mark.parametrize("train", [True, False], ids=["training", "evaluation"])
+def test_shortcut_and_activation_are_those_behind_the_plain_batch_norm(activation, train):
+    def fused(x, shortcut, params):
+        variables = {"params": params, "batch_stats": RUNNING}
+        (y, _), _ = BatchNorm().apply(variables, x, train, shortcut, activation, mutable=["batch_stats"])
+        return y
+
+    def plain(x, shortcut, params):
+        axes = (0, 1, 2)
+        mean = jnp.mean(x, axes) if train else RUNNING["mean"]
+        variance = jnp.var(x, axes) if train else RUNNING["variance"]
+        normal = (x - mean) / jnp.sqrt(variance + EPSILON)
+        return activation(params["gain"] * normal + params["bias"] + shortcut)
+
+    arguments = (jnp.asarray(X), jnp.asarray(G[::-1].copy()), PARAMS)
+    results = []
+    for function in (fused, plain):
+        y, pull = jax.jit(lambda *a, f=function: jax.vjp(f, *a))(*arguments)
+        results.append((y, jax.jit(pull)(jnp.asarray(G))))
+    # Sums of 60 products; no value lies within rounding of a kink.
+    chex.assert_trees_all_close(*results, rtol=1e-3, atol=2e-5)
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, -30.0])

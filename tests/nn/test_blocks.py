@@ -38,7 +38,13 @@ def test_block_is_the_formula_of_its_structure(name, structure, features, stride
         Block(features, stride, method, structure, projection),
         method.schedule(jnp.float32(0.4)),
     )
-    variables = jax.jit(lambda x: block.init(jax.random.key(0), x, schedule, False))(X)
+    shapes = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, schedule, False), X)
+    rng = np.random.default_rng(1)
+    # Positive, since some are variances; centred by the batch norms' means, which are as large.
+    variables = {
+        key: jax.tree.map(lambda s: jnp.asarray(rng.uniform(0.2, 1, s.shape), s.dtype), shapes[key])
+        for key in ("params", "batch_stats")
+    }
     assert ("shortcut" in variables["params"]) == (projection and stride == 2)
 
     def unit(name, method, x, *options):
@@ -55,7 +61,7 @@ def test_block_is_the_formula_of_its_structure(name, structure, features, stride
     else:
         h = act(h + shortcut)
         expected = act(unit("conv2", method, h) + h)
-    y = block.apply(variables, X, schedule, False)
+    y = jax.jit(lambda v, x: block.apply(v, x, schedule, False))(variables, X)
     chex.assert_shape(y, (2, 6 // stride, 6 // stride, features))
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 

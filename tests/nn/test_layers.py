@@ -16,13 +16,10 @@ IMAGES = jnp.asarray(np.random.default_rng(0).normal(0.3, 0.7, (2, 6, 5, 4)), jn
 
 def build(layer, x, method):
     schedule = method.schedule(jnp.float32(0.4))
-
-    @jax.jit
-    def init_and_apply(x):
-        y, variables = layer.init_with_output(jax.random.key(0), x, schedule)
-        return variables, y
-
-    return *init_and_apply(x), schedule
+    shapes = jax.eval_shape(lambda x: layer.init(jax.random.key(0), x, schedule), x)
+    rng = np.random.default_rng(1)
+    variables = jax.tree.map(lambda s: jnp.asarray(0.5 * rng.normal(size=s.shape), s.dtype), shapes)
+    return variables, jax.jit(layer.apply)(variables, x, schedule), schedule
 
 
 @pytest.mark.parametrize(("name", "wbits", "abits"), CHOICES)

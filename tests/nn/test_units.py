@@ -17,28 +17,27 @@ CHOICES = [(name, None, None) for name in METHODS] + [("dorefa", 3, 2), ("dorefa
 IDS = ["-".join(str(part) for part in choice if part) for choice in CHOICES]
 
 
-def randomized(variables, seed=0):
-    """Returns variables with random gains of both signs, biases and running statistics."""
+def random_variables(module, *arguments, seed=0):
+    """Returns variables with random kernels, gains of both signs, biases and running statistics."""
+    shapes = jax.eval_shape(lambda key: module.init(key, *arguments), jax.random.key(0))
     rng = np.random.default_rng(seed)
 
-    def visit(path, leaf):
-        name = path[-1].key
-        if name == "variance":
-            return jnp.asarray(rng.uniform(0.2, 3, leaf.shape), jnp.float32)
-        if name in ("gain", "bias", "mean"):
-            return jnp.asarray(rng.normal(size=leaf.shape), jnp.float32)
-        return leaf
+    def fill(path, leaf):
+        positive = path[-1].key == "variance"
+        value = rng.uniform(0.2, 3, leaf.shape) if positive else rng.normal(size=leaf.shape)
+        return jnp.asarray(value, leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(visit, variables)
+    return {
+        key: jax.tree_util.tree_map_with_path(fill, shapes[key])
+        for key in ("params", "batch_stats")
+        if key in shapes
+    }
 
 
-def setup(module, method, shape, *arguments):
-    """Returns random variables and the unit's record, with the schedule of 0.4 of the training."""
-    schedule = method.schedule(jnp.float32(0.4))
-    arguments = (schedule, False) if isinstance(module, Unit) else (False,)
-    blank = jnp.zeros((1, *shape))
-    variables = jax.jit(lambda x: module.init(jax.random.key(1), x, *arguments))(blank)
-    variables = randomized({key: variables[key] for key in ("params", "batch_stats") if key in variables})
+def setup(module, method, shape):
+    """Returns random variables and x -> y, the unit's record and its folded kernel at inference."""
+    arguments = (method.schedule(jnp.float32(0.4)), False) if isinstance(module, Unit) else (False,)
+    variables = random_variables(module, jnp.zeros((1, *shape)), *arguments)
 
     @jax.jit
     def forward(x):
@@ -131,8 +130,8 @@ def test_folded_norm_does_not_see_the_scale_of_the_latent_kernel(name, wbits, ab
     method = make_method(name, wbits, abits)
     unit, schedule = Unit(4, method), method.schedule(jnp.float32(0.4))
     x = jnp.asarray(np.random.default_rng(2).normal(0.4, 1, (8, 6, 6, 3)), jnp.float32)
-    variables = jax.jit(lambda x: unit.init(jax.random.key(0), x, schedule, False))(x)
-    params = randomized({"params": variables["params"]})["params"]
+    variables = random_variables(unit, x, schedule, False)
+    params = variables["params"]
 
     @jax.jit
     def norm(factor):

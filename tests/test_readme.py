@@ -1,0 +1,60 @@
+"""What the README tells a newcomer to do is what CI does, and its examples work."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from bnnjax.cli import flags
+from bnnjax.config import Config
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+CI = (ROOT / ".ci" / "run").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def one_liners() -> list[str]:
+    """The commands that also install what they need."""
+    return [line for block in blocks("sh") for line in block.splitlines() if "pip install" in line]
+
+
+def test_there_are_two_commands_that_install_what_they_need() -> None:
+    trains, tests = one_liners()
+    assert trains.endswith("python experiments/digits.py --constraint=l1inf")
+    assert tests.endswith("pytest")
+    for command in (trains, tests):
+        assert command.startswith("python3 -m venv ")
+
+
+def test_ci_takes_both_commands_from_the_readme() -> None:
+    (finder,) = re.findall(r"^command_of\(\) \{ (.*) \}$", CI, re.MULTILINE)
+    endings = re.findall(r"bash -c \"\$\(command_of (.*?)\)\"", CI)
+    assert len(endings) == 2
+    found = [
+        subprocess.run(
+            ["bash", "-c", f"command_of() {{ {finder} }}; command_of {ending}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for ending in endings
+    ]
+    assert sorted(found) == sorted(one_liners())
+
+
+def test_every_flag_the_readme_names_exists() -> None:
+    known = {*flags(Config()), "--help"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", README))
+    assert named
+    assert named <= known
+
+
+def test_the_library_example_runs() -> None:
+    (example,) = blocks("python")
+    names: dict[str, object] = {}
+    exec(example, names)
+    assert names["logits"].shape == (8, 10)  # type: ignore[attr-defined]
