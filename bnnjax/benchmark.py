@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnnjax.config import Config
+from bnnjax.config import Config, ConstraintName, MethodName, ModelName, Precision
 from bnnjax.constraints import make_constraint
 from bnnjax.data import Augmentation, Dataset, Split
 from bnnjax.methods import make_method
@@ -32,11 +32,11 @@ WARM_UP = 3  # steps that are not counted
 class Case:
     """One thing to time."""
 
-    model: str = "resnet20"
-    method: str = "irnet"
-    constraint: str = "none"
+    model: ModelName = "resnet20"
+    method: MethodName = "irnet"
+    constraint: ConstraintName = "none"
     batch: int = 128
-    precision: str = "float32"
+    precision: Precision = "float32"
 
 
 @dataclass(kw_only=True)
@@ -47,7 +47,7 @@ class Compiled:
     train: Callable[[], None]
     predict: Callable[[], None]
     compile_seconds: float
-    peak_bytes: int
+    peak_bytes: int | None  # arguments and temporaries; None where the backend does not tell
 
 
 def random_images(examples: int, classes: int = 10, size: int = 32) -> Dataset:
@@ -113,7 +113,7 @@ def compile_case(case: Case) -> Compiled:
         train=train,
         predict=predict,
         compile_seconds=compile_seconds,
-        peak_bytes=memory.temp_size_in_bytes + memory.argument_size_in_bytes,
+        peak_bytes=memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else None,
     )
 
 
@@ -164,7 +164,7 @@ def time_cases(cases: Sequence[Case], repeats: int) -> Iterator[dict[str, Any]]:
             "predict_images_per_second": round(one.case.batch / statistics.median(predicted), 1),
             "train_ratio_to_first": round(statistics.median(ratios), 4),
             "compile_seconds": round(one.compile_seconds, 2),
-            "peak_mbytes": round(one.peak_bytes / 1e6, 1),
+            "peak_mbytes": None if one.peak_bytes is None else round(one.peak_bytes / 1e6, 1),
         }
 
 

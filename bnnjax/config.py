@@ -14,6 +14,8 @@ import tyro
 MethodName = Literal["fp", "bnn", "xnor", "dorefa", "birealnet", "irnet"]
 ModelName = Literal["resnet20", "resnet18", "vgg_small", "resnet_tiny", "vgg_tiny"]
 DatasetName = Literal["cifar10", "digits"]
+ConstraintName = Literal["none", "l1inf"]
+Precision = Literal["float32", "bfloat16"]
 
 
 def _check(name: str, value: float, allowed: str, holds: bool) -> None:
@@ -80,7 +82,7 @@ class Config:
     structure: Literal["plain", "bireal"] | None = None
 
     # Constraint that the network is trained under.
-    constraint: Literal["none", "l1inf"] = "none"
+    constraint: ConstraintName = "none"
     # Settings of the L1,inf constraint.
     l1inf: L1InfConfig = field(default_factory=L1InfConfig)
 
@@ -105,7 +107,7 @@ class Config:
     # Clip latent weights of binary layers to [-C, C] after every update; 0: only as the method defines.
     latent_clip: float = 0.0
     # What convolutions compute in; parameters and statistics are float32 either way.
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     # Drives initialization, the order of images and their augmentation.
     seed: int = 0
 

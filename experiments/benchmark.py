@@ -13,11 +13,10 @@ import itertools
 import json
 import shlex
 from dataclasses import dataclass
-from typing import Literal
 
 import tyro
 
-from bnnjax.config import MethodName, ModelName
+from bnnjax.config import ConstraintName, MethodName, ModelName, Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +28,11 @@ class Arguments:
     # Binarization methods.
     methods: tuple[MethodName, ...] = ("irnet",)
     # Constraints; the first is what the others are compared with.
-    constraints: tuple[Literal["none", "l1inf"], ...] = ("none", "l1inf")
+    constraints: tuple[ConstraintName, ...] = ("none", "l1inf")
     # Images in a step.
     batches: tuple[int, ...] = (128,)
     # What convolutions compute in.
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     # Counted steps a case.
     repeats: int = 20
     # Time the way to the first step instead, with a cold and a warm compilation cache.

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.methods.base import identity
 from bnnjax.ops.batch_norm import batch_norm, scale_and_shift
 
 
@@ -17,11 +18,6 @@ class NormStats(NamedTuple):
     gain: Array
     variance: Array  # running variance + epsilon, as inference uses it
     batch_variance: Array  # of this batch + epsilon, differentiable; the running one in evaluation
-
-
-def identity(x: Array) -> Array:
-    """Returns x."""
-    return x
 
 
 class BatchNorm(nn.Module):

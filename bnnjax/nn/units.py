@@ -11,7 +11,8 @@ from jax import Array
 
 from bnnjax.bounds import UnitStats
 from bnnjax.methods import Method, Schedule
-from bnnjax.nn.batch_norm import BatchNorm, identity
+from bnnjax.methods.base import identity
+from bnnjax.nn.batch_norm import BatchNorm
 from bnnjax.nn.layers import BinaryConv
 from bnnjax.ops import norms
 
@@ -68,7 +69,7 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, schedule: Schedule, train: bool, shortcut: Array | None = None) -> Array:
-        """[batch, h, w, i] -> [batch, h', w', features], the shortcut (of that shape) added before activation."""
+        """[batch, h, w, i] -> [batch, h', w', features]; a shortcut has that shape."""
         layer = BinaryConv(self.features, self.method, self.kernel_size, self.stride, name="conv")
         y = layer(x, schedule)
         if self.pool:

@@ -11,7 +11,6 @@ from jax import Array
 from bnnjax.ops.outline import outlined
 
 Activation = Callable[[Array], Array]
-Moments = tuple[Array, Array]
 
 
 def scale_and_shift(
@@ -99,7 +98,7 @@ def _forward(
     multiplier = gain * deviation
     offset = bias - mean * multiplier
     z = scale_and_shift(y, shortcut, multiplier, offset, activation)
-    return (z, mean, variance), (y, shortcut, gain, mean, deviation, multiplier, offset)
+    return (z, mean, variance), (y, shortcut, mean, deviation, multiplier, offset)
 
 
 def _through_activation(
@@ -143,7 +142,7 @@ def _backward(
     residuals: tuple[Any, ...],
     cotangents: tuple[Array, Array, Array],
 ) -> tuple[Array, Array | None, Array, Array]:
-    y, shortcut, gain, mean, deviation, multiplier, offset = residuals
+    y, shortcut, mean, deviation, multiplier, offset = residuals
     g, g_mean, g_variance = cotangents
     d, sums = _outlined(_through_activation, activation)(g, y, shortcut, multiplier, offset, mean, deviation)
     count = y.size // y.shape[-1]

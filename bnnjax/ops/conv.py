@@ -37,7 +37,7 @@ def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0, padding_
     return _plain(x, kernel, stride, padding)
 
 
-def _convolve(x: Array, kernel: Array, stride: int, padding: Any, **dilation: tuple[int, int]) -> Array:
+def _convolve(x: Array, kernel: Array, stride: int, padding: Any, **dilation: Any) -> Array:
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, dimension_numbers=LAYOUT, **dilation
     )

@@ -1,9 +1,9 @@
 """Functions that XLA's CPU backend compiles apart from what surrounds them.
 
-That backend copies every cheap elementwise operation into each of its consumers.  In a residual network it so
-recomputes the chain of activations, back to the first block, inside the layout transposes of every weight
-gradient.  `lax.optimization_barrier` does not help with jax 0.10, which drops it before fusion.  A call that is
-marked as not inlineable keeps its boundary: what goes in and comes out are real arrays.
+That backend copies every cheap elementwise operation into each of its consumers.  In a residual network it
+so recomputes the chain of activations, back to the first block, inside the layout transposes of every weight
+gradient.  `lax.optimization_barrier` does not help with jax 0.10, which drops it before fusion.  A call that
+is marked as not inlineable keeps its boundary: what goes in and comes out are real arrays.
 """
 
 import functools

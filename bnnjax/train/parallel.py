@@ -14,8 +14,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from bnnjax.data.batches import device_share, epoch_keys, evaluation_batches, training_batches
-from bnnjax.train.state import TrainState, Tree
-from bnnjax.train.step import AXIS, Images, Task, predict_step, train_step
+from bnnjax.train.state import Tree
+from bnnjax.train.step import AXIS, Task, predict_step, train_step
 
 
 def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -40,7 +40,7 @@ class Compiled(NamedTuple):
     # (key, epoch) -> the epoch's batches, int32 [steps, batch]
     order: Callable[[Array, int], Array]
     # (state, training images, batches, key) -> state after a step; the state given is consumed
-    train: Callable[[TrainState, Images, Array, Array], TrainState]
+    train: jax.stages.Wrapped
     # (params, batch_stats, images uint8 [n, h, w, c]) -> logits float32 [n, classes], for any n
     predict: Callable[[Tree, Tree, np.ndarray], np.ndarray]
 

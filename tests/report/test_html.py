@@ -116,7 +116,7 @@ def test_values_are_escaped(tmp_path: Path, fake_run: Callable) -> None:
         tmp_path,
         config={evil: {evil: evil}},
         metrics=run.metrics,
-        summary={key: evil for key in run.summary} | {evil: evil, "versions": {evil: evil}},
+        summary=dict.fromkeys(run.summary, evil) | {evil: evil, "versions": {evil: evil}},
         units=run.units,
         examples=run.examples._replace(class_names=(evil,) * 10),
         confusion=run.confusion,
