@@ -3,14 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DIGITS, CIFAR10 = ROOT / "experiments" / "digits.py", ROOT / "experiments" / "cifar10.py"
-TINY = ROOT / "tests" / "tiny_experiment.py"
 
 Finished = subprocess.CompletedProcess[str]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -69,8 +67,3 @@ def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     load_digits(root)
     return root
-
-
-@pytest.fixture(scope="session")
-def experiments() -> Sequence[Path]:
-    return DIGITS, CIFAR10, TINY

@@ -199,9 +199,7 @@ def test_a_damaged_checkpoint_is_told_kept_and_made_good(
     assert done.stdout.startswith(f"checkpoint {EPOCHS * STEPS} is damaged (")
     assert f"going on from step {(EPOCHS - 1) * STEPS}\n" in done.stdout
     (moved,) = (finished / "damaged").iterdir()
-    assert before == {
-        path.relative_to(moved): path.is_file() and path.read_bytes() for path in moved.rglob("*")
-    }
+    assert contents(moved) == before
     assert_same_run(finished, reference)
 
 
