@@ -109,30 +109,18 @@ def _through_activation(
     multiplier: Array,
     offset: Array,
     mean: Array,
-    deviation: Array,
 ) -> tuple[Array, list[Array]]:
-    """Returns the gradient before the activation, and its channel means alone and times the normalized y."""
+    """Returns the gradient before the activation, and its channel means alone and times y - mean."""
     u = y * multiplier + offset
     if shortcut is not None:
         u = u + shortcut
     (d,) = jax.vjp(activation, u.astype(y.dtype))[1](g)
     wide = d.astype(jnp.float32)
-    return d, _channel_means(wide, wide * ((y - mean) * deviation))
+    return d, _channel_means(wide, wide * (y - mean))
 
 
-def _through_statistics(
-    d: Array,
-    y: Array,
-    multiplier: Array,
-    mean: Array,
-    deviation: Array,
-    mean_d: Array,
-    mean_dx: Array,
-    slope: Array,
-    constant: Array,
-) -> Array:
-    normalized = (y - mean) * deviation
-    return ((d - mean_d - normalized * mean_dx) * multiplier + slope * (y - mean) + constant).astype(y.dtype)
+def _linear(d: Array, y: Array, of_d: Array, of_y: Array, constant: Array) -> Array:
+    return (d * of_d + y * of_y + constant).astype(y.dtype)
 
 
 def _backward(
@@ -144,15 +132,17 @@ def _backward(
 ) -> tuple[Array, Array | None, Array, Array]:
     y, shortcut, mean, deviation, multiplier, offset = residuals
     g, g_mean, g_variance = cotangents
-    d, sums = _outlined(_through_activation, activation)(g, y, shortcut, multiplier, offset, mean, deviation)
+    d, sums = _outlined(_through_activation, activation)(g, y, shortcut, multiplier, offset, mean)
     count = y.size // y.shape[-1]
     # The sums of this device are its gradients of gain and bias; what flows through the statistics is the
     # average over all devices.
-    mean_d, mean_dx, g_mean, g_variance = _average(axis_name, (*sums, g_mean, g_variance))
-    dy = _outlined(_through_statistics)(
-        d, y, multiplier, mean, deviation, mean_d, mean_dx, 2 * g_variance / count, g_mean / count
-    )
-    return dy, None if shortcut is None else d, sums[1] * count, sums[0] * count
+    mean_d, mean_dy, g_mean, g_variance = _average(axis_name, (*sums, g_mean, g_variance))
+    # dL/dy = multiplier (d - mean d - (y - mean) mean(d (y - mean)) / var) + dL/dvar 2 (y - mean) / count
+    # + dL/dmean / count, gathered by powers of y: a broadcast of a channel's number costs as much as a product.
+    of_y = 2 * g_variance / count - multiplier * deviation**2 * mean_dy
+    constant = g_mean / count - multiplier * mean_d - mean * of_y
+    dy = _outlined(_linear)(d, y, multiplier, of_y, constant)
+    return dy, None if shortcut is None else d, sums[1] * deviation * count, sums[0] * count
 
 
 batch_norm.defvjp(_forward, _backward)
