@@ -138,7 +138,7 @@ def _backward(
     # average over all devices.
     mean_d, mean_dy, g_mean, g_variance = _average(axis_name, (*sums, g_mean, g_variance))
     # dL/dy = multiplier (d - mean d - (y - mean) mean(d (y - mean)) / var) + dL/dvar 2 (y - mean) / count
-    # + dL/dmean / count, gathered by powers of y: a broadcast of a channel's number costs as much as a product.
+    # + dL/dmean / count, gathered by powers of y: to broadcast a channel's number costs as much as a product.
     of_y = 2 * g_variance / count - multiplier * deviation**2 * mean_dy
     constant = g_mean / count - multiplier * mean_d - mean * of_y
     dy = _outlined(_linear)(d, y, multiplier, of_y, constant)

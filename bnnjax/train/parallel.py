@@ -37,8 +37,8 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
 def compiler_options() -> dict[str, str]:
     """Returns the options that steps are compiled with.
 
-    On CPUs, XNNPACK-like fusions of convolutions (YNN) are slower than Eigen's kernels; of reductions they are
-    faster.  The option is experimental, and known to exist in the versions named here.
+    On CPUs, YNN's convolutions are slower than Eigen's and its reductions faster than XLA's.  The option is
+    experimental, and known to exist in the versions named here.
     """
     if jax.default_backend() == "cpu" and (0, 10) <= jax.__version_info__ < (0, 13):
         return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
