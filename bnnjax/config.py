@@ -135,6 +135,8 @@ class Config:
         for name in ("momentum", "label_smoothing"):
             value = getattr(self, name)
             _check(name, value, "in [0, 1)", 0 <= value < 1)
+        if self.constraint != "l1inf" and self.l1inf != L1InfConfig():
+            raise ValueError(f"the l1inf settings act with constraint l1inf only; got {self.constraint}")
         _check("seed", self.seed, "between 0 and 2^32 - 1", 0 <= self.seed < 2**32)
 
     def with_values(self, **values: Any) -> "Config":

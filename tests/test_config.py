@@ -42,6 +42,11 @@ def test_a_seed_has_32_bits(seed: int) -> None:
     assert Config(seed=2**32 - 1).seed == 2**32 - 1
 
 
+def test_settings_of_a_constraint_that_is_not_chosen_are_refused() -> None:
+    with pytest.raises(ValueError, match="^the l1inf settings act with constraint l1inf only; got none$"):
+        Config(l1inf=L1InfConfig(strength=0.5))
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -78,7 +83,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 
 def test_json_holds_every_field_and_paths_as_text() -> None:
-    config = Config(data_dir=Path("/data"), l1inf=L1InfConfig(radius=3.0))
+    config = Config(data_dir=Path("/data"), constraint="l1inf", l1inf=L1InfConfig(radius=3.0))
     tree = json.loads(json.dumps(to_json(config)))
     assert tree.keys() == {field.name for field in dataclasses.fields(Config)}
     assert tree["data_dir"] == "/data"
