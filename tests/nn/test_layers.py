@@ -22,9 +22,10 @@ def build(layer, x, method):
     return variables, jax.jit(layer.apply)(variables, x, schedule), schedule
 
 
-@pytest.mark.parametrize(("name", "wbits", "abits"), CHOICES)
 @pytest.mark.parametrize(
-    ("stride", "padding_value", "shape"), [(1, 0.0, (2, 6, 5, 7)), (2, -1.0, (2, 3, 3, 7))]
+    ("name", "wbits", "abits", "stride", "padding_value", "shape"),
+    [(*choice, 1, 0.0, (2, 6, 5, 7)) for choice in CHOICES]
+    + [(*choice, 2, -1.0, (2, 3, 3, 7)) for choice in (("xnor", 1, 1), ("dorefa", 3, 2))],
 )
 def test_conv_is_the_convolution_of_both_quantized_values(name, wbits, abits, stride, padding_value, shape):
     method = make_method(name, wbits, abits)
