@@ -201,12 +201,18 @@ def time_starts(script: str, case: Case) -> Iterator[dict[str, Any]]:
     """Starts a process with an empty compilation cache, then one that finds it filled; yields a record each.
 
     Args:
-      script: is run as `script --first-step ...` and ends after its first training step.
+      script: is run as `script --first-step ...` and prints a line after its first training step.
       case: what it compiles.
     """
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
         command = [sys.executable, script, "--first-step", "--models", case.model, "--methods", case.method]
         for cache_state in ("cold", "warm"):
-            taken = seconds(lambda: subprocess.run(command, env=environment, check=True))
+            began = time.perf_counter()
+            with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                taken = time.perf_counter() - began
+            if process.returncode:
+                raise subprocess.CalledProcessError(process.returncode, command)
             yield {**vars(case), "cache": cache_state, "process_to_first_step_seconds": round(taken, 2)}

@@ -41,7 +41,7 @@ class Arguments:
     yardstick: str | None = None
     # Rounds of the comparison.
     rounds: int = 5
-    # Take one step of the first case and end; --starts runs this.
+    # Take one step of the first case and say so; --starts runs this.
     first_step: bool = False
 
 
@@ -63,6 +63,7 @@ def main(arguments: Arguments) -> None:
     if arguments.first_step:
         use_compilation_cache()
         benchmark.compile_case(first).train()
+        print("stepped", flush=True)
     elif arguments.starts:
         for record in benchmark.time_starts(__file__, first):
             print(json.dumps(record), flush=True)

@@ -43,7 +43,7 @@ def test_a_seed_has_32_bits(seed: int) -> None:
 
 
 def test_settings_of_a_constraint_that_is_not_chosen_are_refused() -> None:
-    with pytest.raises(ValueError, match="^the l1inf settings act with constraint l1inf only; got none$"):
+    with pytest.raises(ValueError, match=r"^the l1inf settings act with constraint l1inf only; got none$"):
         Config(l1inf=L1InfConfig(strength=0.5))
 
 
