@@ -47,7 +47,7 @@ def test_places_and_how_often_to_save_make_no_other_run(place: Path, values: dic
         ({"seed": 5}, "seed is 0 there, 5 here"),
         ({"method": "xnor", "seed": 5}, "method is irnet there, xnor here"),
         ({"epochs": 3}, "epochs is None there, 3 here"),
-        ({"l1inf": L1InfConfig(radius=2.0)}, "l1inf.radius is 10.0 there, 2.0 here"),
+        ({"constraint": "l1inf"}, "constraint is none there, l1inf here"),
     ],
 )
 def test_another_configuration_is_told_the_first_difference(
@@ -55,6 +55,13 @@ def test_another_configuration_is_told_the_first_difference(
 ) -> None:
     with pytest.raises(ValueError, match=difference):
         workdir.claim(place, Config(**values))
+
+
+def test_a_difference_within_a_group_of_settings_has_its_full_name(tmp_path: Path) -> None:
+    there, here = (L1InfConfig(form="hard", radius=radius) for radius in (10.0, 2.0))
+    workdir.record_config(tmp_path, Config(constraint="l1inf", l1inf=there), data={"digest": "abc"})
+    with pytest.raises(ValueError, match=r"l1inf\.radius is 10.0 there, 2.0 here"):
+        workdir.claim(tmp_path, Config(constraint="l1inf", l1inf=here))
 
 
 def test_a_flag_that_one_version_has_and_the_other_has_not_is_a_difference(place: Path) -> None:
