@@ -15,15 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnnjax.config import Config, ConstraintName, MethodName, ModelName, Precision
-from bnnjax.constraints import make_constraint
+from bnnjax.config import Config, ConstraintName, MethodName, ModelName, Precision, Recipe
 from bnnjax.data import Augmentation, Dataset, Split
-from bnnjax.methods import make_method
-from bnnjax.models import make_model
-from bnnjax.task import make_network, make_task
+from bnnjax.task import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
-from bnnjax.train.state import initial_state
-from bnnjax.train.step import AXIS, Images
+from bnnjax.train.step import Images
 
 WARM_UP = 3  # steps that are not counted
 
@@ -73,26 +69,19 @@ def random_images(examples: int, classes: int = 10, size: int = 32) -> Dataset:
 
 def compile_case(case: Case) -> Compiled:
     """Compiles a case as a real run does: augmentation, penalty, optimizer and all."""
-    method = make_method(case.method)
     config = Config(
-        method=case.method, model=case.model, constraint=case.constraint, precision=case.precision
-    ).with_recipe(method.recipe)
+        method=case.method,
+        model=case.model,
+        constraint=case.constraint,
+        precision=case.precision,
+        batch_size=case.batch,
+    ).with_recipe(Recipe())
     mesh = make_mesh(case.batch)
     dataset = random_images(4 * case.batch)
-    model = make_model(case.model, method, classes=10, axis_name=AXIS)
-    network = make_network(model, method, dataset.train.images.shape[1:])
-    task, _ = make_task(
-        config,
-        network=network,
-        method=method,
-        constraint=make_constraint(config, network.chain),
-        dataset=dataset,
-        steps_per_epoch=4,
-    )
+    task = make_setup(config, dataset).task
     compiled = compile_task(task, mesh, case.batch, len(dataset.train.labels))
     key = replicate(mesh, jax.random.key(0))
-    params, batch_stats = jax.jit(network.init)(key)
-    state = replicate(mesh, initial_state(params, batch_stats, task.optimizer)).train
+    state = compiled.init(key).train
     data = replicate(mesh, Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)))
     batches = compiled.order(key, 0)
     began = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import io
 import os
 import re
@@ -82,6 +83,8 @@ def main(defaults: Config, description: str) -> NoReturn:
     Exit codes: 0 done or stopped by a signal with everything saved, 2 wrong input, 3 a loss that is not
     finite, 130 interrupted by the keyboard while there was nothing to save.
     """
+    # Tracing makes a million small objects that stay: looking for garbage among them takes half a second.
+    gc.set_threshold(100_000)
     program = Path(sys.argv[0]).name
     config = parse(defaults, description, program, sys.argv[1:])
     # XLA and TFDS talk on stderr when they load, which is kept for what the user must know.

@@ -14,16 +14,15 @@ from bnnjax import report, workdir
 from bnnjax.bounds import unit_table
 from bnnjax.cache import cache_directory
 from bnnjax.config import Config, to_json
-from bnnjax.constraints import make_constraint
-from bnnjax.data import Dataset, load_cifar10, load_digits, steps_per_epoch
-from bnnjax.methods import Method, make_method
+from bnnjax.data import Dataset, load_cifar10, load_digits
+from bnnjax.methods import make_method
 from bnnjax.models import make_model
-from bnnjax.task import Network, make_measure, make_network, make_task
+from bnnjax.task import Setup, make_measure, make_setup
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.loop import Fit, NonFiniteLossError, accuracy, fit, score, stop_on_signals
 from bnnjax.train.parallel import Compiled, compile_task, make_mesh, replicate
-from bnnjax.train.state import Best, initial_state
-from bnnjax.train.step import AXIS, Images, Task
+from bnnjax.train.state import Best
+from bnnjax.train.step import Images
 
 STOPPED_BY_LOSS = 3  # exit code of a run whose loss stopped being finite
 
@@ -33,10 +32,7 @@ class Prepared(NamedTuple):
 
     config: Config  # with nothing left out
     place: Path
-    method: Method
-    network: Network
-    task: Task
-    learning_rate: Any
+    setup: Setup
     dataset: Dataset
     mesh: Mesh
     is_known: bool  # whether the run directory was there before
@@ -95,27 +91,11 @@ def prepare(config: Config) -> Prepared:
     dataset = load(config)
     if is_known:
         workdir.check_digest(config.workdir, dataset.digest)
-    method = make_method(config.method, config.wbits, config.abits)
-    model = make_model(
-        config.model,
-        method,
-        structure=config.structure,
-        classes=len(dataset.class_names),
-        axis_name=AXIS,
-    )
-    network = make_network(model, method, dataset.train.images.shape[1:])
-    task, learning_rate = make_task(
-        config,
-        network=network,
-        method=method,
-        constraint=make_constraint(config, network.chain),
-        dataset=dataset,
-        steps_per_epoch=steps_per_epoch(len(dataset.train.labels), config.batch_size),
-    )
+    setup = make_setup(config, dataset)
     if not is_known:
         data = {"source": dataset.source, "digest": dataset.digest}
         workdir.record_config(config.workdir, config, data=data, **describe(mesh))
-    return Prepared(config, config.workdir, method, network, task, learning_rate, dataset, mesh, is_known)
+    return Prepared(config, config.workdir, setup, dataset, mesh, is_known)
 
 
 def describe(mesh: Mesh) -> dict[str, Any]:
@@ -128,7 +108,7 @@ def execute(run: Prepared, console: Console) -> int:
 
     0: finished, or stopped by a signal with everything saved.  3: the loss stopped being finite.
     """
-    config, task, dataset, mesh = run.config, run.task, run.dataset, run.mesh
+    config, task, dataset, mesh = run.config, run.setup.task, run.dataset, run.mesh
     assert config.batch_size is not None
 
     def say(text: str) -> None:
@@ -141,8 +121,7 @@ def execute(run: Prepared, console: Console) -> int:
         return 0
     compiled = compile_task(task, mesh, config.batch_size, len(dataset.train.labels))
     init_key, data_key = jax.random.split(jax.random.key(config.seed))
-    params, batch_stats = jax.jit(run.network.init)(init_key)
-    state = replicate(mesh, initial_state(params, batch_stats, task.optimizer))
+    state = compiled.init(init_key)
     checkpoints = Checkpoints(run.place / "checkpoints", say)
     restored = checkpoints.restore(state)
     done = 0
@@ -177,8 +156,8 @@ def execute(run: Prepared, console: Console) -> int:
             batch_size=config.batch_size,
             checkpoints=checkpoints,
             checkpoint_every=config.checkpoint_every,
-            measure=make_measure(run.network, run.method),
-            learning_rate=run.learning_rate,
+            measure=make_measure(run.setup.network, run.setup.method),
+            learning_rate=run.setup.learning_rate,
             on_epoch=on_epoch,
             display=display,
             stop=stop,
@@ -218,16 +197,18 @@ def conclude(run: Prepared, compiled: Compiled, best: Best) -> tuple[dict[str, A
     began = time.perf_counter()
     scores = score(compiled.predict(best.params, best.batch_stats, dataset.test.images), dataset.test.labels)
     test_seconds = time.perf_counter() - began
-    figures = make_measure(run.network, run.method)(best.params, best.batch_stats)
+    figures = make_measure(run.setup.network, run.setup.method)(best.params, best.batch_stats)
     kernels = jax.device_get(
-        jax.jit(run.network.kernels)(best.params, best.batch_stats, run.method.schedule(jnp.float32(0)))
+        jax.jit(run.setup.network.kernels)(
+            best.params, best.batch_stats, run.setup.method.schedule(jnp.float32(0))
+        )
     )
     binary = {
         "/".join(key.key for key in path[:-2])
         for path, _ in jax.tree_util.tree_leaves_with_path(best.params)
         if path[-1].key == "latent"
     }
-    units = unit_table(run.network.chain, kernels, binary.__contains__)
+    units = unit_table(run.setup.network.chain, kernels, binary.__contains__)
     metrics = report.read_metrics(run.place / "metrics.jsonl")
     seconds = [record["seconds"] for record in metrics]
     validation = {record["epoch"]: record["validation_accuracy"] for record in metrics}

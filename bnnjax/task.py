@@ -9,14 +9,14 @@ from jax import Array
 
 from bnnjax.bounds import Chain, Units, network_log_bound, units_off
 from bnnjax.config import Config
-from bnnjax.constraints import Constraint
-from bnnjax.data.dataset import Dataset
-from bnnjax.methods import Method, Schedule
-from bnnjax.models import Model
+from bnnjax.constraints import make_constraint
+from bnnjax.data import Dataset, steps_per_epoch
+from bnnjax.methods import Method, Schedule, make_method
+from bnnjax.models import Model, make_model
 from bnnjax.nn.units import KERNELS, UNITS, by_unit, replace_gains
 from bnnjax.train.optimizer import learning_rate_schedule, make_optimizer
 from bnnjax.train.state import Tree
-from bnnjax.train.step import Task
+from bnnjax.train.step import AXIS, Task
 
 
 class Network(NamedTuple):
@@ -94,32 +94,36 @@ def make_measure(network: Network, method: Method) -> Callable[[Tree, Tree], dic
     return measure
 
 
-def make_task(
-    config: Config,
-    *,
-    network: Network,
-    method: Method,
-    constraint: Constraint,
-    dataset: Dataset,
-    steps_per_epoch: int,
-) -> tuple[Task, Callable[[int], Any]]:
-    """Returns the task of a run and its learning rate by step.
+class Setup(NamedTuple):
+    """What a configuration means on a data set."""
+
+    method: Method
+    network: Network
+    task: Task
+    learning_rate: Callable[[int], Any]  # by step
+
+
+def make_setup(config: Config, dataset: Dataset) -> Setup:
+    """Returns method, network and task of a run, and its learning rate by step.
 
     Args:
       config: with its recipe filled in.
-      network: to train.
-      method: it is binarized by.
-      constraint: it is trained under.
-      dataset: whose mean, deviation and augmentation are used.
-      steps_per_epoch: full batches in an epoch.
+      dataset: whose shape, classes, mean, deviation and augmentation are used.
 
     Raises:
-      ValueError: if the warm-up is as long as the training.
+      ValueError: if the method, its bits or the network are not defined, if an epoch has not one full batch,
+        or if the warm-up is as long as the training.
     """
+    assert config.batch_size is not None
     assert config.epochs is not None
     assert config.learning_rate is not None
     assert config.optimizer is not None
     assert config.weight_decay is not None
+    method = make_method(config.method, config.wbits, config.abits)
+    classes = len(dataset.class_names)
+    model = make_model(config.model, method, structure=config.structure, classes=classes, axis_name=AXIS)
+    network = make_network(model, method, dataset.train.images.shape[1:])
+    constraint = make_constraint(config, network.chain)
 
     def after_update(params: Tree, batch_stats: Tree, schedule: Schedule) -> Tree:
         if method.project_latent is not None:
@@ -132,12 +136,12 @@ def make_task(
             params = replace_gains(params, constraint.project_gains(units))
         return params
 
+    steps = steps_per_epoch(len(dataset.train.labels), config.batch_size)
     learning_rate = learning_rate_schedule(
-        config.learning_rate,
-        config.epochs * steps_per_epoch,
-        round(config.warmup_epochs * steps_per_epoch),
+        config.learning_rate, config.epochs * steps, round(config.warmup_epochs * steps)
     )
     task = Task(
+        init=network.init,
         forward=network.forward,
         schedule=method.schedule,
         penalty=constraint.penalty or (lambda units: jnp.zeros(())),
@@ -149,6 +153,6 @@ def make_task(
         dtype=jnp.dtype(config.precision),
         label_smoothing=config.label_smoothing,
         epochs=config.epochs,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=steps,
     )
-    return task, learning_rate
+    return Setup(method, network, task, learning_rate)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import tyro
 
 from bnnjax.config import ConstraintName, MethodName, ModelName, Precision
+from bnnjax.huge_pages import restart_with_huge_pages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,4 +78,5 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     main(tyro.cli(Arguments, description=__doc__))

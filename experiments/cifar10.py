@@ -9,8 +9,10 @@ random crops and flips.
 
 from bnnjax.cli import main
 from bnnjax.config import Config
+from bnnjax.huge_pages import restart_with_huge_pages
 
 DEFAULTS = Config(dataset="cifar10")
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     main(DEFAULTS, __doc__)

@@ -10,15 +10,14 @@ import pytest
 
 from bnnjax.bounds import Residual, unit_names
 from bnnjax.config import Config, L1InfConfig
-from bnnjax.constraints import make_constraint
 from bnnjax.data import Augmentation, Dataset, Split
 from bnnjax.data.dataset import assemble
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
-from bnnjax.task import Network, make_measure, make_network, make_task, project_latents
+from bnnjax.task import Network, make_measure, make_network, make_setup, project_latents
 from bnnjax.train.parallel import compile_task, make_mesh
-from bnnjax.train.state import TrainState, initial_state
-from bnnjax.train.step import AXIS, Images
+from bnnjax.train.state import TrainState
+from bnnjax.train.step import Images
 
 BATCH, EXAMPLES = 8, 32
 SHAPE = (8, 8, 3)
@@ -49,28 +48,17 @@ def train(dataset: Dataset) -> Train:
     """train(steps, field=value, ...): the network and its states, the first before any step."""
 
     def trained(steps: int, **fields: Any) -> tuple[Network, list[TrainState]]:
-        config = Config(model="resnet_tiny", epochs=2, **fields)
+        config = Config(model="resnet_tiny", epochs=2, batch_size=BATCH, **fields)
         config = config.with_recipe(config.common)
-        method = make_method(config.method)
-        model = make_model(config.model, method, classes=10, axis_name=AXIS)
-        network = make_network(model, method, SHAPE)
-        task, _ = make_task(
-            config,
-            network=network,
-            method=method,
-            constraint=make_constraint(config, network.chain),
-            dataset=dataset,
-            steps_per_epoch=4,
-        )
-        compiled = compile_task(task, make_mesh(BATCH, jax.devices()[:1]), BATCH, EXAMPLES)
-        params, batch_stats = jax.jit(network.init)(jax.random.key(0))
-        state, key = initial_state(params, batch_stats, task.optimizer).train, jax.random.key(1)
+        setup = make_setup(config, dataset)
+        compiled = compile_task(setup.task, make_mesh(BATCH, jax.devices()[:1]), BATCH, EXAMPLES)
+        state, key = compiled.init(jax.random.key(0)).train, jax.random.key(1)
         data = Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
         states = [jax.tree.map(np.asarray, state)]
         for step in range(steps):
             state = compiled.train(state, data, compiled.order(key, step // 4), key)
             states.append(jax.tree.map(np.asarray, state))
-        return network, states
+        return setup.network, states
 
     return trained
 

@@ -52,7 +52,9 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_variance = self.variable("batch_stats", "variance", jnp.ones, (channels,), jnp.float32)
         if train:
-            y, mean, variance = batch_norm(x, shortcut, gain, bias, activation, self.epsilon, self.axis_name)
+            # Jitted, so that it is traced once for all inputs of a shape.
+            normalize = jax.jit(batch_norm, static_argnums=(4, 5, 6))
+            y, mean, variance = normalize(x, shortcut, gain, bias, activation, self.epsilon, self.axis_name)
             if not self.is_initializing():
                 for running, batch in ((running_mean, mean), (running_variance, variance)):
                     new = self.momentum * running.value + (1 - self.momentum) * batch

@@ -1,6 +1,7 @@
 """Quantized layers: a convolution and a dense layer that work on codes and scales."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -39,7 +40,8 @@ class _Quantized(nn.Module):
 
     def weight(self, schedule: Schedule) -> Quantized:
         """Returns the kernel as the forward pass uses it; call the layer first."""
-        return self.method.quantize_weight(self.latent(), schedule)
+        # Jitted, so that it is traced once for all kernels of a shape: half of a step's tracing otherwise.
+        return jax.jit(self.method.quantize_weight)(self.latent(), schedule)
 
 
 class BinaryConv(_Quantized):

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from bnnjax.data.batches import device_share, epoch_keys, evaluation_batches, training_batches
-from bnnjax.train.state import Tree
+from bnnjax.train.state import RunState, Tree, initial_state
 from bnnjax.train.step import AXIS, Task, predict_step, train_step
 
 
@@ -34,20 +34,27 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, P()))
 
 
-def compiler_options() -> dict[str, str]:
+def step_options() -> dict[str, str]:
     """Returns the options that steps are compiled with.
 
-    On CPUs, YNN's convolutions are slower than Eigen's and its reductions faster than XLA's.  The option is
-    experimental, and known to exist in the versions named here.
+    With jax 0.10 on CPUs, YNN's convolutions are slower than Eigen's and its reductions faster than XLA's;
+    jax 0.12 chooses so by itself.  The option is experimental, and known to exist in the versions named here.
     """
-    if jax.default_backend() == "cpu" and (0, 10) <= jax.__version_info__ < (0, 13):
+    if jax.default_backend() == "cpu" and (0, 10) <= jax.__version_info__ < (0, 12):
         return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
     return {}
+
+
+def once_options() -> dict[str, int]:
+    """Returns the options of what runs once: on CPUs, optimizing random numbers takes LLVM 5 to 15 s."""
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
 
 
 class Compiled(NamedTuple):
     """A task's functions, compiled and mapped over a mesh."""
 
+    # key -> the state before the first step
+    init: Callable[[Array], RunState]
     # (key, epoch) -> the epoch's batches, int32 [steps, batch]
     order: Callable[[Array, int], Array]
     # (state, training images, batches, key) -> state after a step; the state given is consumed
@@ -65,7 +72,10 @@ def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Comp
     everywhere, shared = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
     train = mapped(partial(train_step, task), in_specs=(P(), P(), P(), P()), out_specs=P())
     predictions = mapped(partial(predict_step, task), in_specs=(P(), P(), P(AXIS)), out_specs=P(AXIS))
-    logits = jax.jit(predictions, compiler_options=compiler_options())
+    logits = jax.jit(predictions, compiler_options=step_options())
+
+    def init(key: Array) -> RunState:
+        return initial_state(*task.init(key), task.optimizer)
 
     def order(key: Array, epoch: int) -> Array:
         return training_batches(epoch_keys(key, epoch), examples, batch_size)
@@ -76,7 +86,8 @@ def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Comp
         return np.concatenate([np.asarray(part) for part in parts])[: len(images)]
 
     return Compiled(
+        init=jax.jit(init, out_shardings=everywhere, compiler_options=once_options()),
         order=jax.jit(order, out_shardings=everywhere),
-        train=jax.jit(train, donate_argnums=0, compiler_options=compiler_options()),
+        train=jax.jit(train, donate_argnums=0, compiler_options=step_options()),
         predict=predict,
     )

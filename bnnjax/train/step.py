@@ -30,6 +30,8 @@ class Images(NamedTuple):
 class Task:
     """The functions and constants that a step is made from; it knows no method and no model."""
 
+    # key -> params, batch_stats
+    init: Callable[[Array], tuple[Tree, Tree]]
     # (params, batch_stats, images, schedule, train) -> logits [batch, classes], batch_stats, units
     forward: Callable[[Tree, Tree, Array, Any, bool], tuple[Array, Tree, Any]]
     # progress in [0, 1), float32 [] -> what `forward` takes as its schedule

@@ -16,6 +16,11 @@ from bnnjax.train.step import Task
 STEPS, BATCH, EXAMPLES = 4, 8, 35  # the last 3 images of an epoch's order are left out
 
 
+def init(key: jax.Array) -> tuple[Any, Any]:
+    params = {"kernel": jax.random.normal(key, (3, 5)), "bias": jnp.linspace(-1.0, 1.0, 5)}
+    return params, {"count": jnp.zeros(())}
+
+
 def forward(
     params: Any, batch_stats: Any, images: jax.Array, schedule: Any, train: bool
 ) -> tuple[jax.Array, Any, Any]:
@@ -39,6 +44,7 @@ def make_task() -> Callable[..., Task]:
     def made(**fields: Any) -> Task:
         optimizer = make_optimizer("sgd", learning_rate_schedule(0.1, 1000, 0), 0.01, 0.9)
         plain: dict[str, Any] = {
+            "init": init,
             "forward": forward,
             "schedule": lambda progress: progress,
             "penalty": lambda units: jnp.zeros(()),
@@ -62,8 +68,6 @@ def make_state() -> Callable[[Task], RunState]:
     """make_state(task): the state before its first step."""
 
     def made(task: Task) -> RunState:
-        kernel = jax.random.normal(jax.random.key(1), (3, 5))
-        params = {"kernel": kernel, "bias": jnp.linspace(-1.0, 1.0, 5)}
-        return initial_state(params, {"count": jnp.zeros(())}, task.optimizer)
+        return initial_state(*task.init(jax.random.key(1)), task.optimizer)
 
     return made

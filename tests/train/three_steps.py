@@ -12,17 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from bnnjax.config import Config, L1InfConfig
-from bnnjax.constraints import make_constraint
 from bnnjax.data import Augmentation, Split
 from bnnjax.data.dataset import assemble
-from bnnjax.methods import make_method
-from bnnjax.models import make_model
-from bnnjax.task import make_network, make_task
+from bnnjax.task import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
-from bnnjax.train.state import initial_state
-from bnnjax.train.step import AXIS, Images
+from bnnjax.train.step import Images
 
-BATCH, EXAMPLES = 16, 64
+BATCH, EXAMPLES = 16, 32
 SETTINGS = {
     "folded": L1InfConfig(strength=0.1),
     "gain": L1InfConfig(strength=0.1, target="gain"),
@@ -46,23 +42,19 @@ def train(devices: int, constraint: str, file: str) -> None:
         augmentation=Augmentation(crop_padding=2, flip=True),
         source="made up",
     )
-    config = Config(constraint="l1inf", l1inf=SETTINGS[constraint], epochs=2, weight_decay=0.01)
-    config = config.with_recipe(config.common)
-    method = make_method("irnet")
-    mesh = make_mesh(BATCH, jax.devices()[:devices])
-    model = make_model("resnet_tiny", method, classes=10, axis_name=AXIS)
-    network = make_network(model, method, (8, 8, 3))
-    task, _ = make_task(
-        config,
-        network=network,
-        method=method,
-        constraint=make_constraint(config, network.chain),
-        dataset=dataset,
-        steps_per_epoch=2,
+    config = Config(
+        model="resnet_tiny",
+        constraint="l1inf",
+        l1inf=SETTINGS[constraint],
+        epochs=2,
+        batch_size=BATCH,
+        weight_decay=0.01,
     )
-    compiled = compile_task(task, mesh, BATCH, EXAMPLES)
-    params, batch_stats = jax.jit(network.init)(jax.random.key(1))
-    state = replicate(mesh, initial_state(params, batch_stats, task.optimizer)).train
+    mesh = make_mesh(BATCH, jax.devices()[:devices])
+    compiled = compile_task(
+        make_setup(config.with_recipe(config.common), dataset).task, mesh, BATCH, EXAMPLES
+    )
+    state = compiled.init(jax.random.key(1)).train
     data = replicate(mesh, Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)))
     key = replicate(mesh, jax.random.key(2))
     out: dict[str, np.ndarray] = {}
