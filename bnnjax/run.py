@@ -14,7 +14,7 @@ from bnnjax import report, workdir
 from bnnjax.bounds import unit_table
 from bnnjax.cache import cache_directory
 from bnnjax.config import Config, to_json
-from bnnjax.data import Dataset, load_cifar10, load_digits
+from bnnjax.data import Dataset, load_cifar10, load_digits, load_prepared
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.task import Setup, make_measure, make_setup
@@ -61,12 +61,13 @@ def load(config: Config) -> Dataset:
     Raises:
       ValueError: if it cannot be read (DataError), or has no such choice.
     """
+    if config.archive is not None and config.dataset != "cifar10":
+        raise ValueError(f"--archive is for CIFAR-10; the data set is {config.dataset}")
+    if config.dataset == "cifar10":
+        return load_cifar10(config.data_dir, archive=config.archive, train_examples=config.train_examples)
     if config.dataset == "digits":
-        for flag, value in (("--archive", config.archive), ("--train-examples", config.train_examples)):
-            if value is not None:
-                raise ValueError(f"{flag} is for CIFAR-10; the digits are small and need none")
-        return load_digits(config.data_dir)
-    return load_cifar10(config.data_dir, archive=config.archive, train_examples=config.train_examples)
+        return load_digits(config.data_dir, train_examples=config.train_examples)
+    return load_prepared(config.dataset, config.data_dir, train_examples=config.train_examples)
 
 
 def use_compilation_cache() -> None:

@@ -20,7 +20,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tens
 
 def default_workdir(config: Config) -> Path:
     """Returns runs/DATASET-MODEL-METHOD-CONSTRAINT-SEED."""
-    parts = (config.dataset, config.model, config.method, config.constraint, f"seed{config.seed}")
+    dataset = config.dataset.strip("/").replace("/", "-")
+    parts = (dataset, config.model, config.method, config.constraint, f"seed{config.seed}")
     return Path("runs", "-".join(parts))
 
 
@@ -36,19 +37,29 @@ def versions() -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """Returns the commit of the working tree this package runs from, with `-dirty` if it is changed."""
-    place = Path(__file__).parent
+    """Returns the commit of the working tree that this package is from, with `-dirty` if the tree is changed.
 
-    def git(*arguments: str) -> str:
+    That is the tree which the package runs from, or that of the script, if the package was installed from it
+    and its files are the same still.
+    """
+    package = Path(__file__).parent
+
+    def git(place: Path, *arguments: str) -> str:
         command = ["git", "-C", str(place), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
-    try:
-        if not git("ls-files", "--", __file__):
-            return None  # installed below somebody else's repository
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
+    for place in (package, Path(sys.argv[0]).absolute().parent):
+        try:
+            root = Path(git(place, "rev-parse", "--show-toplevel"))
+            tracked = [root / name for name in git(root, "ls-files", "--", "bnnjax/*.py").splitlines()]
+            pairs = [(path, package / path.relative_to(root / "bnnjax")) for path in tracked]
+            if pairs and all(path.read_bytes() == installed.read_bytes() for path, installed in pairs):
+                return git(root, "rev-parse", "HEAD") + (
+                    "-dirty" if git(root, "status", "--porcelain") else ""
+                )
+        except (OSError, ValueError, subprocess.SubprocessError):
+            continue
+    return None
 
 
 def provenance() -> dict[str, Any]:

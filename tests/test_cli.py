@@ -75,8 +75,8 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         (["--l1inf.form=hard", "--l1inf.target=gain"], "l1inf.form hard takes l1inf.target folded; got gain"),
         (["--method=irnet", "--wbits=3"], "method irnet is not defined for 3/1 (weight/activation bits)"),
         (["--model=vgg_tiny", "--structure=bireal"], "model vgg_tiny has no shortcuts"),
-        (["--archive=x.tar.gz"], "--archive is for CIFAR-10"),
-        (["--train-examples=10"], "--train-examples is for CIFAR-10"),
+        (["--archive=x.tar.gz"], "--archive is for CIFAR-10; the data set is digits"),
+        (["--dataset=/"], "dataset must name a data set"),
         (["--data-dir=nowhere"], "the data directory nowhere does not exist"),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_wrong_value_is_told_in_one_sentence(refusal: Refusal, arguments: list
     assert refusal("digits", *arguments).startswith(sentence)
 
 
-@pytest.mark.parametrize("argument", ["--epoch=3", "--l1inf.strenght", "--dataset=digits", "stray", "-x"])
+@pytest.mark.parametrize("argument", ["--epoch=3", "--l1inf.strenght", "--datasets=digits", "stray", "-x"])
 def test_an_unknown_flag_lists_the_allowed(refusal: Refusal, argument: str) -> None:
     sentence = refusal("digits", "--seed=1", argument)
     start, _, allowed = sentence.partition("; allowed are ")
@@ -186,6 +186,11 @@ def test_cifar10_out_of_reach_names_the_remedies(refusal: Refusal, tmp_path: Pat
     assert all(remedy in sentence for remedy in ("--data-dir", "--archive", "experiments/digits.py"))
 
 
+def test_a_data_set_that_is_not_prepared_is_named(refusal: Refusal, tmp_path: Path) -> None:
+    sentence = refusal("cifar10", "--dataset=mnist", f"--data-dir={tmp_path}")
+    assert sentence == f"{tmp_path / 'mnist'} should hold one prepared version, found: none."
+
+
 def test_a_corrupt_archive_is_named(refusal: Refusal, tmp_path: Path) -> None:
     archive = tmp_path / "cifar-10-binary.tar.gz"
     archive.write_bytes(b"\x1f\x8b\x08" + bytes(100))
@@ -212,7 +217,7 @@ def test_a_batch_that_does_not_split_over_the_devices_names_both_numbers(
 
 def test_experiments_exit_with_2_as_processes(run: Callable[..., Any], tmp_path: Path) -> None:
     for script, arguments, sentence in (
-        (DIGITS, ["--no-such-flag"], "unknown flag --no-such-flag; allowed are --method, "),
+        (DIGITS, ["--no-such-flag"], "unknown flag --no-such-flag; allowed are --dataset, "),
         (CIFAR10, [f"--data-dir={tmp_path}"], "CIFAR-10 is not prepared in"),
     ):
         done = run(script, *arguments, COLUMNS="50")

@@ -14,6 +14,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from bnnjax.config import Config
+from bnnjax.run import load
+
 ROOT = Path(__file__).parents[1]
 DIGITS, TINY = ROOT / "experiments" / "digits.py", ROOT / "tests" / "tiny_experiment.py"
 STEPS, EPOCHS = 300, 4  # of the tiny experiment; an epoch takes a good part of a second
@@ -281,3 +284,13 @@ def test_digits_with_their_own_recipe_beat_90_percent(run: Run, digits_dir: Path
     assert any(name.startswith("events.out.tfevents") for name in names)
     assert [name for name in names if name.endswith(".tmp")] == []
     assert all((workdir / name).read_bytes()[:4] == b"\x89PNG" for name in names if name.endswith(".png"))
+
+
+def test_any_prepared_data_set_is_loaded_by_its_directory(digits_dir: Path) -> None:
+    digits = load(Config(dataset="digits", data_dir=digits_dir))
+    named = load(Config(dataset="bnnjax_digits", data_dir=digits_dir, train_examples=100))
+    np.testing.assert_array_equal(named.test.images, digits.test.images)
+    assert len(named.validation.labels) == 143  # a tenth of 1,437
+    assert len(named.train.labels) == 100
+    assert named.class_names == digits.class_names
+    assert (named.augmentation.crop_padding, named.augmentation.flip) == (0, False)

@@ -1,6 +1,10 @@
 """Whose a run directory is."""
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +141,45 @@ def test_versions_name_what_results_depend_on() -> None:
     assert versions["bnnjax"] == __version__
     assert {"python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"} <= versions.keys()
     assert "not installed" not in versions.values()
+
+
+def test_a_data_set_in_a_directory_makes_no_directories_of_runs() -> None:
+    config = Config(dataset="emnist/digits/3.1.0")
+    assert workdir.default_workdir(config) == Path("runs/emnist-digits-3.1.0-resnet20-irnet-none-seed0")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A repository with one commit of two modules."""
+    root = tmp_path / "tree"
+    (root / "bnnjax" / "ops").mkdir(parents=True)
+    for name in ("workdir.py", "ops/sign.py"):
+        (root / "bnnjax" / name).write_text(name)
+    identity = ("-c", "user.name=n", "-c", "user.email=e@example.org")
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "one"]):
+        subprocess.run(["git", "-C", str(root), *command], check=True)
+    return root
+
+
+def test_the_revision_is_that_of_the_tree_the_package_runs_from(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workdir, "__file__", str(tree / "bnnjax" / "workdir.py"))
+    head = (tree / ".git" / "refs" / "heads").rglob("*")
+    (commit,) = (path.read_text().strip() for path in head if path.is_file())
+    assert workdir.git_revision() == commit
+    (tree / "new").write_text("")
+    assert workdir.git_revision() == f"{commit}-dirty"
+
+
+def test_an_installed_package_has_the_revision_of_the_scripts_tree_while_it_is_the_same(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "site" / "bnnjax"
+    shutil.copytree(tree / "bnnjax", site)
+    monkeypatch.setattr(workdir, "__file__", str(site / "workdir.py"))
+    monkeypatch.setattr(sys, "argv", [str(tree / "experiments" / "digits.py")])
+    (tree / "experiments").mkdir()
+    assert re.fullmatch("[0-9a-f]{40}", str(workdir.git_revision()))
+    (site / "ops" / "sign.py").write_text("another version")
+    assert workdir.git_revision() is None

@@ -14,8 +14,8 @@ import numpy as np
 from bnnjax.data.archive import CLASS_NAMES, read_archive
 from bnnjax.data.augment import Augmentation
 from bnnjax.data.dataset import DataError, Dataset, Split, assemble
-from bnnjax.data.decoded import cached_split
-from bnnjax.data.prepared import data_root, open_prepared
+from bnnjax.data.decoded import read_cached
+from bnnjax.data.prepared import data_root
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,9 @@ def load_cifar10(
     given = None if archive is None else read_archive(Path(archive).expanduser(), origin.batch_examples)
     if not directory.exists():
         create(root, directory, given, origin)
-    builder = open_prepared(directory)
-    splits = {name: cached_split(builder, name) for name in ("train", "test")}
-    check(directory, tuple(builder.info.features["label"].names), splits, origin)
+    stored = read_cached(directory)
+    splits = {"train": stored.train, "test": stored.test}
+    check(directory, stored.class_names, splits, origin)
     if given is not None and any(not same(given[name], splits[name]) for name in given):
         raise DataError(
             f"{directory} was prepared before and does not hold the images of {archive} in their order: "
@@ -72,8 +72,8 @@ def load_cifar10(
     return assemble(
         name="cifar10",
         class_names=CLASS_NAMES,
-        train=splits["train"],
-        test=splits["test"],
+        train=stored.train,
+        test=stored.test,
         validation_examples=validation_examples,
         train_examples=train_examples,
         augmentation=Augmentation(crop_padding=4, flip=True),

@@ -8,13 +8,16 @@ import numpy as np
 
 from bnnjax.data.augment import Augmentation
 from bnnjax.data.dataset import DataError, Dataset, Split, assemble, spread_over_classes, take
-from bnnjax.data.prepared import data_root, open_prepared, read_split
+from bnnjax.data.decoded import read_cached
+from bnnjax.data.prepared import data_root
 
 EXAMPLES = 1797
 TEST_EXAMPLES = 360  # a fifth
 
 
-def load_digits(data_dir: Path | None = None, *, validation_examples: int = 150) -> Dataset:
+def load_digits(
+    data_dir: Path | None = None, *, validation_examples: int = 150, train_examples: int | None = None
+) -> Dataset:
     """Loads the digits as 32x32x3 images; the first use writes them into the data directory.
 
     1,437 images are for training and validation, 360 for the test. Both splits are fixed (see
@@ -23,9 +26,11 @@ def load_digits(data_dir: Path | None = None, *, validation_examples: int = 150)
     Args:
       data_dir: see `data_root`.
       validation_examples: how many of the 1,437 are held out.
+      train_examples: use the first of the remaining training images only.
 
     Raises:
-      DataError: the directory cannot be written, or what it holds is damaged.
+      DataError: the directory cannot be written, what it holds is damaged, or a number of images is out of
+        range.
     """
     root = data_root(data_dir)
     directory = root / "bnnjax_digits" / "1.0.0"
@@ -33,20 +38,19 @@ def load_digits(data_dir: Path | None = None, *, validation_examples: int = 150)
         from bnnjax.data.builders import Digits, prepare
 
         prepare(Digits(fetch=embedded_digits, checksums={}, data_dir=root))
-    builder = open_prepared(directory)
-    train, test = read_split(builder, "train"), read_split(builder, "test")
-    sizes = len(train.labels), len(test.labels)
+    stored = read_cached(directory)
+    sizes = len(stored.train.labels), len(stored.test.labels)
     if sizes != (EXAMPLES - TEST_EXAMPLES, TEST_EXAMPLES):
         raise DataError(
             f"{directory} has {sizes[0]} training and {sizes[1]} test images: delete it and retry."
         )
     return assemble(
         name="digits",
-        class_names=tuple(builder.info.features["label"].names),
-        train=train,
-        test=test,
+        class_names=stored.class_names,
+        train=stored.train,
+        test=stored.test,
         validation_examples=validation_examples,
-        train_examples=None,
+        train_examples=train_examples,
         # No flip: a mirrored digit is another sign. Two pixels are half a pixel of the original.
         augmentation=Augmentation(crop_padding=2),
         source=str(directory),

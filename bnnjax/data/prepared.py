@@ -7,15 +7,23 @@ help: images this small spend their time under the lock.
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnnjax.data.augment import Augmentation
-from bnnjax.data.dataset import DataError, Dataset, Split, assemble
+from bnnjax.data.dataset import DataError, Split
 
 READ_AT_ONCE = 1000  # records; keeps a failure close to its file and the encoded copies small
 PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+class Stored(NamedTuple):
+    """What a version directory holds."""
+
+    name: str  # TFDS's of the data set
+    class_names: tuple[str, ...]
+    train: Split
+    test: Split
 
 
 def data_root(data_dir: Path | None) -> Path:
@@ -62,6 +70,17 @@ def open_prepared(directory: Path) -> Any:
     if not {"train", "test"} <= names:
         raise DataError(f"{directory} has the splits {sorted(names)}: 'train' and 'test' are needed.")
     return builder
+
+
+def read_prepared(directory: Path) -> Stored:
+    """Decodes both splits of one version directory.
+
+    Raises:
+      DataError: as `open_prepared` and `read_split` do.
+    """
+    builder = open_prepared(directory)
+    names = tuple(builder.info.features["label"].names)
+    return Stored(builder.name, names, read_split(builder, "train"), read_split(builder, "test"))
 
 
 def read_split(builder: Any, split: str) -> Split:
@@ -147,45 +166,3 @@ def one_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def load_prepared(
-    name: str,
-    data_dir: Path | None = None,
-    *,
-    validation_examples: int,
-    train_examples: int | None = None,
-    augmentation: Augmentation | None = None,
-) -> Dataset:
-    """Loads any prepared TFDS set of small images of one shape that has a train and a test split.
-
-    Args:
-      name: the directory below the data directory: `mnist`, `mnist/3.0.1`, `emnist/digits/3.1.0`.
-        Without a version there must be exactly one.
-      data_dir: see `data_root`.
-      validation_examples: how many training images are held out, see `spread_over_classes`.
-      train_examples: use the first of the remaining training images only.
-      augmentation: none by default, since what keeps a label differs from set to set.
-
-    Raises:
-      DataError: it is not there, ambiguous, damaged, or of another kind.
-    """
-    root = data_root(data_dir)
-    directory = root / name
-    if not (directory / "dataset_info.json").is_file():
-        versions = sorted(path.parent for path in directory.glob("*/dataset_info.json"))
-        if len(versions) != 1:
-            found = ", ".join(path.name for path in versions) or "none"
-            raise DataError(f"{directory} should hold one prepared version, found: {found}.")
-        directory = versions[0]
-    builder = open_prepared(directory)
-    return assemble(
-        name=builder.name,
-        class_names=tuple(builder.info.features["label"].names),
-        train=read_split(builder, "train"),
-        test=read_split(builder, "test"),
-        validation_examples=validation_examples,
-        train_examples=train_examples,
-        augmentation=augmentation or Augmentation(),
-        source=str(directory),
-    )

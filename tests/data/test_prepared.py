@@ -11,9 +11,10 @@ import pytest
 
 from bnnjax.data import builders
 from bnnjax.data.augment import Augmentation
+from bnnjax.data.by_name import load_prepared
 from bnnjax.data.cifar10 import Origin, load_cifar10
 from bnnjax.data.dataset import DataError, Split
-from bnnjax.data.prepared import data_root, load_prepared
+from bnnjax.data.prepared import data_root
 
 TRAIN, TEST = (f"cifar10-{split}.array_record-00000-of-00001" for split in ("train", "test"))
 
