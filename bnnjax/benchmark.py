@@ -190,7 +190,8 @@ def time_starts(script: str, case: Case) -> Iterator[dict[str, Any]]:
     """Starts a process with an empty compilation cache, then one that finds it filled; yields a record each.
 
     Args:
-      script: is run as `script --first-step ...` and prints a line after its first training step.
+      script: is run as `script --first-step ...` and prints a line before its first training step and one
+        after it.
       case: what it compiles.
     """
     with tempfile.TemporaryDirectory() as cache:
@@ -200,8 +201,14 @@ def time_starts(script: str, case: Case) -> Iterator[dict[str, Any]]:
             began = time.perf_counter()
             with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
                 assert process.stdout is not None
-                process.stdout.readline()
-                taken = time.perf_counter() - began
+                taken = [round(time.perf_counter() - began, 2) for _ in process.stdout]
             if process.returncode:
                 raise subprocess.CalledProcessError(process.returncode, command)
-            yield {**vars(case), "cache": cache_state, "process_to_first_step_seconds": round(taken, 2)}
+            before, after = taken
+            yield {
+                **vars(case),
+                "jax": jax.__version__,
+                "cache": cache_state,
+                "seconds_to_first_step": before,
+                "seconds_to_its_end": after,
+            }

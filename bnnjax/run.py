@@ -74,7 +74,7 @@ def use_compilation_cache() -> None:
     """Turns on JAX's persistent compilation cache in the user's cache directory, unless JAX has a place."""
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def prepare(config: Config) -> Prepared:

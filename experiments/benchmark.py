@@ -42,7 +42,7 @@ class Arguments:
     yardstick: str | None = None
     # Rounds of the comparison.
     rounds: int = 5
-    # Take one step of the first case and say so; --starts runs this.
+    # Compile the first case, take one step, and say so; --starts runs this.
     first_step: bool = False
 
 
@@ -63,7 +63,9 @@ def main(arguments: Arguments) -> None:
     first = groups[0][0]
     if arguments.first_step:
         use_compilation_cache()
-        benchmark.compile_case(first).train()
+        compiled = benchmark.compile_case(first)
+        print("compiled", flush=True)
+        compiled.train()
         print("stepped", flush=True)
     elif arguments.starts:
         for record in benchmark.time_starts(__file__, first):
