@@ -17,7 +17,7 @@ from bnnjax.config import Config, to_json
 from bnnjax.data import Dataset, load_cifar10, load_digits, load_prepared
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
-from bnnjax.task import Setup, make_measure, make_setup
+from bnnjax.task import Setup, final_schedule, make_measure, make_setup
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.loop import Fit, NonFiniteLossError, accuracy, fit, score, stop_on_signals
 from bnnjax.train.parallel import Compiled, compile_task, make_mesh, replicate
@@ -200,9 +200,7 @@ def conclude(run: Prepared, compiled: Compiled, best: Best) -> tuple[dict[str, A
     test_seconds = time.perf_counter() - began
     figures = make_measure(run.setup.network, run.setup.method)(best.params, best.batch_stats)
     kernels = jax.device_get(
-        jax.jit(run.setup.network.kernels)(
-            best.params, best.batch_stats, run.setup.method.schedule(jnp.float32(0))
-        )
+        jax.jit(run.setup.network.kernels)(best.params, best.batch_stats, final_schedule(run.setup.method))
     )
     binary = {
         "/".join(key.key for key in path[:-2])

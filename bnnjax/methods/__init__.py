@@ -6,7 +6,7 @@ A new method is a file with a function `name(wbits, abits) -> Method` and a line
 from collections.abc import Callable
 
 from bnnjax.config import Recipe
-from bnnjax.methods.base import Method, Quantized, Schedule
+from bnnjax.methods.base import Initial, Method, Quantized, Site, Values
 from bnnjax.methods.birealnet import birealnet
 from bnnjax.methods.bnn import bnn
 from bnnjax.methods.dorefa import dorefa
@@ -23,7 +23,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "irnet": irnet,
 }
 
-__all__ = ["METHODS", "Method", "Quantized", "Recipe", "Schedule", "make_method"]
+__all__ = ["METHODS", "Initial", "Method", "Quantized", "Recipe", "Site", "Values", "make_method"]
 
 
 def make_method(name: str, wbits: int | None = None, abits: int | None = None) -> Method:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax import Array
 
 from bnnjax.config import Recipe
 from bnnjax.ops.sign import hardtanh
 
-Schedule = Mapping[str, Array]  # names to float32 scalars, traced
+Values = Mapping[str, Array]  # traced
 
 
 class Quantized(NamedTuple):
@@ -28,24 +28,53 @@ class Quantized(NamedTuple):
         return self.codes if self.scale is None else self.codes * self.scale
 
 
+class Site(NamedTuple):
+    """Where a quantized layer stands, for what a method keeps there."""
+
+    latent: Array  # [..., i, o], as initialized
+    output_shape: tuple[int, ...]  # of one image, [h, w, o] or [o]
+
+
+# (key, site) -> array
+Initial = Callable[[Array, Site], Array]
+# The mean over all devices of what each gives.
+Mean = Callable[[Any], Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A binarization method at one choice of bits: pure functions, no state."""
+    """A binarization method at one choice of bits: pure functions and what they need kept, no state.
+
+    Quantizers take their input and `values`, a mapping from names to arrays: what `schedule` gives, the
+    layer's own `learned` and `memory`, and in training `key`, a random key of this layer and step, and
+    `epoch_begins`, a bool [].
+    """
 
     name: str
     wbits: int
     abits: int
-    # (latent kernel [..., i, o], schedule) -> codes and scale, with the surrogate gradient inside.
-    quantize_weight: Callable[[Array, Schedule], Quantized]
-    # (activations [batch, ..., c], schedule) -> codes and scale.
-    quantize_activation: Callable[[Array, Schedule], Quantized]
+    # (latent kernel [..., i, o], values) -> codes and scale, with the surrogate gradient inside.
+    quantize_weight: Callable[[Array, Values], Quantized]
+    # (activations [batch, ..., c], values) -> codes and scale.
+    quantize_activation: Callable[[Array, Values], Quantized]
     # The continuous function that quantize_activation is trained through; 1-Lipschitz.  Bounds hold for the
     # surrogate network in which it stands in for the quantizer.
     relaxed_activation: Callable[[Array], Array]
     # Between a unit's batch norm and the next layer; 1-Lipschitz.
     nonlinearity: Callable[[Array], Array] = hardtanh
-    # progress in [0, 1), [] float32 -> what the quantizers need of it.  Read once an epoch.
-    schedule: Callable[[Array], Schedule] = lambda progress: {}
+    # progress in [0, 1] (1 at inference), [] float32 -> what the quantizers need of it.  Read once an epoch.
+    schedule: Callable[[Array], Values] = lambda progress: {}
+    # Arrays that each quantized layer trains beside its latent kernel, without weight decay.
+    learned: Mapping[str, Initial] = field(default_factory=dict)
+    # Arrays that each quantized layer carries from step to step, in every checkpoint; float32.
+    memory: Mapping[str, Initial] = field(default_factory=dict)
+    # (latent, activations, values, mean) -> memory after this step's forward pass.  No gradient flows.
+    remember: Callable[[Array, Array, Values, Mean], Values] | None = None
+    # (memory, gradient of the latent kernel) -> memory after this step's backward pass.
+    remember_gradient: Callable[[Values, Array], Values] | None = None
+    # (latent, activations, values, mean) -> what the layer adds to the loss, []; the network's loss takes the
+    # mean over its layers.
+    layer_loss: Callable[[Array, Array, Values, Mean], Array] | None = None
     # Latent kernel -> latent kernel, after initialization and after every update.
     project_latent: Callable[[Array], Array] | None = None
     # How its authors trained it on CIFAR-10, or the nearest that is published.
@@ -54,10 +83,10 @@ class Method:
 
     def relaxed(self) -> "Method":
         """Returns the method of the surrogate network: quantized weights, continuous activations."""
-        return replace(self, quantize_activation=lambda x, schedule: Quantized(self.relaxed_activation(x)))
+        return replace(self, quantize_activation=lambda x, values: Quantized(self.relaxed_activation(x)))
 
 
-def keep(x: Array, schedule: Schedule) -> Quantized:
+def keep(x: Array, values: Values) -> Quantized:
     """The quantizer of full precision: returns x as it is."""
     return Quantized(x)
 

@@ -4,17 +4,17 @@ import jax
 from jax import Array
 
 from bnnjax.config import Recipe
-from bnnjax.methods.base import Method, Quantized, Schedule, check_bits, identity
+from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity
 from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import hardtanh, sign_clip, sign_polynomial
 
 
-def _weight(kernel: Array, schedule: Schedule) -> Quantized:
+def _weight(kernel: Array, values: Values) -> Quantized:
     scale = jax.lax.stop_gradient(mean_abs(kernel))
     return Quantized(unscale_gradient(sign_clip(kernel), scale), scale)
 
 
-def _activation(x: Array, schedule: Schedule) -> Quantized:
+def _activation(x: Array, values: Values) -> Quantized:
     return Quantized(sign_polynomial(x))
 
 

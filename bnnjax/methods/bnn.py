@@ -4,15 +4,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config import Recipe
-from bnnjax.methods.base import Method, Quantized, Schedule, check_bits
+from bnnjax.methods.base import Method, Quantized, Values, check_bits
 from bnnjax.ops.sign import hardtanh, sign_clip, sign_identity
 
 
-def _weight(kernel: Array, schedule: Schedule) -> Quantized:
+def _weight(kernel: Array, values: Values) -> Quantized:
     return Quantized(sign_identity(kernel))
 
 
-def _activation(x: Array, schedule: Schedule) -> Quantized:
+def _activation(x: Array, values: Values) -> Quantized:
     return Quantized(sign_clip(x))
 
 

@@ -3,23 +3,23 @@
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.methods.base import Method, Quantized, Schedule, check_bits, identity, keep
+from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep
 from bnnjax.ops.scale import mean_abs, power_of_two, standardize
 from bnnjax.ops.sign import hardtanh, sign_ede
 
 LOG_T_MIN, LOG_T_MAX = -3.0, 1.0  # ResNet-20's range in the official code
 
 
-def _weight(kernel: Array, schedule: Schedule) -> Quantized:
+def _weight(kernel: Array, values: Values) -> Quantized:
     balanced = standardize(kernel)
-    return Quantized(sign_ede(balanced, schedule["k"], schedule["t"]), power_of_two(mean_abs(balanced)))
+    return Quantized(sign_ede(balanced, values["k"], values["t"]), power_of_two(mean_abs(balanced)))
 
 
-def _activation(x: Array, schedule: Schedule) -> Quantized:
-    return Quantized(sign_ede(x, schedule["k"], schedule["t"]))
+def _activation(x: Array, values: Values) -> Quantized:
+    return Quantized(sign_ede(x, values["k"], values["t"]))
 
 
-def ede_schedule(progress: Array) -> Schedule:
+def ede_schedule(progress: Array) -> Values:
     """Returns t = 10^(-3 + 4 progress) and k = max(1/t, 1): from nearly the identity to nearly the sign.
 
     Args:

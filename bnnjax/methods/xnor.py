@@ -4,16 +4,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config import Recipe
-from bnnjax.methods.base import Method, Quantized, Schedule, check_bits, identity, keep
+from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep
 from bnnjax.ops.scale import mean_abs
 from bnnjax.ops.sign import hardtanh, sign_clip
 
 
-def _weight(kernel: Array, schedule: Schedule) -> Quantized:
+def _weight(kernel: Array, values: Values) -> Quantized:
     return Quantized(sign_clip(kernel, False), mean_abs(kernel))
 
 
-def _activation(x: Array, schedule: Schedule) -> Quantized:
+def _activation(x: Array, values: Values) -> Quantized:
     return Quantized(sign_clip(x, False))
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.bounds import Chain
-from bnnjax.methods import Method, Schedule
+from bnnjax.methods import Method, Values
 from bnnjax.methods.fp import fp
 from bnnjax.nn.blocks import Block, Structure, block_chain
 from bnnjax.nn.units import Head, Unit
@@ -50,7 +50,7 @@ class ResNet(nn.Module):
         return ("stem", *(node for block in blocks for node in block), "head")
 
     @nn.compact
-    def __call__(self, images: Array, schedule: Schedule, train: bool) -> Array:
+    def __call__(self, images: Array, schedule: Values, train: bool) -> Array:
         """[batch, h, w, 3] of the compute dtype -> logits [batch, classes], float32."""
         act = self.method.nonlinearity
         stem = Unit(self.widths[0], fp(), activation=act, axis_name=self.axis_name, name="stem")

@@ -4,7 +4,7 @@ import flax.linen as nn
 from jax import Array
 
 from bnnjax.bounds import Chain
-from bnnjax.methods import Method, Schedule
+from bnnjax.methods import Method, Values
 from bnnjax.methods.fp import fp
 from bnnjax.nn.units import Head, Unit
 
@@ -30,7 +30,7 @@ class VGG(nn.Module):
         return ("stem", *(f"conv{n}" for n in range(1, len(self.widths))), "head")
 
     @nn.compact
-    def __call__(self, images: Array, schedule: Schedule, train: bool) -> Array:
+    def __call__(self, images: Array, schedule: Values, train: bool) -> Array:
         """[batch, h, w, 3] of the compute dtype -> logits [batch, classes], float32."""
         common = {"activation": self.method.nonlinearity, "axis_name": self.axis_name}
         x = Unit(self.widths[0], fp(), name="stem", **common)(images, schedule, train)

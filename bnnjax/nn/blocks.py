@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.bounds import Chain, Residual
-from bnnjax.methods import Method, Schedule
+from bnnjax.methods import Method, Values
 from bnnjax.methods.fp import fp
 from bnnjax.nn.units import Unit
 
@@ -50,7 +50,7 @@ class Block(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: Array, schedule: Schedule, train: bool) -> Array:
+    def __call__(self, x: Array, schedule: Values, train: bool) -> Array:
         """[batch, h, w, c] -> [batch, h / stride, w / stride, features]."""
         common = {"activation": self.method.nonlinearity, "axis_name": self.axis_name}
         unit1 = Unit(self.features, self.method, stride=self.stride, name="conv1", **common)

@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 from jax import Array
 
 from bnnjax.bounds import UnitStats
-from bnnjax.methods import Method, Schedule
+from bnnjax.methods import Method, Values
 from bnnjax.methods.base import identity
 from bnnjax.nn.batch_norm import BatchNorm
 from bnnjax.nn.layers import BinaryConv
@@ -68,14 +68,15 @@ class Unit(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: Array, schedule: Schedule, train: bool, shortcut: Array | None = None) -> Array:
+    def __call__(self, x: Array, schedule: Values, train: bool, shortcut: Array | None = None) -> Array:
         """[batch, h, w, i] -> [batch, h', w', features]; a shortcut has that shape."""
-        layer = BinaryConv(self.features, self.method, self.kernel_size, self.stride, name="conv")
-        y = layer(x, schedule)
+        layer = BinaryConv(
+            self.features, self.method, self.axis_name, self.kernel_size, self.stride, name="conv"
+        )
+        y, weight = layer(x, schedule, train)
         if self.pool:
             y = nn.max_pool(y, (2, 2), (2, 2))
         y, norm = BatchNorm(self.axis_name, name="norm")(y, train, shortcut, self.activation)
-        weight = layer.weight(schedule)
         scale = jnp.ones(self.features) if weight.scale is None else weight.scale * jnp.ones(self.features)
         stats = UnitStats(
             l1=norms.channel_l1(weight.value),

@@ -5,9 +5,9 @@ from typing import Any, Literal
 import jax
 import optax
 
-# Every parameter of a network has one of these names; a new name must be put on one side.
+# Every parameter of a network has one of these names, or is below one; a new name must be put on one side.
 DECAYED = frozenset({"kernel", "latent"})
-NOT_DECAYED = frozenset({"gain", "bias", "scale"})
+NOT_DECAYED = frozenset({"gain", "bias", "scale", "learned"})
 
 
 def decay_mask(params: Any) -> Any:
@@ -18,12 +18,12 @@ def decay_mask(params: Any) -> Any:
     """
 
     def decayed(path: tuple[Any, ...], _: Any) -> bool:
-        name = path[-1].key
-        if name not in DECAYED | NOT_DECAYED:
+        names = {entry.key for entry in path}
+        if not names & (DECAYED | NOT_DECAYED):
             raise ValueError(
                 f"parameter {jax.tree_util.keystr(path)} is in neither DECAYED nor NOT_DECAYED; name it there"
             )
-        return name in DECAYED
+        return not names & NOT_DECAYED
 
     return jax.tree_util.tree_map_with_path(decayed, params)
 

@@ -17,6 +17,7 @@ from bnnjax.data.batches import device_slice, epoch_keys, step_key
 from bnnjax.train.state import Totals, TrainState, Tree, no_totals
 
 AXIS = "data"
+METHOD = 2**32 - 1  # sets the method's key apart from those of images, which count places in a batch
 
 
 class Images(NamedTuple):
@@ -26,20 +27,28 @@ class Images(NamedTuple):
     labels: Array  # int32 [n]
 
 
+class Moment(NamedTuple):
+    """Where training stands, for what changes on the way."""
+
+    progress: Array  # epoch / epochs, [] float32; 1 at inference
+    epoch_begins: Array  # bool []; whether this is the first step of an epoch
+    key: Array  # of this step, the same on all devices
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """The functions and constants that a step is made from; it knows no method and no model."""
 
     # key -> params, batch_stats
     init: Callable[[Array], tuple[Tree, Tree]]
-    # (params, batch_stats, images, schedule, train) -> logits [batch, classes], batch_stats, units
+    # (params, batch_stats, images, schedule, train) -> logits [batch, classes], batch_stats, for `penalty`
     forward: Callable[[Tree, Tree, Array, Any, bool], tuple[Array, Tree, Any]]
-    # progress in [0, 1), float32 [] -> what `forward` takes as its schedule
-    schedule: Callable[[Array], Any]
-    # units -> float32 []
+    # moment, or None at inference -> what `forward` takes as its schedule
+    schedule: Callable[[Moment | None], Any]
+    # what `forward` gave -> float32 []
     penalty: Callable[[Any], Array]
-    # (params, batch_stats, schedule) -> params; projections after the update
-    after_update: Callable[[Tree, Tree, Any], Tree]
+    # (params, batch_stats, gradients) -> params, batch_stats; projections after the update
+    after_update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]
     optimizer: optax.GradientTransformation
     augmentation: Augmentation
     mean: tuple[float, ...]
@@ -48,11 +57,6 @@ class Task:
     label_smoothing: float
     epochs: int
     steps_per_epoch: int
-
-
-def progress(task: Task, step: Array) -> Array:
-    """Returns epoch / epochs, [] float32: schedules move once an epoch."""
-    return (step // task.steps_per_epoch).astype(jnp.float32) / task.epochs
 
 
 def train_step(task: Task, state: TrainState, data: Images, batches: Array, key: Array) -> TrainState:
@@ -70,17 +74,20 @@ def train_step(task: Task, state: TrainState, data: Images, batches: Array, key:
     device = jax.lax.axis_index(AXIS)
     own = device_slice(batches[position], device, devices)
     labels = data.labels[own]
-    augment_key = step_key(epoch_keys(key, epoch), position)
+    keys = epoch_keys(key, epoch)
+    augment_key = step_key(keys, position)
     images = augment(augment_key, data.images[own], task.augmentation, first=device * own.shape[0])
     images = normalize(images, task.mean, task.std, task.dtype)
-    schedule = task.schedule(progress(task, state.step))
+    # Schedules move once an epoch.
+    progress = epoch.astype(jnp.float32) / task.epochs
+    schedule = task.schedule(Moment(progress, position == 0, jax.random.fold_in(augment_key, METHOD)))
 
     def loss_of(params: Tree) -> tuple[Array, tuple[Array, Array, Array, Tree]]:
-        logits, batch_stats, units = task.forward(params, state.batch_stats, images, schedule, True)
+        logits, batch_stats, collected = task.forward(params, state.batch_stats, images, schedule, True)
         targets = jax.nn.one_hot(labels, logits.shape[-1])
         targets = optax.smooth_labels(targets, task.label_smoothing)
         task_loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
-        penalty = task.penalty(units)
+        penalty = task.penalty(collected)
         correct = jnp.mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32))
         return task_loss + penalty, (task_loss, penalty, correct, batch_stats)
 
@@ -92,7 +99,8 @@ def train_step(task: Task, state: TrainState, data: Images, batches: Array, key:
         (gradients, loss, task_loss, penalty, correct), AXIS
     )
     updates, opt_state = task.optimizer.update(gradients, state.opt_state, state.params)
-    params = task.after_update(optax.apply_updates(state.params, updates), batch_stats, schedule)
+    params = optax.apply_updates(state.params, updates)
+    params, batch_stats = task.after_update(params, batch_stats, gradients)
 
     # The sums start anew with each epoch; they are left standing at its end, for the loop to read.
     totals = jax.tree.map(lambda new, old: jnp.where(position == 0, new, old), no_totals(), state.totals)
@@ -118,5 +126,4 @@ def predict_step(task: Task, params: Tree, batch_stats: Tree, images: Array) -> 
       images: uint8 [batch, h, w, c], this device's share.
     """
     images = normalize(images, task.mean, task.std, task.dtype)
-    # The forward value of a method does not depend on how far training is; its surrogate gradient may.
-    return task.forward(params, batch_stats, images, task.schedule(jnp.float32(0)), False)[0]
+    return task.forward(params, batch_stats, images, task.schedule(None), False)[0]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from method_values import values_of
 
 from bnnjax.config import MethodName
 from bnnjax.methods import METHODS, make_method
@@ -50,13 +51,13 @@ def method(request):
 @pytest.fixture(scope="module")
 def quantized(method):
     """The name of each kernel -> (codes and scale, value, gradient), from one compiled function."""
-    schedule = method.schedule(jnp.float32(0.4))
 
     @jax.jit
     def run(kernel):
-        _, pull = jax.vjp(lambda k: method.quantize_weight(k, schedule).value, kernel)
-        result = method.quantize_weight(kernel, schedule)
-        return result, result.value, pull(UPSTREAM)[0]
+        values = values_of(method, kernel)
+        result, pull = jax.vjp(lambda k: method.quantize_weight(k, values), kernel)
+        upstream = jax.vjp(lambda r: r.value, result)[1](UPSTREAM)[0]
+        return result, result.value, pull(upstream)[0]
 
     return {name: run(jnp.asarray(kernel, jnp.float32)) for name, kernel in KERNELS.items()}
 
@@ -64,12 +65,13 @@ def quantized(method):
 @pytest.fixture(scope="module")
 def activated(method):
     """(codes and scale, gradient) of ACTIVATIONS."""
-    schedule = method.schedule(jnp.float32(0.4))
 
     @jax.jit
     def run(x):
-        _, pull = jax.vjp(lambda x: method.quantize_activation(x, schedule).value, x)
-        return method.quantize_activation(x, schedule), pull(jnp.ones_like(x))[0]
+        values = values_of(method, NORMAL[:, :, :1])
+        result, pull = jax.vjp(lambda x: method.quantize_activation(x, values), x)
+        upstream = jax.vjp(lambda r: r.value, result)[1](jnp.ones_like(x))[0]
+        return result, pull(upstream)[0]
 
     return run(ACTIVATIONS)
 
@@ -164,7 +166,7 @@ def test_kernel_trains_in_general(method, quantized):
 
 def test_weights_with_nan_stay_nan(method):
     kernel = jnp.asarray(NORMAL).at[0, 0, 0, 1].set(jnp.nan)
-    assert jnp.isnan(method.quantize_weight(kernel, method.schedule(jnp.float32(0))).value[0, 0, 0, 1])
+    assert jnp.isnan(method.quantize_weight(kernel, values_of(method, kernel)).value[0, 0, 0, 1])
 
 
 def test_codes_of_activations_are_integers_of_so_many_bits(method, activated):
@@ -181,7 +183,7 @@ def test_codes_of_activations_are_integers_of_so_many_bits(method, activated):
 
 def test_activations_keep_nan_and_their_dtype(method):
     x = jnp.array([[jnp.nan], [0.5]], jnp.bfloat16)
-    codes, scale = method.quantize_activation(x, method.schedule(jnp.float32(0)))
+    codes, scale = method.quantize_activation(x, values_of(method, NORMAL[:, :, :1]))
     chex.assert_type([codes, method.relaxed_activation(x), method.nonlinearity(x)], jnp.bfloat16)
     assert scale is None or scale.dtype == jnp.bfloat16
     np.testing.assert_array_equal(jnp.isnan(codes), [[True], [False]])
@@ -209,9 +211,9 @@ def test_what_bounds_count_as_one_is_one_lipschitz(which, method):
 
 
 def test_relaxed_method_keeps_the_weights_and_has_continuous_activations(method):
-    relaxed, schedule = method.relaxed(), method.schedule(jnp.float32(0.4))
+    relaxed, values = method.relaxed(), values_of(method, NORMAL[:, :, :1])
     np.testing.assert_array_equal(
-        relaxed.quantize_activation(ACTIVATIONS, schedule).value, method.relaxed_activation(ACTIVATIONS)
+        relaxed.quantize_activation(ACTIVATIONS, values).value, method.relaxed_activation(ACTIVATIONS)
     )
     assert relaxed.quantize_weight is method.quantize_weight
     assert relaxed.nonlinearity is method.nonlinearity
@@ -221,15 +223,15 @@ def test_progress_is_traced_so_that_no_epoch_recompiles(method):
     traces = []
 
     @jax.jit
-    def quantize(kernel, schedule):
+    def quantize(kernel, values):
         traces.append(None)
-        return method.quantize_weight(kernel, schedule), method.quantize_activation(kernel, schedule)
+        return method.quantize_weight(kernel, values), method.quantize_activation(kernel, values)
 
     for progress in (0.0, 0.5, 0.99):
         schedule = method.schedule(jnp.float32(progress))
         chex.assert_tree_all_finite(dict(schedule))
         chex.assert_type(list(schedule.values()), jnp.float32)
-        quantize(jnp.ones((2, 3)), schedule)
+        quantize(jnp.ones((2, 3)), values_of(method, np.ones((2, 3)), progress))
     assert len(traces) == 1
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from method_values import values_of
 
 from bnnjax.methods import make_method
 
@@ -25,14 +26,14 @@ def sign(x):
 
 def weight(method, kernel=KERNEL, upstream=UPSTREAM, progress=0.0):
     """Returns What and dL/dW for dL/dWhat = upstream."""
-    schedule = method.schedule(jnp.float32(progress))
-    value, pull = jax.vjp(lambda k: method.quantize_weight(k, schedule).value, jnp.asarray(kernel))
+    values = values_of(method, kernel, progress)
+    value, pull = jax.vjp(lambda k: method.quantize_weight(k, values).value, jnp.asarray(kernel))
     return np.asarray(value), np.asarray(pull(jnp.asarray(upstream))[0])
 
 
 def activation(method, progress=0.0):
-    schedule = method.schedule(jnp.float32(progress))
-    value, pull = jax.vjp(lambda x: method.quantize_activation(x, schedule).value, jnp.asarray(X)[:, None])
+    values = values_of(method, KERNEL[:1, :1], progress)
+    value, pull = jax.vjp(lambda x: method.quantize_activation(x, values).value, jnp.asarray(X)[:, None])
     return np.asarray(value)[:, 0], np.asarray(pull(jnp.ones_like(value))[0])[:, 0]
 
 

@@ -19,7 +19,7 @@ def build(layer, x, method):
     shapes = jax.eval_shape(lambda x: layer.init(jax.random.key(0), x, schedule), x)
     rng = np.random.default_rng(1)
     variables = jax.tree.map(lambda s: jnp.asarray(0.5 * rng.normal(size=s.shape), s.dtype), shapes)
-    return variables, jax.jit(layer.apply)(variables, x, schedule), schedule
+    return variables, jax.jit(layer.apply)(variables, x, schedule)[0], schedule
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_gradients_are_finite_even_at_a_kernel_of_zeros(name):
     method = make_method(name)
     layer = BinaryConv(7, method)
     variables, _, schedule = build(layer, IMAGES, method)
-    gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(layer.apply(v, x, schedule) ** 2), (0, 1)))
+    gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(layer.apply(v, x, schedule)[0] ** 2), (0, 1)))
     for tree in (variables, jax.tree.map(jnp.zeros_like, variables)):
         chex.assert_tree_all_finite(gradient(tree, IMAGES))
 

@@ -219,8 +219,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(
 
 def spoil_at(step: int, value: float) -> Callable[[Any, Any, Any], Any]:
     """Makes a parameter bad after that step's update, whose own loss was still good."""
-    return lambda params, batch_stats, schedule: (
-        params | {"bias": jnp.where(batch_stats["count"] == step, value, params["bias"])}
+    return lambda params, batch_stats, gradients: (
+        params | {"bias": jnp.where(batch_stats["count"] == step, value, params["bias"])},
+        batch_stats,
     )
 
 

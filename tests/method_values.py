@@ -1,0 +1,19 @@
+"""A quantized layer for methods to be tested in: what their functions are given."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bnnjax.methods import Method, Site
+
+
+def values_of(method: Method, latent: Any, progress: float = 0.4, training: bool = True) -> dict[str, Any]:
+    """Returns the values that a quantizer of a fresh layer with this latent kernel is given."""
+    site = Site(jnp.asarray(latent, jnp.float32), (8, 8, latent.shape[-1]))
+    arrays = {
+        name: initial(jax.random.key(n), site)
+        for n, (name, initial) in enumerate([*method.learned.items(), *method.memory.items()])
+    }
+    moment = {"key": jax.random.key(9), "epoch_begins": jnp.bool_(True)} if training else {}
+    return {**method.schedule(jnp.float32(progress)), **arrays, **moment}
