@@ -11,8 +11,17 @@ from typing import Any, Literal
 
 import tyro
 
-MethodName = Literal["fp", "bnn", "xnor", "dorefa", "birealnet", "irnet"]
-ModelName = Literal["resnet20", "resnet18", "vgg_small", "resnet_tiny", "vgg_tiny"]
+MethodName = Literal["fp", "bnn", "xnor", "dorefa", "birealnet", "irnet", "dsq", "lqnet", "xnorplusplus"]
+ModelName = Literal[
+    "resnet20",
+    "resnet18",
+    "resnet34",
+    "resnet18_imagenet",
+    "resnet34_imagenet",
+    "vgg_small",
+    "resnet_tiny",
+    "vgg_tiny",
+]
 ConstraintName = Literal["none", "l1inf"]
 Precision = Literal["float32", "bfloat16"]
 
@@ -76,7 +85,7 @@ class Config:
     wbits: int | None = None
     # Bits of activations; left out: the method's own.
     abits: int | None = None
-    # Network; the tiny ones are for tests.
+    # Network; those for ImageNet begin with a stem for images of 224x224, the tiny ones are for tests.
     model: ModelName = "resnet20"
     # plain: a shortcut around two convolutions; bireal: around each.  Left out: bireal for binarized
     # ResNets, else plain.

@@ -10,9 +10,12 @@ from bnnjax.methods.base import Initial, Method, Quantized, Site, Values
 from bnnjax.methods.birealnet import birealnet
 from bnnjax.methods.bnn import bnn
 from bnnjax.methods.dorefa import dorefa
+from bnnjax.methods.dsq import dsq
 from bnnjax.methods.fp import fp
 from bnnjax.methods.irnet import irnet
+from bnnjax.methods.lqnet import lqnet
 from bnnjax.methods.xnor import xnor
+from bnnjax.methods.xnorplusplus import xnorplusplus
 
 METHODS: dict[str, Callable[..., Method]] = {
     "fp": fp,
@@ -21,6 +24,9 @@ METHODS: dict[str, Callable[..., Method]] = {
     "dorefa": dorefa,
     "birealnet": birealnet,
     "irnet": irnet,
+    "dsq": dsq,
+    "lqnet": lqnet,
+    "xnorplusplus": xnorplusplus,
 }
 
 __all__ = ["METHODS", "Initial", "Method", "Quantized", "Recipe", "Site", "Values", "make_method"]

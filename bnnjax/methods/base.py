@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config import Recipe
@@ -16,16 +17,27 @@ class Quantized(NamedTuple):
     """A quantized array: integer codes times a scale.
 
     Convolving codes is exact in floating point, in whatever order the sums are taken; the scale goes onto
-    the result.  Full precision is the case of codes that are no integers and no scale.
+    the result.  Full precision is the case of codes that are no integers and no scale, and so are quantizers
+    whose levels are not evenly spaced.
     """
 
     codes: Array  # [..., o], e.g. +-1, of the compute dtype
-    scale: Array | None = None  # [o] (or []) for a kernel, [] for activations; None is 1
+    # [] or [o] for a kernel, or [h, w, o], one for each output of the layer; [] for activations; None is 1
+    scale: Array | None = None
+
+    @property
+    def channel_scale(self) -> Array:
+        """The scale's absolute value, [o] or [], where it varies with the pixel its largest."""
+        if self.scale is None:
+            return jnp.ones((), self.codes.dtype)
+        return jnp.max(jnp.abs(self.scale), axis=(0, 1)) if self.scale.ndim == 3 else jnp.abs(self.scale)
 
     @property
     def value(self) -> Array:
-        """The array itself, codes * scale."""
-        return self.codes if self.scale is None else self.codes * self.scale
+        """The array itself, codes * scale; where the scale varies with the pixel, that of its largest."""
+        if self.scale is None:
+            return self.codes
+        return self.codes * (self.channel_scale if self.scale.ndim == 3 else self.scale)
 
 
 class Site(NamedTuple):

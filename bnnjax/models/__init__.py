@@ -9,9 +9,13 @@ from bnnjax.models.vgg import VGG
 
 Model = ResNet | VGG
 
+WIDE = partial(ResNet, widths=(64, 128, 256, 512), projection=True)
 RESNETS = {
     "resnet20": partial(ResNet, widths=(16, 32, 64), blocks=(3, 3, 3), projection=False),
-    "resnet18": partial(ResNet, widths=(64, 128, 256, 512), blocks=(2, 2, 2, 2), projection=True),
+    "resnet18": partial(WIDE, blocks=(2, 2, 2, 2)),
+    "resnet34": partial(WIDE, blocks=(3, 4, 6, 3)),
+    "resnet18_imagenet": partial(WIDE, blocks=(2, 2, 2, 2), stem="imagenet"),
+    "resnet34_imagenet": partial(WIDE, blocks=(3, 4, 6, 3), stem="imagenet"),
     "resnet_tiny": partial(ResNet, widths=(8, 16), blocks=(1, 1), projection=True),
 }
 VGGS = {

@@ -1,4 +1,6 @@
-"""ResNets for 32x32 images: a full-precision stem, binarized blocks, a full-precision classifier."""
+"""ResNets: a full-precision stem, binarized blocks, a full-precision classifier."""
+
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ from bnnjax.nn.units import Head, Unit
 
 
 class ResNet(nn.Module):
-    """Stem 3x3, stages of residual blocks, each but the first halving the image, average, classifier.
+    """Stem, stages of residual blocks, each but the first halving the image, average, classifier.
 
     Attributes:
       method: the binarization method of the blocks.
@@ -21,6 +23,8 @@ class ResNet(nn.Module):
       blocks: blocks of each stage.
       projection: 1x1 units as shortcuts between stages (option B); else zero padding (option A).
       classes: outputs.
+      stem: cifar is a 3x3 unit; imagenet is a 7x7 one of stride 2 and a 3x3 max pooling of stride 2, whose
+        bound is 1.
       axis_name: mapped axis of the batch norms.
     """
 
@@ -30,6 +34,7 @@ class ResNet(nn.Module):
     blocks: tuple[int, ...]
     projection: bool
     classes: int
+    stem: Literal["cifar", "imagenet"] = "cifar"
     axis_name: str | None = None
 
     def _layout(self) -> list[tuple[str, int, int]]:
@@ -53,8 +58,13 @@ class ResNet(nn.Module):
     def __call__(self, images: Array, schedule: Values, train: bool) -> Array:
         """[batch, h, w, 3] of the compute dtype -> logits [batch, classes], float32."""
         act = self.method.nonlinearity
-        stem = Unit(self.widths[0], fp(), activation=act, axis_name=self.axis_name, name="stem")
+        kernel_size, stride = (3, 1) if self.stem == "cifar" else (7, 2)
+        stem = Unit(
+            self.widths[0], fp(), kernel_size, stride, activation=act, axis_name=self.axis_name, name="stem"
+        )
         x = stem(images, schedule, train)
+        if self.stem == "imagenet":
+            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         for name, width, stride in self._layout():
             block = Block(
                 width, stride, self.method, self.structure, self.projection, self.axis_name, name=name

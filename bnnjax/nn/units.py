@@ -77,11 +77,10 @@ class Unit(nn.Module):
         if self.pool:
             y = nn.max_pool(y, (2, 2), (2, 2))
         y, norm = BatchNorm(self.axis_name, name="norm")(y, train, shortcut, self.activation)
-        scale = jnp.ones(self.features) if weight.scale is None else weight.scale * jnp.ones(self.features)
         stats = UnitStats(
             l1=norms.channel_l1(weight.value),
             latent_l1=norms.channel_l1(layer.latent()),
-            scale=scale,
+            scale=weight.channel_scale * jnp.ones(self.features),
             gain=norm.gain,
             variance=norm.variance,
             batch_variance=norm.batch_variance,

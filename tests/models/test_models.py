@@ -19,10 +19,10 @@ CIFAR, DIGITS = (32, 32, 3), (8, 8, 1)
 COMPILER = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
-def abstract(name, method_name, structure=None, image=CIFAR, dtype=jnp.float32, train=True):
+def abstract(name, method_name, structure=None, image=CIFAR, dtype=jnp.float32, train=True, classes=10):
     """Returns the model, its logits, variables and records as shapes, without computing anything."""
     method = make_method(method_name)
-    model = make_model(name, method, structure=structure, classes=10)
+    model = make_model(name, method, structure=structure, classes=classes)
 
     def init_and_apply(key):
         x, schedule = jnp.zeros((4, *image), dtype), method.schedule(jnp.float32(0))
@@ -55,6 +55,7 @@ def initial(model, x, schedule):
 #   resnet18    stem 1728+128; stages 4(36,864+128) = 147,968; 73,728+3(147,456)+4(256)+8192+256 = 525,568;
 #               294,912+3(589,824)+4(512)+32,768+512 = 2,099,712; 1,179,648+3(2,359,296)+4(1024)+131,072+1024
 #               = 8,393,728; classifier 5130: 11,173,962 (the usual CIFAR ResNet-18); + 1024
+#   resnet34    21,282,122 (the usual CIFAR ResNet-34); + 1024.  The last two: torchvision's, of 1000 classes
 #   vgg_small   3456+147,456+294,912+589,824+1,179,648+2,359,296 = 4,574,592; batch norms 2 x 1792 = 3584;
 #               classifier 4 x 4 x 512 x 10 + 10 = 81,930
 #   resnet_tiny stem 216+16; stage 1 2(576+16) = 1184; stage 2 1152+32+2304+32+128+32 = 3680; classifier
@@ -63,6 +64,9 @@ def initial(model, x, schedule):
 COUNTS = {
     "resnet20": 269_722 + 128,
     "resnet18": 11_173_962 + 1024,
+    "resnet34": 21_282_122 + 1024,
+    "resnet18_imagenet": 11_689_512 + 1024,
+    "resnet34_imagenet": 21_797_672 + 1024,
     "vgg_small": 4_574_592 + 3584 + 81_930,
     "resnet_tiny": 232 + 1184 + 3680 + 202,
     "vgg_tiny": 18_072 + 224 + 5130,
@@ -71,9 +75,10 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameters_are_as_many_as_published(name):
-    _, variables, logits, filled = abstract(name, "fp")
+    image, classes = ((224, 224, 3), 1000) if name.endswith("_imagenet") else (CIFAR, 10)
+    _, variables, logits, filled = abstract(name, "fp", image=image, classes=classes)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == COUNTS[name]
-    chex.assert_shape(logits, (4, 10))
+    chex.assert_shape(logits, (4, classes))
     chex.assert_type(jax.tree.leaves((variables, logits, filled)), jnp.float32)
 
 
@@ -95,6 +100,7 @@ def test_configuration_lists_exactly_the_models():
         ("resnet_tiny", "bireal"),
         ("vgg_tiny", None),
         ("resnet20", None),
+        ("resnet18_imagenet", None),
         ("vgg_small", None),
     ],
 )
@@ -146,7 +152,8 @@ def test_structure_left_out_is_bireal_for_binarized_resnets(name, method, asked,
         (
             "resnet21",
             None,
-            "unknown model 'resnet21'; allowed are resnet20, resnet18, resnet_tiny, vgg_small, vgg_tiny",
+            "unknown model 'resnet21'; allowed are resnet20, resnet18, resnet34, resnet18_imagenet, "
+            "resnet34_imagenet, resnet_tiny, vgg_small, vgg_tiny",
         ),
         ("resnet20", "dense", "unknown structure 'dense'; allowed are plain, bireal"),
         ("vgg_tiny", "bireal", "model vgg_tiny has no shortcuts, so its structure is plain; got bireal"),

@@ -1,0 +1,162 @@
+"""LQ-Net: quantizers whose levels are sums of a learned basis."""
+
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bnnjax.config import Recipe
+from bnnjax.methods.base import Initial, Mean, Method, Quantized, Site, Values, check_bits, identity, keep
+
+QUARTILE = 0.6745  # of the normal distribution
+KEPT = 0.9  # of the basis at every step
+RIDGE = 1e-4
+
+
+def _codes(low: int, bits: int) -> np.ndarray:
+    """Returns all codes, [2^k, k], each of {low, 1}."""
+    return np.array(list(product((low, 1), repeat=bits)), np.float32)
+
+
+def quantize(x: Array, basis: Array, low: int) -> tuple[Array, Array]:
+    """Returns the level nearest to x and its code; at a midpoint the upper one.
+
+    The levels are c . v for all codes c in {low, 1}^k.
+
+    Args:
+      x: [..., o].
+      basis: v, [k, o] or [k, 1].
+      low: -1 for weights, 0 for activations.
+
+    Returns:
+      [..., o] and [k, ..., o].
+    """
+    codes = jnp.asarray(_codes(low, len(basis)))
+    levels = codes @ basis  # [2^k, o]
+    order = jnp.argsort(levels, axis=0)
+    levels = jnp.take_along_axis(levels, order, axis=0)
+    ordered = codes[order]  # [2^k, o, k]
+    value = jnp.broadcast_to(levels[0], x.shape)
+    code = [jnp.broadcast_to(ordered[0, :, k], x.shape) for k in range(len(basis))]
+    for lower, upper, above in zip(levels[:-1], levels[1:], ordered[1:], strict=True):
+        beyond = x >= (lower + upper) / 2
+        value = jnp.where(beyond, upper, value)
+        code = [jnp.where(beyond, above[:, k], bit) for k, bit in enumerate(code)]
+    return jnp.where(jnp.isnan(x), x, value), jnp.stack(code)
+
+
+@jax.custom_vjp
+def quantize_weights(kernel: Array, basis: Array) -> Array:
+    """Returns `quantize` of a kernel [..., o] by its basis [k, o], trained through the identity."""
+    return quantize(kernel, basis, -1)[0]
+
+
+quantize_weights.defvjp(
+    lambda kernel, basis: (quantize_weights(kernel, basis), basis),
+    lambda basis, g: (g, jnp.zeros_like(basis)),
+)
+
+
+@jax.custom_vjp
+def quantize_activations(x: Array, basis: Array) -> Array:
+    """Returns `quantize` of activations [..., c] by their basis [k], dy/dx := 1[x <= highest level]."""
+    return quantize(x, basis[:, None], 0)[0].astype(x.dtype)
+
+
+def _activations_bwd(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, basis = residuals
+    return jnp.where(x <= jnp.sum(basis), g, jnp.zeros_like(g)), jnp.zeros_like(basis)
+
+
+quantize_activations.defvjp(lambda x, basis: (quantize_activations(x, basis), (x, basis)), _activations_bwd)
+
+
+def fit_basis(x: Array, basis: Array, low: int, mean: Mean) -> Array:
+    """Returns 0.9 v + 0.1 (B B' + r)^-1 (B x + r v): the least squares basis for the codes B that x has now.
+
+    Args:
+      x: [n, o].
+      basis: v, [k, o].
+      low: see `quantize`.
+      mean: over devices.
+
+    Returns:
+      [k, o].  The ridge r = 1e-4 / n keeps v where no code uses it.
+    """
+    _, code = quantize(x, basis, low)
+    gram, target = mean((jnp.mean(code[:, None] * code, axis=2), jnp.mean(code * x, axis=1)))
+    ridge = RIDGE / len(x)
+    gram = jnp.moveaxis(gram, -1, 0) + ridge * jnp.eye(len(basis))  # [o, k, k]
+    solved = jnp.linalg.solve(gram, (target + ridge * basis).T[..., None])[..., 0].T
+    return KEPT * basis + (1 - KEPT) * solved
+
+
+def _initial_weight_basis(bits: int) -> Initial:
+    def initial(key: Array, site: Site) -> Array:
+        outputs = site.latent.shape[-1]
+        fan_out = site.latent[..., 0, 0].size * outputs
+        first = QUARTILE * (2 / fan_out) ** 0.5 / 2 ** (bits - 1)
+        return jnp.outer(first * 2.0 ** jnp.arange(bits), jnp.ones(outputs))
+
+    return initial
+
+
+def _initial_activation_basis(bits: int) -> Initial:
+    return lambda key, site: 2.0 ** jnp.arange(bits) * (2 * QUARTILE / (2**bits - 1))
+
+
+def _weight(kernel: Array, values: Values) -> Quantized:
+    return Quantized(quantize_weights(kernel, values["weight_basis"]))
+
+
+def _activation(x: Array, values: Values) -> Quantized:
+    return Quantized(quantize_activations(x, values["activation_basis"]))
+
+
+def _remember(latent: Array, x: Array, values: Values, mean: Mean, *, abits: int) -> Values:
+    flat = latent.reshape(-1, latent.shape[-1])
+    # The kernel is the same on all devices.
+    new = {"weight_basis": fit_basis(flat, values["weight_basis"], -1, identity)}
+    if abits != 32:
+        column = x.astype(jnp.float32).reshape(-1, 1)
+        basis = values["activation_basis"][:, None]
+        new["activation_basis"] = fit_basis(column, basis, 0, mean)[:, 0]
+    return new
+
+
+def clip_to_highest(x: Array) -> Array:
+    """Returns x clipped from 0 to the highest level that every basis of activations starts with."""
+    return jnp.clip(x, 0, 2 * QUARTILE)
+
+
+def lqnet(wbits: int = 1, abits: int = 2) -> Method:
+    """Returns LQ-Net at w/a bits: x -> the nearest of the levels c . v, with c in {-1, 1}^w and v for each
+    filter for weights, c in {0, 1}^a and v for each layer for activations after a ReLU;
+    dWhat/dW := 1, dy/dx := 1[x <= highest level].  v follows least squares, `fit_basis`, after each step.
+
+    At a midpoint the upper level is taken, so that sign(0) = +1 with one bit.  The ridge of the activations'
+    least squares is ours: their codes may all be 0.
+
+    Raises:
+      ValueError: if the bits are not 1 to 4 each, with 32 for activations.
+    """
+    check_bits("lqnet", wbits, abits, [(w, a) for w in range(1, 5) for a in (1, 2, 3, 4, 32)])
+    memory = {"weight_basis": _initial_weight_basis(wbits)}
+    if abits != 32:
+        memory["activation_basis"] = _initial_activation_basis(abits)
+    return Method(
+        name="lqnet",
+        wbits=wbits,
+        abits=abits,
+        quantize_weight=_weight,
+        quantize_activation=keep if abits == 32 else _activation,
+        relaxed_activation=identity if abits == 32 else clip_to_highest,
+        nonlinearity=jax.nn.relu,
+        memory=memory,
+        remember=partial(_remember, abits=abits),
+        recipe=Recipe(learning_rate=0.02, weight_decay=5e-4, batch_size=100),
+        source="Zhang et al. 2018, arXiv 1807.10029",
+    )

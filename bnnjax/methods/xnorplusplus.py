@@ -1,0 +1,45 @@
+"""XNOR-Net++: one learned scale for each output, shared along filters, rows and columns."""
+
+import jax.numpy as jnp
+from jax import Array
+
+from bnnjax.config import Recipe
+from bnnjax.methods.base import Initial, Method, Quantized, Values, check_bits
+from bnnjax.ops.sign import hardtanh, sign_clip
+
+
+def _ones(axis: int) -> Initial:
+    return lambda key, site: jnp.ones(site.output_shape[axis])
+
+
+def _weight(kernel: Array, values: Values) -> Quantized:
+    rows, columns = values["row_scale"][:, None, None], values["column_scale"][:, None]
+    return Quantized(sign_clip(kernel), values["filter_scale"] * rows * columns)
+
+
+def _activation(x: Array, values: Values) -> Quantized:
+    return Quantized(sign_clip(x))
+
+
+def xnorplusplus(wbits: int = 1, abits: int = 1) -> Method:
+    """Returns XNOR-Net++: y = G conv(sign(x), sign(W)), G[h, w, o] = a_o b_h c_w learned from 1;
+    both signs trained through the clip, 1[|.| <= 1].
+
+    The richest of the four forms of G, which ties a network to one size of images.  That the scales begin at
+    1 is our reading (unconfirmed), and so is the recipe, that of the author's later library.
+
+    Raises:
+      ValueError: if the bits are not 1/1.
+    """
+    check_bits("xnorplusplus", wbits, abits, [(1, 1)])
+    return Method(
+        name="xnorplusplus",
+        wbits=1,
+        abits=1,
+        quantize_weight=_weight,
+        quantize_activation=_activation,
+        relaxed_activation=hardtanh,
+        learned={"filter_scale": _ones(-1), "row_scale": _ones(0), "column_scale": _ones(1)},
+        recipe=Recipe(optimizer="adamw", learning_rate=1e-3, weight_decay=1e-2),
+        source="Bulat and Tzimiropoulos 2019, arXiv 1909.13863",
+    )
