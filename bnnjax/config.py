@@ -11,7 +11,30 @@ from typing import Any, Literal
 
 import tyro
 
-MethodName = Literal["fp", "bnn", "xnor", "dorefa", "birealnet", "irnet", "dsq", "lqnet", "xnorplusplus"]
+MethodName = Literal[
+    "fp",
+    "bnn",
+    "xnor",
+    "bwn",
+    "dorefa",
+    "birealnet",
+    "irnet",
+    "abcnet",
+    "bnnplus",
+    "dsq",
+    "fda",
+    "hwgq",
+    "lab",
+    "lqnet",
+    "rad",
+    "rbnn",
+    "recu",
+    "reste",
+    "sqbwn",
+    "sqtwn",
+    "twn",
+    "xnorplusplus",
+]
 ModelName = Literal[
     "resnet20",
     "resnet18",

@@ -6,14 +6,26 @@ A new method is a file with a function `name(wbits, abits) -> Method` and a line
 from collections.abc import Callable
 
 from bnnjax.config import Recipe
+from bnnjax.methods.abcnet import abcnet
 from bnnjax.methods.base import Initial, Method, Quantized, Site, Values
 from bnnjax.methods.birealnet import birealnet
 from bnnjax.methods.bnn import bnn
+from bnnjax.methods.bnnplus import bnnplus
+from bnnjax.methods.bwn import bwn
 from bnnjax.methods.dorefa import dorefa
 from bnnjax.methods.dsq import dsq
+from bnnjax.methods.fda import fda
 from bnnjax.methods.fp import fp
+from bnnjax.methods.hwgq import hwgq
 from bnnjax.methods.irnet import irnet
+from bnnjax.methods.lab import lab
 from bnnjax.methods.lqnet import lqnet
+from bnnjax.methods.rad import rad
+from bnnjax.methods.rbnn import rbnn
+from bnnjax.methods.recu import recu
+from bnnjax.methods.reste import reste
+from bnnjax.methods.stochastic import sqbwn, sqtwn
+from bnnjax.methods.twn import twn
 from bnnjax.methods.xnor import xnor
 from bnnjax.methods.xnorplusplus import xnorplusplus
 
@@ -21,11 +33,24 @@ METHODS: dict[str, Callable[..., Method]] = {
     "fp": fp,
     "bnn": bnn,
     "xnor": xnor,
+    "bwn": bwn,
     "dorefa": dorefa,
     "birealnet": birealnet,
     "irnet": irnet,
+    "abcnet": abcnet,
+    "bnnplus": bnnplus,
     "dsq": dsq,
+    "fda": fda,
+    "hwgq": hwgq,
+    "lab": lab,
     "lqnet": lqnet,
+    "rad": rad,
+    "rbnn": rbnn,
+    "recu": recu,
+    "reste": reste,
+    "sqbwn": sqbwn,
+    "sqtwn": sqtwn,
+    "twn": twn,
     "xnorplusplus": xnorplusplus,
 }
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep
-from bnnjax.ops.sign import sign
+from bnnjax.ops.sign import sign, sign_identity
 
 RIDGE = 1e-6  # of the least squares, where bases coincide
 
@@ -68,6 +68,12 @@ def _weight(kernel: Array, values: Values, *, count: int) -> Quantized:
     return Quantized(combine(kernel, count))
 
 
+def _single_weight(kernel: Array, values: Values) -> Quantized:
+    constant = jax.lax.stop_gradient(kernel)
+    (alpha,) = fit(constant, weight_bases(constant, 1))
+    return Quantized(sign_identity(kernel - jnp.mean(constant)), alpha)
+
+
 def _activation(x: Array, values: Values) -> Quantized:
     shifts, factors = values["shift"].astype(x.dtype), values["factor"].astype(x.dtype)
     terms = [factors[n] * step(x + shifts[n]) for n in range(len(shifts))]
@@ -104,7 +110,7 @@ def abcnet(wbits: int = 1, abits: int = 1) -> Method:
         name="abcnet",
         wbits=wbits,
         abits=abits,
-        quantize_weight=partial(_weight, count=wbits),
+        quantize_weight=_single_weight if wbits == 1 else partial(_weight, count=wbits),
         quantize_activation=keep if abits == 32 else _activation,
         relaxed_activation=identity if abits == 32 else relaxed_step,
         nonlinearity=jax.nn.relu if abits == 32 else identity,

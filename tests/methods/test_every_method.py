@@ -30,10 +30,14 @@ UPSTREAM = jnp.asarray(np.random.default_rng(1).normal(size=SHAPE), jnp.float32)
 ACTIVATIONS = jnp.concatenate([jnp.linspace(-3, 3, 1537), jnp.array([-0.0, 1e30, -1e30, jnp.inf, -jnp.inf])])[
     :, None
 ]
-FEW_BITS = [(1, 1), (1, 2), (1, 32), (2, 2), (2, 32), (3, 4), (8, 8), (32, 1), (32, 32)]
-UNEVEN = {"dsq", "lqnet"}  # whose codes are the values themselves: their levels need not be evenly spaced
-ROUNDS_UP = {"hwgq"}  # whose least positive level begins at 0
-PROJECTED = {"bnn", "xnor"}
+FEW_BITS = [(1, 1), (1, 2), (1, 32), (2, 32), (3, 4), (8, 8), (32, 1), (32, 32)]
+UNEVEN = {
+    "abcnet",
+    "dsq",
+    "lqnet",
+}  # whose codes are the values themselves: their levels need not be evenly spaced
+ROUNDS_UP = {"abcnet", "hwgq"}  # whose steps do not lie half way between their levels
+PROJECTED = {"bnn", "xnor", "bwn", "lab", "rad"}
 
 
 def defined(name, wbits, abits):
@@ -67,11 +71,11 @@ def quantized(method):
 
 @pytest.fixture(scope="module")
 def activated(method):
-    """(codes and scale, gradient) of ACTIVATIONS."""
+    """(codes and scale, gradient) of ACTIVATIONS at inference."""
 
     @jax.jit
     def run(x):
-        values = values_of(method, NORMAL[:, :, :1])
+        values = values_of(method, NORMAL[:, :, :1], progress=1.0, training=False)
         result, pull = jax.vjp(lambda x: method.quantize_activation(x, values), x)
         upstream = jax.vjp(lambda r: r.value, result)[1](jnp.ones_like(x))[0]
         return result, pull(upstream)[0]
@@ -142,8 +146,9 @@ def test_value_of_a_kernel_is_codes_times_scale(kernel, method, quantized):
     chex.assert_type([codes, value], jnp.float32)
     if scale is not None:
         assert scale.shape in ((), (6,), (8, 8, 6))
-        assert (scale >= 0).all()
-    np.testing.assert_array_equal(value, codes * quantized[kernel][0].channel_scale)
+        assert (quantized[kernel][0].channel_scale >= 0).all()
+    factor = 1 if scale is None else scale if scale.ndim < 3 else scale.max((0, 1))
+    np.testing.assert_array_equal(value, codes * factor)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -189,7 +194,7 @@ def test_codes_of_activations_are_integers_of_so_many_bits(method, activated):
         return
     if method.name not in UNEVEN:
         np.testing.assert_array_equal(codes, np.round(codes))
-    assert len(np.unique(codes)) == 2**method.abits
+    assert 2 <= len(np.unique(codes)) <= 2**method.abits
     assert np.isfinite(gradient).all()
 
 
@@ -243,7 +248,7 @@ def test_progress_is_traced_so_that_no_epoch_recompiles(method):
         schedule = method.schedule(jnp.float32(progress))
         chex.assert_tree_all_finite(dict(schedule))
         chex.assert_type(list(schedule.values()), jnp.float32)
-        quantize(jnp.ones((2, 3)), values_of(method, np.ones((2, 3)), progress))
+        quantize(jnp.ones((3, 3)), values_of(method, np.ones((3, 3)), progress))
     assert len(traces) == 1
 
 

@@ -1,0 +1,83 @@
+"""BNN+: signs trained through SwishSign, and a regularizer that draws weights to two values."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from bnnjax.config import Recipe
+from bnnjax.methods.base import Mean, Method, Quantized, Site, Values, check_bits
+from bnnjax.ops.sign import hardtanh, sign
+
+BETA = 5.0
+STRENGTH = 1e-4
+FAR = 200.0  # exp(-FAR) is 0 in float32
+
+
+@jax.custom_vjp
+def sign_swish(x: Array) -> Array:
+    """sign(x), trained through SwishSign: dy/dx := b (2 - bx tanh(bx / 2)) / (1 + cosh(bx)) with b = 5.
+
+    The derivative of 2 s(bx) (1 + bx (1 - s(bx))) - 1, s the logistic function: b at 0, below zero from
+    |x| = 0.48 on.  Infinities get 0 and NaN gets NaN.  Computed in float32 whatever the dtype of x.
+
+    Args:
+      x: [...], any float dtype.
+    """
+    return sign(x)
+
+
+def _sign_swish_bwd(x: Array, g: Array) -> tuple[Array]:
+    # With e = exp(-|z|), 1 / (1 + cosh z) = 2 e / (1 + e)^2: cosh overflows where e only becomes 0.  |z| is
+    # bounded for infinities, which times e = 0 would be NaN.
+    z = jnp.minimum(BETA * jnp.abs(x.astype(jnp.float32)), FAR)
+    e = jnp.exp(-z)
+    slope = BETA * (2 - z * (1 - e) / (1 + e)) * 2 * e / (1 + e) ** 2
+    return ((g * slope).astype(x.dtype),)
+
+
+sign_swish.defvjp(lambda x: (sign(x), x), _sign_swish_bwd)
+
+
+def _quantize(x: Array, values: Values) -> Quantized:
+    return Quantized(sign_swish(x))
+
+
+def _initial_alpha(key: Array, site: Site) -> Array:
+    return jnp.mean(jnp.abs(site.latent))
+
+
+def regularizer(latent: Array, x: Array, values: Values, mean: Mean) -> Array:
+    """Returns 1e-4 mean |alpha - |W||, alpha learned.
+
+    Args:
+      latent: [..., o].
+      x: unused.
+      values: with "alpha", [].
+      mean: unused, since weights are the same on all devices.
+    """
+    return STRENGTH * jnp.mean(jnp.abs(values["alpha"] - jnp.abs(latent)))
+
+
+def bnnplus(wbits: int = 1, abits: int = 1) -> Method:
+    """Returns BNN+: What = sign(W); x -> sign(x); both trained through SwishSign, `sign_swish`; and the loss
+    1e-4 mean |alpha - |W||, averaged over layers, one alpha a layer, learned from mean |W| on.
+
+    The loss is our reading, unconfirmed: its form (absolutes rather than squares, a mean rather than a sum),
+    its weight, one alpha a layer and where it starts.  That alpha is no scale of What is unconfirmed too.
+
+    Raises:
+      ValueError: if the bits are not 1/1.
+    """
+    check_bits("bnnplus", wbits, abits, [(1, 1)])
+    return Method(
+        name="bnnplus",
+        wbits=1,
+        abits=1,
+        quantize_weight=_quantize,
+        quantize_activation=_quantize,
+        relaxed_activation=hardtanh,
+        learned={"alpha": _initial_alpha},
+        layer_loss=regularizer,
+        recipe=Recipe(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0, batch_size=50, epochs=500),
+        source="Darabi et al. 2018, arXiv 1812.11800 (its recipe is unconfirmed; that of BNN stands in)",
+    )

@@ -1,0 +1,86 @@
+"""HWGQ: scaled signs of weights, activations by a half-wave quantizer made for a unit Gaussian."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from bnnjax.config import Recipe
+from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep
+from bnnjax.ops.scale import mean_abs, unscale_gradient
+from bnnjax.ops.sign import sign_identity
+
+STEP = 0.538  # between the centres, 2 bits
+HIGHEST = 1.614  # centre
+MIDPOINTS = (0.807, 1.345)  # of the positive centres
+
+
+def _inside_bwd(x: Array, g: Array) -> tuple[Array]:
+    exact = x.astype(jnp.float32)  # bfloat16 would round the bound to one of its neighbours
+    return (jnp.where((exact > 0) & (exact <= HIGHEST), g, jnp.zeros_like(g)),)
+
+
+@jax.custom_vjp
+def half_wave_codes(x: Array) -> Array:
+    """Returns 0 for x <= 0, else the number 1, 2, 3 of the nearest positive centre; NaN stays NaN.
+
+    A small positive x is nearer to 0 than to the first centre and takes that centre all the same.  A midpoint
+    goes to the lower centre.  Its derivative is 1[0 < x <= 1.614].
+
+    Args:
+      x: [...], any float dtype.
+    """
+    exact = x.astype(jnp.float32)  # see _inside_bwd
+    code = sum((exact > bound).astype(x.dtype) for bound in (0.0, *MIDPOINTS))
+    return jnp.where(jnp.isnan(x), x, code)
+
+
+half_wave_codes.defvjp(lambda x: (half_wave_codes(x), x), _inside_bwd)
+
+
+@jax.custom_vjp
+def half_wave(x: Array) -> Array:
+    """clip(x, 0, 1.614) with the derivative 1[0 < x <= 1.614]; NaN stays NaN and has derivative 0.
+
+    Args:
+      x: [...], any float dtype.
+    """
+    return jnp.clip(x, 0, HIGHEST)
+
+
+half_wave.defvjp(lambda x: (half_wave(x), x), _inside_bwd)
+
+
+def _weight(kernel: Array, values: Values) -> Quantized:
+    scale = jax.lax.stop_gradient(mean_abs(kernel))
+    return Quantized(unscale_gradient(sign_identity(kernel), scale), scale)
+
+
+def _activation(x: Array, values: Values) -> Quantized:
+    scale = jnp.asarray(STEP, x.dtype)
+    return Quantized(unscale_gradient(half_wave_codes(x), scale), scale)
+
+
+def hwgq(wbits: int = 1, abits: int = 2) -> Method:
+    """Returns HWGQ: What_o = a_o sign(W_o), a_o = mean |W_o| a constant, dWhat/dW := 1;
+    x -> 0 for x <= 0, else the nearest of 0.538 {1, 2, 3}, dy/dx := 1[0 < x <= 1.614].
+
+    The centres are those of the uniform 2-bit quantizer and fixed.  At a midpoint the lower centre is taken,
+    which is our reading.  With 32 bits activations pass a ReLU and stay as they are.
+
+    Raises:
+      ValueError: if the bits are not 1/2 or 1/32.
+    """
+    check_bits("hwgq", wbits, abits, [(1, 2), (1, 32)])
+    quantized = abits == 2
+    return Method(
+        name="hwgq",
+        wbits=1,
+        abits=abits,
+        quantize_weight=_weight,
+        quantize_activation=_activation if quantized else keep,
+        relaxed_activation=half_wave if quantized else identity,
+        nonlinearity=identity if quantized else jax.nn.relu,
+        # 100,000 steps; their batch is unconfirmed, and the common one is taken.
+        recipe=Recipe(learning_rate=0.01, weight_decay=5e-4, epochs=256),
+        source="Cai et al. 2017, arXiv 1702.00953",
+    )

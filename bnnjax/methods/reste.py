@@ -1,0 +1,84 @@
+"""ReSTE: signs trained through a power function that sharpens while training goes on."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from bnnjax.config import Recipe
+from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity
+from bnnjax.ops.sign import hardtanh, sign
+
+LARGEST = 1.5  # t: no gradient beyond
+SMALLEST = 0.1  # m: the chord's slope below, where the power's would grow without bound
+LAST_ORDER = 3.0
+
+
+@jax.custom_vjp
+def sign_power(x: Array, order: Array) -> Array:
+    """sign(x), trained through sign(x) |x|^(1/o):
+
+        dy/dx := m^(1/o) / m                for |x| <= m = 0.1
+                 (1/o) |x|^((1 - o) / o)    for m < |x| <= t = 1.5
+                 0                          beyond, and where x is NaN
+
+    Computed in float32 whatever the dtype of x.
+
+    Args:
+      x: [...], any float dtype.
+      order: o, [] float32, at least 1; traced.  The derivative by it is zero.
+    """
+    return sign(x)
+
+
+def _sign_power_bwd(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, order = residuals
+    size = jnp.abs(x.astype(jnp.float32))
+    power = jnp.clip(size, SMALLEST, LARGEST) ** (1 / order - 1) / order
+    chord = jnp.float32(SMALLEST) ** (1 / order - 1)
+    slope = jnp.where(size <= SMALLEST, chord, jnp.where(size <= LARGEST, power, 0))
+    return (g * slope).astype(x.dtype), jnp.zeros_like(order)
+
+
+sign_power.defvjp(lambda x, order: (sign(x), (x, order)), _sign_power_bwd)
+
+
+def _weight(kernel: Array, values: Values) -> Quantized:
+    return Quantized(sign_power(kernel, values["order"]), jnp.mean(jnp.abs(kernel)))
+
+
+def _activation(x: Array, values: Values) -> Quantized:
+    return Quantized(sign_power(x, values["order"]))
+
+
+def order_schedule(progress: Array) -> Values:
+    """Returns o = 1 + 2 (1 - cos(progress pi / 2)): from the identity, 1, to the cube root, 3.
+
+    Args:
+      progress: [], epoch / epochs.
+    """
+    return {"order": 1 + (LAST_ORDER - 1) * (1 - jnp.cos(progress * (jnp.pi / 2)))}
+
+
+def reste(wbits: int = 1, abits: int = 1) -> Method:
+    """Returns ReSTE: What = a sign(W), a = mean |W| of the whole layer, differentiated; x -> sign(x); both
+    trained through sign(z) |z|^(1/o), `sign_power`, with o from `order_schedule`.
+
+    As in the official code, of which the ReLU before each batch norm is left out here.  It has no function
+    between a batch norm and the next sign.
+
+    Raises:
+      ValueError: if the bits are not 1/1.
+    """
+    check_bits("reste", wbits, abits, [(1, 1)])
+    return Method(
+        name="reste",
+        wbits=1,
+        abits=1,
+        quantize_weight=_weight,
+        quantize_activation=_activation,
+        relaxed_activation=hardtanh,
+        nonlinearity=identity,
+        schedule=order_schedule,
+        recipe=Recipe(learning_rate=0.1, weight_decay=1e-4, batch_size=256, epochs=1000),
+        source="Wu et al. 2023, arXiv 2308.06689",
+    )

@@ -1,0 +1,134 @@
+"""SQ-BWN and SQ-TWN: stochastic quantization, of more and more filters as training goes on."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from bnnjax.config import Recipe
+from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep
+from bnnjax.methods.twn import THRESHOLD, ternary_identity, ternary_scale
+from bnnjax.ops.scale import mean_abs, unscale_gradient
+from bnnjax.ops.sign import sign_identity
+
+RATIOS = (0.5, 0.75, 0.875, 1.0)  # of quantized filters, one for each quarter of training
+SOURCE = "Dong et al. 2017, arXiv 1708.01001"
+# The four stages of ResNet-56, 64,000 steps each, in one run; their batch is unconfirmed, and the common one
+# is taken.
+RECIPE = Recipe(epochs=656)
+
+
+def ratio_schedule(progress: Array) -> Values:
+    """Returns the ratio r of quantized filters: 0.5, 0.75, 0.875, 1 in the four quarters of training.
+
+    Our reading of the authors' four stages, each a training run of its own that starts from the last one's
+    weights, within one run.
+
+    Args:
+      progress: [], epoch / epochs; 1 at inference.
+    """
+    # The quotient may be rounded to just below a quarter.
+    quarter = jnp.clip(jnp.floor(4 * progress + 1e-4), 0, 3).astype(jnp.int32)
+    return {"ratio": jnp.asarray(RATIOS, jnp.float32)[quarter]}
+
+
+def relative_error(kernel: Array, quantized: Array) -> Array:
+    """Returns e_o = ||W_o - Q_o||_1 / ||W_o||_1; 0 for a filter of zeros.
+
+    Args:
+      kernel: W, [..., o].
+      quantized: Q, of the same shape.
+
+    Returns:
+      [o].
+    """
+    norm = mean_abs(kernel)
+    return jnp.where(norm > 0, mean_abs(kernel - quantized) / jnp.where(norm > 0, norm, 1), 0)
+
+
+def draw(key: Array, error: Array, count: Array) -> Array:
+    """Returns which `count` filters a roulette without replacement draws, each with probability ~ its error.
+
+    The highest log e_o + Gumbel noise have exactly the law of drawing one after the other in proportion to
+    e_o among those left.  Filters of error 0 or NaN come last.
+
+    Args:
+      key: random key.
+      error: e, [o], not negative.
+      count: [], whole.
+
+    Returns:
+      bool [o].
+    """
+    chance = jnp.where(error > 0, jnp.log(jnp.where(error > 0, error, 1)), -jnp.inf)
+    score = chance + jax.random.gumbel(key, error.shape)
+    rank = jnp.argsort(jnp.argsort(-score))
+    return rank < count
+
+
+def _binary(kernel: Array) -> tuple[Array, Array]:
+    return sign_identity(kernel), mean_abs(jax.lax.stop_gradient(kernel))
+
+
+def _ternary(kernel: Array) -> tuple[Array, Array]:
+    constant = jax.lax.stop_gradient(kernel)
+    threshold = THRESHOLD * jnp.mean(jnp.abs(constant - jnp.mean(constant)))
+    scale = ternary_scale(constant, threshold, tuple(range(kernel.ndim - 1)))
+    return ternary_identity(kernel, threshold), scale
+
+
+def _stochastic(quantize: Callable[[Array], tuple[Array, Array]]) -> Callable[[Array, Values], Quantized]:
+    """Returns the quantizer that leaves a random (1 - r) of the filters in full precision while training."""
+
+    def weight(kernel: Array, values: Values) -> Quantized:
+        codes, scale = quantize(kernel)
+        codes = unscale_gradient(codes, scale)
+        if "key" not in values:  # inference
+            return Quantized(codes, scale)
+        error = relative_error(*jax.lax.stop_gradient((kernel, codes * scale)))
+        real = draw(values["key"], error, jnp.floor((1 - values["ratio"]) * kernel.shape[-1]))
+        return Quantized(jnp.where(real, kernel, codes), jnp.where(real, 1, scale))
+
+    return weight
+
+
+def _method(name: str, wbits: int, quantize: Callable[[Array], tuple[Array, Array]]) -> Method:
+    return Method(
+        name=name,
+        wbits=wbits,
+        abits=32,
+        quantize_weight=_stochastic(quantize),
+        quantize_activation=keep,
+        relaxed_activation=identity,
+        nonlinearity=jax.nn.relu,
+        schedule=ratio_schedule,
+        recipe=RECIPE,
+        source=SOURCE,
+    )
+
+
+def sqbwn(wbits: int = 1, abits: int = 32) -> Method:
+    """Returns SQ-BWN: Q_o = a_o sign(W_o), a_o = mean |W_o| a constant; in each step What_o = W_o for
+    floor((1 - r) C) of the C filters, which `draw` picks by ||W_o - Q_o||_1 / ||W_o||_1, else Q_o;
+    dWhat/dW := 1 for both; r by `ratio_schedule`; x as it is, after a ReLU.
+
+    Inference quantizes all filters at any time, our reading: the authors' code goes on drawing.  Codes of the
+    filters left in full precision are no integers.
+
+    Raises:
+      ValueError: if the bits are not 1/32.
+    """
+    check_bits("sqbwn", wbits, abits, [(1, 32)])
+    return _method("sqbwn", 1, _binary)
+
+
+def sqtwn(wbits: int = 2, abits: int = 32) -> Method:
+    """Returns SQ-TWN: SQ-BWN with Q_o = a_o T_o, T = sign(W) 1[|W| > D], D = 0.7 mean |W - mean W| over the
+    layer, a_o = mean of |W_o| over |W_o| > D.
+
+    Raises:
+      ValueError: if the bits are not 2/32.
+    """
+    check_bits("sqtwn", wbits, abits, [(2, 32)])
+    return _method("sqtwn", 2, _ternary)

@@ -1,0 +1,76 @@
+"""TWN: ternary weights by a threshold, one scale for the layer."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep
+from bnnjax.ops.scale import unscale_gradient
+from bnnjax.ops.sign import sign
+
+THRESHOLD = 0.7  # times the mean of absolutes
+
+
+@jax.custom_vjp
+def ternary_identity(x: Array, threshold: Array) -> Array:
+    """Returns sign(x) where |x| > threshold, else 0, trained through the identity; NaN stays NaN.
+
+    Args:
+      x: [...], any float dtype.
+      threshold: [], not negative; its derivative is zero.
+    """
+    return jnp.where(jnp.abs(x) > threshold, sign(x), jnp.where(jnp.isnan(x), x, 0))
+
+
+ternary_identity.defvjp(
+    lambda x, threshold: (ternary_identity(x, threshold), threshold),
+    lambda threshold, g: (g, jnp.zeros_like(threshold)),
+)
+
+
+def ternary_scale(kernel: Array, threshold: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """Returns the mean of those |w| that are above the threshold, and where there are none the threshold.
+
+    It is the least-squares scale of the ternary codes.  Where all codes are 0 any scale gives the same value;
+    the threshold is the one that keeps the gradient alive, and NaN where a weight is NaN.
+
+    Args:
+      kernel: [..., o].
+      threshold: [].
+      axis: what the mean is over; None is all.
+    """
+    absolute = jnp.abs(kernel)
+    above = absolute > threshold
+    count = jnp.sum(above, axis=axis)
+    total = jnp.sum(jnp.where(above, absolute, 0), axis=axis)
+    return jnp.where(count > 0, total / jnp.maximum(count, 1), threshold)
+
+
+def _weight(kernel: Array, values: Values) -> Quantized:
+    constant = jax.lax.stop_gradient(kernel)
+    threshold = THRESHOLD * jnp.mean(jnp.abs(constant))
+    scale = ternary_scale(constant, threshold)
+    return Quantized(unscale_gradient(ternary_identity(kernel, threshold), scale), scale)
+
+
+def twn(wbits: int = 2, abits: int = 32) -> Method:
+    """Returns TWN: What = a T, T = sign(W) 1[|W| > D], D = 0.7 mean |W|, a = mean of |W| over |W| > D,
+    both over the whole layer and constants, dWhat/dW := 1; x as it is, after a ReLU.
+
+    Left out: the clipping of latent weights, which the authors' code has but does not call.  How they trained
+    on CIFAR-10 is unconfirmed.
+
+    Raises:
+      ValueError: if the bits are not 2/32.
+    """
+    check_bits("twn", wbits, abits, [(2, 32)])
+    return Method(
+        name="twn",
+        wbits=2,
+        abits=32,
+        quantize_weight=_weight,
+        quantize_activation=keep,
+        relaxed_activation=identity,
+        nonlinearity=jax.nn.relu,
+        source="Li et al. 2016, arXiv 1605.04711",
+    )
