@@ -6,7 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import pytest
+
+# Most of the time goes into compiling, which this halves; processes that tests start are not affected.
+jax.config.update("jax_disable_most_optimizations", True)
 
 ROOT = Path(__file__).parents[1]
 

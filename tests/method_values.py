@@ -1,4 +1,4 @@
-"""A quantized layer for methods to be tested in: what their functions are given."""
+"""What the functions of a method are given, in a layer made for them or in one of a network."""
 
 from typing import Any
 
@@ -15,5 +15,15 @@ def values_of(method: Method, latent: Any, progress: float = 0.4, training: bool
         name: initial(jax.random.key(n), site)
         for n, (name, initial) in enumerate([*method.learned.items(), *method.memory.items()])
     }
+    return {**schedule_of(method, progress, training), **arrays}
+
+
+def schedule_of(method: Method, progress: float = 0.4, training: bool = True) -> dict[str, Any]:
+    """Returns what a network is given as its schedule."""
     moment = {"key": jax.random.key(9), "epoch_begins": jnp.bool_(True)} if training else {}
-    return {**method.schedule(jnp.float32(progress)), **arrays, **moment}
+    return {**method.schedule(jnp.float32(progress)), **moment}
+
+
+def kept_by(layer: dict[str, Any], batch_stats: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a layer with these parameters and batch statistics learned and remembers."""
+    return {**layer.get("learned", {}), **batch_stats.get("memory", {})}

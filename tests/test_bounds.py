@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from method_values import schedule_of
 
 from bnnjax.bounds import Residual, UnitStats, log_bound, network_log_bound, unit_names, unit_table, units_off
 from bnnjax.methods import METHODS, make_method
@@ -16,8 +17,6 @@ from bnnjax.nn.units import UNITS, by_unit
 
 CHAIN = ("stem", Residual(("short",), ("b1", "b2")), Residual((), ("b3",)), "head")
 NORMS = {"stem": 2.0, "short": 0.5, "b1": 3.0, "b2": 4.0, "b3": 0.25, "head": 5.0}
-# Half the compile time; the numbers are the same.
-COMPILER = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def test_units_multiply_and_residual_blocks_add():
@@ -84,9 +83,10 @@ def test_network_bound_and_units_off_written_out():
 
 # fmt: off
 CASES = [
+    *[("resnet_tiny", "bireal", name, None, None) for name in METHODS],
     *[(model, structure, name, None, None)
-      for name in METHODS
-      for model, structure in (("resnet_tiny", "plain"), ("resnet_tiny", "bireal"), ("vgg_tiny", None))],
+      for name in ("fp", "bnn", "dorefa", "birealnet", "irnet", "xnorplusplus")
+      for model, structure in (("resnet_tiny", "plain"), ("vgg_tiny", None))],
     ("resnet_tiny", "plain", "irnet", 1, 32),
     ("vgg_tiny", None, "dorefa", 3, 2),
     ("option A", "bireal", "xnor", None, None),
@@ -100,16 +100,19 @@ def network(name, structure, method):
         model = ResNet(method.relaxed(), structure, (4, 8), (1, 1), projection=False, classes=5)
     else:
         model = make_model(name, method.relaxed(), structure=structure, classes=5)
-    schedule, blank = method.schedule(jnp.float32(0.4)), jnp.zeros((1, 8, 8, 1))
+    schedule, blank = schedule_of(method), jnp.zeros((1, 8, 8, 1))
     shapes = jax.eval_shape(lambda key: model.init(key, blank, schedule, False), jax.random.key(0))
     return model, schedule, {key: shapes[key] for key in ("params", "batch_stats")}
 
 
 def fill(shapes, choose):
-    """Returns variables of these shapes, each filled by choose(its name, shape)."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: jnp.asarray(choose(path[-1].key, leaf.shape), jnp.float32), shapes
-    )
+    """Returns variables of these shapes, each filled by choose(its name, shape); memory is a variance."""
+
+    def filled(path, leaf):
+        names = [entry.key for entry in path]
+        return jnp.asarray(choose("variance" if "memory" in names else names[-1], leaf.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(filled, shapes)
 
 
 @pytest.mark.parametrize("case", CASES, ids=["-".join(str(part) for part in case if part) for case in CASES])
@@ -142,7 +145,7 @@ def test_surrogate_network_moves_by_at_most_the_bound_times_the_noise(case):
     d = rng.choice([-1, 1], x.shape) * np.where(rng.random(x.shape) < 0.5, 1, rng.random(x.shape))
     d = (d * np.repeat([1e-2, 0.1, 1, 30], pairs // 4)[:, None, None, None]).astype(np.float32)
     batches = rng.normal(size=(4, 16, 8, 8, 1)).astype(np.float32)
-    logits, bound = jax.jit(run, compiler_options=COMPILER)(variables, batches, np.concatenate([x, x + d]))
+    logits, bound = jax.jit(run)(variables, batches, np.concatenate([x, x + d]))
     moved = np.abs(logits[pairs:] - logits[:pairs]).max(1)
     reach = np.abs((x + d) - x).max((1, 2, 3))
     assert np.isfinite(bound)
@@ -184,7 +187,7 @@ def test_bound_is_attained_but_for_the_border(model_name, structure, name):
 
     x = np.full((2, 64, 64, 1), 1e-3, np.float32)
     x[1] += 1e-3
-    logits, bound = jax.jit(run, compiler_options=COMPILER)(fill(shapes, choose), x)
+    logits, bound = jax.jit(run)(fill(shapes, choose), x)
     ratio = float(np.abs(logits[1] - logits[0]).max() / 1e-3 / np.exp(float(bound)))
     # Leaving a shortcut, a branch or the head out of the bound would at least double the ratio.
     assert 0.8 < ratio <= 1 + 1e-4

@@ -9,12 +9,14 @@ from bnnjax.ops.sign import hardtanh, sign_clip
 
 
 def _ones(axis: int) -> Initial:
-    return lambda key, site: jnp.ones(site.output_shape[axis])
+    return lambda key, site: jnp.ones((1, 1, *site.output_shape)[axis])
 
 
 def _weight(kernel: Array, values: Values) -> Quantized:
-    rows, columns = values["row_scale"][:, None, None], values["column_scale"][:, None]
-    return Quantized(sign_clip(kernel), values["filter_scale"] * rows * columns)
+    scale = values["filter_scale"]
+    if kernel.ndim == 4:  # a dense layer has no rows and columns
+        scale = scale * values["row_scale"][:, None, None] * values["column_scale"][:, None]
+    return Quantized(sign_clip(kernel), scale)
 
 
 def _activation(x: Array, values: Values) -> Quantized:
@@ -39,7 +41,7 @@ def xnorplusplus(wbits: int = 1, abits: int = 1) -> Method:
         quantize_weight=_weight,
         quantize_activation=_activation,
         relaxed_activation=hardtanh,
-        learned={"filter_scale": _ones(-1), "row_scale": _ones(0), "column_scale": _ones(1)},
+        learned={"filter_scale": _ones(-1), "row_scale": _ones(-3), "column_scale": _ones(-2)},
         recipe=Recipe(optimizer="adamw", learning_rate=1e-3, weight_decay=1e-2),
         source="Bulat and Tzimiropoulos 2019, arXiv 1909.13863",
     )

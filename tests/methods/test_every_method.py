@@ -30,7 +30,7 @@ UPSTREAM = jnp.asarray(np.random.default_rng(1).normal(size=SHAPE), jnp.float32)
 ACTIVATIONS = jnp.concatenate([jnp.linspace(-3, 3, 1537), jnp.array([-0.0, 1e30, -1e30, jnp.inf, -jnp.inf])])[
     :, None
 ]
-FEW_BITS = [(1, 1), (1, 2), (1, 32), (2, 32), (3, 4), (8, 8), (32, 1), (32, 32)]
+FEW_BITS = [(None, None), (1, 1), (1, 32), (3, 4), (8, 8), (32, 1), (32, 32)]
 UNEVEN = {
     "abcnet",
     "dsq",
@@ -47,7 +47,14 @@ def defined(name, wbits, abits):
         return None
 
 
-DEFINED = [method for name in METHODS for bits in FEW_BITS if (method := defined(name, *bits))]
+DEFINED = list(
+    {
+        (name, method.wbits, method.abits): method
+        for name in METHODS
+        for bits in FEW_BITS
+        if (method := defined(name, *bits))
+    }.values()
+)
 
 
 @pytest.fixture(scope="module", params=DEFINED, ids=lambda m: f"{m.name} {m.wbits}/{m.abits}")

@@ -14,8 +14,8 @@ from bnnjax.config import Config
 from bnnjax.data import load_digits
 from bnnjax.methods import METHODS
 from bnnjax.task import make_setup
-from bnnjax.train import parallel
 from bnnjax.train.checkpoint import Checkpoints
+from bnnjax.train.parallel import compile_task, make_mesh
 from bnnjax.train.step import Images
 
 EXAMPLES, STEPS = 64, 12
@@ -27,9 +27,7 @@ def trained(request: pytest.FixtureRequest, digits_dir: Path) -> tuple[Any, list
     dataset = load_digits(digits_dir, train_examples=EXAMPLES)
     config = Config(model="resnet_tiny", method=request.param, epochs=3, batch_size=16, learning_rate=0.05)
     setup = make_setup(config.with_recipe(config.common), dataset)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "step_options", parallel.once_options)  # compiles in a third of the time
-        compiled = parallel.compile_task(setup.task, parallel.make_mesh(16, jax.devices()[:1]), 16, EXAMPLES)
+    compiled = compile_task(setup.task, make_mesh(16, jax.devices()[:1]), 16, EXAMPLES)
     key = jax.random.key(1)
     data = Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
     state = compiled.init(jax.random.key(0)).train

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from method_values import schedule_of
 
 from bnnjax.bounds import unit_names
 from bnnjax.config import ModelName
@@ -16,7 +17,6 @@ from bnnjax.models import RESNETS, VGGS, make_model
 from bnnjax.nn.units import KERNELS, UNITS, by_unit, replace_gains
 
 CIFAR, DIGITS = (32, 32, 3), (8, 8, 1)
-COMPILER = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def abstract(name, method_name, structure=None, image=CIFAR, dtype=jnp.float32, train=True, classes=10):
@@ -25,7 +25,7 @@ def abstract(name, method_name, structure=None, image=CIFAR, dtype=jnp.float32, 
     model = make_model(name, method, structure=structure, classes=classes)
 
     def init_and_apply(key):
-        x, schedule = jnp.zeros((4, *image), dtype), method.schedule(jnp.float32(0))
+        x, schedule = jnp.zeros((4, *image), dtype), schedule_of(method, 0.0)
         variables = model.init(key, x, schedule, False)
         variables = {key: variables[key] for key in ("params", "batch_stats")}
         mutable = ["batch_stats", UNITS, KERNELS]
@@ -167,12 +167,12 @@ def test_what_does_not_exist_is_refused_with_what_does(name, structure, message)
 @pytest.mark.parametrize(("name", "method_name"), [("resnet_tiny", "irnet"), ("vgg_tiny", "dorefa")])
 def test_network_trains_with_finite_numbers_even_from_kernels_of_zeros(name, method_name):
     method = make_method(method_name)
-    model, schedule = make_model(name, method, classes=10), method.schedule(jnp.float32(0.4))
+    model, schedule = make_model(name, method, classes=10), schedule_of(method)
     x = jax.random.normal(jax.random.key(0), (8, *DIGITS))
     variables = initial(model, x, schedule)
     constraint = l1inf(L1InfConfig(strength=0.1), model.chain)
 
-    @jax.jit(compiler_options=COMPILER)
+    @jax.jit
     def gradient(params):
         def loss(params):
             both = {"params": params, "batch_stats": variables["batch_stats"]}
@@ -200,10 +200,10 @@ def test_network_trains_with_finite_numbers_even_from_kernels_of_zeros(name, met
 
 def test_hard_projection_brings_every_unit_but_the_classifier_below_the_radius():
     method = make_method("xnor")
-    model, schedule = make_model("resnet_tiny", method, classes=10), method.schedule(jnp.float32(0))
+    model, schedule = make_model("resnet_tiny", method, classes=10), schedule_of(method, 0.0)
     x = jnp.zeros((1, *DIGITS))
 
-    @jax.jit(compiler_options=COMPILER)
+    @jax.jit
     def units_of(params, batch_stats):
         both = {"params": params, "batch_stats": batch_stats}
         return by_unit(model.apply(both, x, schedule, False, mutable=[UNITS])[1][UNITS])

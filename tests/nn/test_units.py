@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from method_values import kept_by, schedule_of
 
 from bnnjax.methods import METHODS, make_method
 from bnnjax.methods.base import keep
@@ -23,7 +24,7 @@ def random_variables(module, *arguments, seed=0):
     rng = np.random.default_rng(seed)
 
     def fill(path, leaf):
-        positive = path[-1].key == "variance"
+        positive = path[-1].key == "variance" or "memory" in [entry.key for entry in path]
         value = rng.uniform(0.2, 3, leaf.shape) if positive else rng.normal(size=leaf.shape)
         return jnp.asarray(value, leaf.dtype)
 
@@ -36,7 +37,7 @@ def random_variables(module, *arguments, seed=0):
 
 def setup(module, method, shape):
     """Returns random variables and x -> y, the unit's record and its folded kernel at inference."""
-    arguments = (method.schedule(jnp.float32(0.4)), False) if isinstance(module, Unit) else (False,)
+    arguments = (schedule_of(method, training=False), False) if isinstance(module, Unit) else (False,)
     variables = random_variables(module, jnp.zeros((1, *shape)), *arguments)
 
     @jax.jit
@@ -67,7 +68,12 @@ def folded_norm_and_largest_row_sum(method, shape, stride):
 def test_folded_norm_is_the_largest_row_sum_of_the_operator(name, wbits, abits):
     # The middle pixel of a 5x5 image sees no border.
     norm, brute_force = folded_norm_and_largest_row_sum(make_method(name, wbits, abits), (5, 5, 3), 1)
-    np.testing.assert_allclose(norm, brute_force, rtol=1e-4)  # differences f(e) - f(0) of float32 numbers
+    if (
+        name == "xnorplusplus"
+    ):  # whose largest scale may stand at the border, where it meets less of the kernel
+        assert 0 < brute_force <= norm * (1 + 1e-4)
+    else:
+        np.testing.assert_allclose(norm, brute_force, rtol=1e-4)  # differences f(e) - f(0) of float32 numbers
 
 
 @pytest.mark.parametrize("name", ["xnor", "fp"])
@@ -109,14 +115,14 @@ def test_record_of_a_unit_agrees_with_its_kernel_and_batch_norm(name, wbits, abi
     _, record, folded = forward(jnp.zeros((1, 5, 5, 3)))
     chex.assert_shape(list(record), (4,))
     chex.assert_type(list(record), jnp.float32)
-    (latent,) = variables["params"]["conv"].values()
+    layer = variables["params"]["conv"]
+    latent = layer["kernel" if method.wbits == 32 else "latent"]
     norm, running = variables["params"]["norm"], variables["batch_stats"]["norm"]
-    weight = method.quantize_weight(latent, method.schedule(jnp.float32(0.4)))
+    values = schedule_of(method, training=False) | kept_by(layer, variables["batch_stats"].get("conv", {}))
+    weight = method.quantize_weight(latent, values)
     np.testing.assert_allclose(record.l1, np.abs(weight.value).sum((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(record.latent_l1, np.abs(latent).sum((0, 1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(
-        record.scale, 1 if weight.scale is None else weight.scale + 0 * record.l1, rtol=1e-6
-    )
+    np.testing.assert_allclose(record.scale, weight.channel_scale + 0 * record.l1, rtol=1e-6)
     np.testing.assert_array_equal(record.gain, norm["gain"])
     deviation = np.sqrt(np.asarray(running["variance"]) + 1e-5)
     np.testing.assert_allclose(folded, weight.value * norm["gain"] / deviation, rtol=1e-5, atol=1e-7)
@@ -128,14 +134,15 @@ def test_record_of_a_unit_agrees_with_its_kernel_and_batch_norm(name, wbits, abi
 @pytest.mark.parametrize(("name", "wbits", "abits"), CHOICES, ids=IDS)
 def test_folded_norm_does_not_see_the_scale_of_the_latent_kernel(name, wbits, abits):
     method = make_method(name, wbits, abits)
-    unit, schedule = Unit(4, method), method.schedule(jnp.float32(0.4))
+    unit, schedule = Unit(4, method), schedule_of(method)
     x = jnp.asarray(np.random.default_rng(2).normal(0.4, 1, (8, 6, 6, 3)), jnp.float32)
     variables = random_variables(unit, x, schedule, False)
     params = variables["params"]
 
     @jax.jit
     def norm(factor):
-        scaled = {**params, "conv": jax.tree.map(lambda k: factor * k, params["conv"])}
+        layer = {key: value if key == "learned" else factor * value for key, value in params["conv"].items()}
+        scaled = {**params, "conv": layer}
         both = {"params": scaled, "batch_stats": variables["batch_stats"]}
         _, filled = unit.apply(both, x, schedule, True, mutable=["batch_stats", UNITS])
         record = filled[UNITS]["record"]
