@@ -9,15 +9,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnnjax.config import Config, ConstraintName, MethodName, ModelName, Precision, Recipe
+from bnnjax.config import Config, MethodName, ModelName, Precision, Recipe
 from bnnjax.data import Augmentation, Dataset, Split
-from bnnjax.task import make_setup
+from bnnjax.pretrained import full_precision
+from bnnjax.task import LCR, make_setup
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
 from bnnjax.train.step import Images
 
@@ -30,7 +32,7 @@ class Case:
 
     model: ModelName = "resnet20"
     method: MethodName = "irnet"
-    constraint: ConstraintName = "none"
+    constraint: str = "none"
     batch: int = 128
     precision: Precision = "float32"
 
@@ -78,24 +80,29 @@ def compile_case(case: Case) -> Compiled:
     ).with_recipe(Recipe())
     mesh = make_mesh(case.batch)
     dataset = random_images(4 * case.batch)
-    task = make_setup(config, dataset).task
+    teachers = {}
+    if config.compares:  # with a network of random weights
+        teachers[LCR] = make_setup(full_precision(config.with_values(workdir=Path())), dataset)
+    task = make_setup(config, dataset, teachers).task
     compiled = compile_task(task, mesh, case.batch, len(dataset.train.labels))
     key = replicate(mesh, jax.random.key(0))
     state = compiled.init(key).train
-    data = replicate(mesh, Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)))
+    arrays = {name: jax.jit(teacher.network.init)(jax.random.key(1)) for name, teacher in teachers.items()}
+    images, labels = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)
+    data = replicate(mesh, Images(images, labels, arrays))
     batches = compiled.order(key, 0)
     began = time.perf_counter()
     step = compiled.train.lower(state, data, batches, key).compile()
     compile_seconds = time.perf_counter() - began
     memory = step.memory_analysis()
-    images = dataset.test.images[: case.batch]
+    tested = dataset.test.images[: case.batch]
 
     def train() -> None:
         nonlocal state
         state = jax.block_until_ready(step(state, data, batches, key))
 
     def predict() -> None:
-        compiled.predict(state.params, state.batch_stats, images)
+        compiled.predict(state.params, state.batch_stats, tested)
 
     return Compiled(
         case=case,

@@ -16,6 +16,7 @@ from jax import Array
 from bnnjax.ops import norms
 
 OFF = 1e-3  # a unit whose norm is below this passes nothing on
+CLASSIFIER = "head"  # in every network the unit that has no batch norm behind it, hence no gain of its own
 
 
 class UnitStats(NamedTuple):
@@ -27,6 +28,7 @@ class UnitStats(NamedTuple):
     gain: Array  # [o], the batch norm's g
     variance: Array  # [o], its running variance + epsilon
     batch_variance: Array  # [o], the variance of this batch + epsilon, differentiable
+    slope: Array  # [o], the Lipschitz constant of the activation behind the unit where it is learned, else 1
 
     @property
     def norm(self) -> Array:
@@ -45,9 +47,17 @@ class Residual:
     branch: "Chain"
 
 
-# What a network is to its bound: the names of units, and residual blocks, one after another.  Whatever lies
-# between them (hardtanh, ReLU, max and average pooling, zero-padded channels) has a bound of 1.
-Chain = tuple["str | Residual", ...]
+@dataclass(frozen=True)
+class Slope:
+    """The learned activation behind the unit of that name, or behind the sum that the unit ends."""
+
+    unit: str
+
+
+# What a network is to its bound: the names of units, residual blocks and learned activations, one after
+# another.  Whatever else lies between them (hardtanh, ReLU, max and average pooling, zero-padded channels)
+# has a bound of 1.
+Chain = tuple["str | Residual | Slope", ...]
 
 
 def unit_names(chain: Chain) -> Iterator[str]:
@@ -56,34 +66,67 @@ def unit_names(chain: Chain) -> Iterator[str]:
         if isinstance(node, Residual):
             yield from unit_names(node.shortcut)
             yield from unit_names(node.branch)
-        else:
+        elif isinstance(node, str):
             yield node
 
 
-def log_bound(chain: Chain, unit_norms: Mapping[str, Array]) -> Array:
-    """Returns log L in nats: units add their logs, a residual block adds log(L(shortcut) + L(branch)).
+def slopes(units: Units) -> dict[str | Slope, Array]:
+    """Returns the Lipschitz constant of the activation behind each unit, [], by its node in a chain."""
+    return {Slope(name): jnp.max(unit.slope) for name, unit in units.items()}
+
+
+def log_bound(chain: Chain, factors: Mapping[str | Slope, Array]) -> Array:
+    """Returns log L in nats: units and learned activations add their logs, a residual block adds
+    log(L(shortcut) + L(branch)).
 
     Args:
       chain: the network.
-      unit_norms: [] for each name in the chain.  Norms below 1e-30 count as 1e-30.
+      factors: [] for each unit and each learned activation in the chain.  Those below 1e-30 count as 1e-30.
     """
     total = jnp.zeros((), jnp.float32)
     for node in chain:
         if isinstance(node, Residual):
-            total += jnp.logaddexp(log_bound(node.shortcut, unit_norms), log_bound(node.branch, unit_norms))
+            total += jnp.logaddexp(log_bound(node.shortcut, factors), log_bound(node.branch, factors))
         else:
-            total += jnp.log(jnp.maximum(unit_norms[node], 1e-30))
+            total += jnp.log(jnp.maximum(factors[node], 1e-30))
     return total
 
 
 def network_log_bound(chain: Chain, units: Units) -> Array:
-    """Returns log L of the network at inference, from the units' folded norms."""
-    return log_bound(chain, {name: unit.norm for name, unit in units.items()})
+    """Returns log L of the network at inference, from the units' folded norms and their slopes."""
+    return log_bound(chain, slopes(units) | {name: unit.norm for name, unit in units.items()})
 
 
 def units_off(units: Units) -> Array:
     """Returns how many units have a norm below 1e-3, int32 []: they pass (almost) nothing on."""
     return sum((jnp.int32(unit.norm < OFF) for unit in units.values()), start=jnp.int32(0))
+
+
+def block_table(chain: Chain, factors: Mapping[str | Slope, Array]) -> list[dict[str, object]]:
+    """Returns a record a residual block for reports, in the order of the network, outer before inner.
+
+    Args:
+      chain: the network.
+      factors: as in `log_bound`.
+
+    Returns:
+      Records with the `block`'s last unit, `log_branch`, `log_shortcut` and `log_block`, the logarithm of the
+      sum of the two bounds, all in nats.  What the shortcut adds to the branch is log_block - log_branch.
+    """
+    records: list[dict[str, object]] = []
+    for node in chain:
+        if isinstance(node, Residual):
+            branch, shortcut = (float(log_bound(path, factors)) for path in (node.branch, node.shortcut))
+            records.append(
+                {
+                    "block": list(unit_names(node.branch))[-1],
+                    "log_branch": branch,
+                    "log_shortcut": shortcut,
+                    "log_block": float(np.logaddexp(branch, shortcut)),
+                }
+            )
+            records += block_table(node.shortcut, factors) + block_table(node.branch, factors)
+    return records
 
 
 def unit_table(

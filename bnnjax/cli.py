@@ -7,15 +7,22 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_origin, get_type_hints
 
 import tyro
 
 from bnnjax.config import Config
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 WRONG_INPUT, INTERRUPTED = 2, 130
+
+T = TypeVar("T")
+Work = Callable[["Console"], int]  # prints to the console and returns the exit code
 
 
 def fail(program: str, sentence: str) -> NoReturn:
@@ -46,12 +53,12 @@ def _sentence(box: str) -> str:
     return re.sub(r"no type matching (?:\{None\}\|)?(\S+) could be .* \[(.*)\]\.$", r"\2 is not \1", text)
 
 
-def parse(defaults: Config, description: str, program: str, arguments: Sequence[str]) -> Config:
+def parse(defaults: T, description: str, program: str, arguments: Sequence[str]) -> T:
     """Returns the configuration that the arguments make of the defaults; exits with 2 if they are wrong."""
 
-    def from_flags() -> tuple[Config, list[str]]:
+    def from_flags() -> tuple[T, list[str]]:
         return tyro.cli(
-            Config,
+            type(defaults),
             prog=program,
             description=description,
             default=defaults,
@@ -77,8 +84,20 @@ def parse(defaults: Config, description: str, program: str, arguments: Sequence[
     return config
 
 
-def main(defaults: Config, description: str) -> NoReturn:
-    """Runs an experiment: parses the command line, trains, reports, exits.
+def prepare_run(config: Config) -> Work:
+    """Checks a training run and returns it, ready to be executed."""
+    from bnnjax.run import execute, prepare
+
+    return partial(execute, prepare(config))
+
+
+def main(defaults: T, description: str, prepare: Callable[[T], Work]) -> NoReturn:
+    """Runs an experiment: parses the command line, checks everything, works, exits.
+
+    Args:
+      defaults: what the command line changes.
+      description: of the experiment, for --help.
+      prepare: returns the work that a configuration means; its ValueErrors and OSErrors are wrong input.
 
     Exit codes: 0 done or stopped by a signal with everything saved, 2 wrong input, 3 a loss that is not
     finite, 130 interrupted by the keyboard while there was nothing to save.
@@ -92,12 +111,10 @@ def main(defaults: Config, description: str) -> NoReturn:
     try:
         from rich.console import Console
 
-        from bnnjax.run import execute, prepare
-
         try:
-            prepared = prepare(config)
+            work = prepare(config)
         except (ValueError, OSError) as error:
             fail(program, str(error))
-        sys.exit(execute(prepared, Console()))
+        sys.exit(work(Console()))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

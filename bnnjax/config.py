@@ -5,11 +5,14 @@ Nothing here imports JAX, so that `--help` and a mistyped flag answer at once.
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import tyro
+
+from bnnjax.constraint_settings import NOT_NEGATIVE, ConstraintSettings, check
 
 MethodName = Literal[
     "fp",
@@ -21,6 +24,7 @@ MethodName = Literal[
     "irnet",
     "abcnet",
     "bnnplus",
+    "bwnh",
     "dsq",
     "fda",
     "hwgq",
@@ -28,6 +32,7 @@ MethodName = Literal[
     "lqnet",
     "rad",
     "rbnn",
+    "reactnet",
     "recu",
     "reste",
     "sqbwn",
@@ -45,40 +50,7 @@ ModelName = Literal[
     "resnet_tiny",
     "vgg_tiny",
 ]
-ConstraintName = Literal["none", "l1inf"]
 Precision = Literal["float32", "bfloat16"]
-
-
-def _check(name: str, value: float, allowed: str, holds: bool) -> None:
-    if not holds:
-        raise ValueError(f"{name} must be {allowed}; got {value}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class L1InfConfig:
-    """The L1,inf constraint; used with --constraint l1inf."""
-
-    # soft: a penalty on the loss; hard: a projection of the batch norm gains after each update.
-    form: Literal["soft", "hard"] = "soft"
-    # Which norm: folded (kernel, scale and batch norm), gain (the batch norm's gain left out, the batch
-    # variance differentiated), weights or scales (the naive forms).  The hard form takes folded alone.
-    target: Literal["folded", "gain", "weights", "scales"] = "folded"
-    # bound: log of the network's bound; sum: of the units' norms.
-    reduction: Literal["bound", "sum"] = "bound"
-    # 0 takes the exact maximum over channels; T > 0 smooths it by a log-sum-exp, in units of the norm.
-    temperature: float = 0.0
-    # Factor of the penalty (soft form).
-    strength: float = 0.01
-    # Largest norm of a unit (hard form).
-    radius: float = 10.0
-
-    def __post_init__(self) -> None:
-        for name in ("temperature", "strength"):
-            value = getattr(self, name)
-            _check(f"l1inf.{name}", value, "0 or positive, and finite", 0 <= value < math.inf)
-        _check("l1inf.radius", self.radius, "positive and finite", 0 < self.radius < math.inf)
-        if self.form == "hard" and self.target != "folded":
-            raise ValueError(f"l1inf.form hard takes l1inf.target folded; got {self.target}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +64,16 @@ class Recipe:
     epochs: int = 400
 
 
+# The recipe that all methods are compared under, by data set: IR-Net's, and one for a set of 1,500 images.
+COMMON_RECIPES = {
+    "cifar10": Recipe(),
+    "digits": Recipe(batch_size=32, epochs=8),
+    "imagenet2012": Recipe(batch_size=256, epochs=100),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ConstraintSettings):
     """One training run."""
 
     # cifar10, digits, or any prepared TFDS data set of small images: its directory in --data-dir (mnist,
@@ -102,8 +82,8 @@ class Config:
     # The recipe that all methods are compared under, from which flags left out are filled.
     common: tyro.conf.Suppress[Recipe] = Recipe()
 
-    # Binarization method.
-    method: MethodName = "irnet"
+    # Binarization method; bwhn is another spelling of bwnh.
+    method: Literal[MethodName, "bwhn"] = "irnet"
     # Bits of weights; left out: the method's own.
     wbits: int | None = None
     # Bits of activations; left out: the method's own.
@@ -114,16 +94,12 @@ class Config:
     # ResNets, else plain.
     structure: Literal["plain", "bireal"] | None = None
 
-    # Constraint that the network is trained under.
-    constraint: ConstraintName = "none"
-    # Settings of the L1,inf constraint.
-    l1inf: L1InfConfig = field(default_factory=L1InfConfig)
-
     # common: the same for every method; published: the method's own.  The five flags that follow override it.
     recipe: Literal["common", "published"] = "common"
     # Optimizer.
     optimizer: Literal["sgd", "adamw"] | None = None
-    # Peak of the learning rate, reached after the warm-up; from there a cosine falls to 0.
+    # Peak of the learning rate, reached after the warm-up; from there a cosine falls to 0.  Both start anew
+    # in each stage of a method that has several.
     learning_rate: float | None = None
     # Of kernels; batch norm parameters and biases have none.
     weight_decay: float | None = None
@@ -139,6 +115,11 @@ class Config:
     label_smoothing: float = 0.0
     # Clip latent weights of binary layers to [-C, C] after every update; 0: only as the method defines.
     latent_clip: float = 0.0
+    # A run whose best network training begins from; left out: random weights, or, if the method must begin
+    # from a network in full precision, one that the same command trains first, in WORKDIR/pretrained.
+    pretrained: Path | None = None
+    # A run whose best network gives the targets in place of the labels (distillation).
+    teacher: Path | None = None
     # What convolutions compute in; parameters and statistics are float32 either way.
     precision: Precision = "float32"
     # Drives initialization, the order of images and their augmentation.
@@ -159,20 +140,24 @@ class Config:
     checkpoint_every: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.dataset.strip("/"):
             raise ValueError("dataset must name a data set; got nothing")
         for name in ("batch_size", "epochs", "train_examples", "checkpoint_every"):
             value = getattr(self, name)
-            _check(name, value, "at least 1", value is None or value >= 1)
+            check(name, value, "at least 1", value is None or value >= 1)
         for name in ("learning_rate", "weight_decay", "warmup_epochs", "latent_clip"):
             value = getattr(self, name)
-            _check(name, value, "0 or positive, and finite", value is None or 0 <= value < math.inf)
+            check(name, value, NOT_NEGATIVE, value is None or 0 <= value < math.inf)
         for name in ("momentum", "label_smoothing"):
             value = getattr(self, name)
-            _check(name, value, "in [0, 1)", 0 <= value < 1)
-        if self.constraint != "l1inf" and self.l1inf != L1InfConfig():
-            raise ValueError(f"the l1inf settings act with constraint l1inf only; got {self.constraint}")
-        _check("seed", self.seed, "between 0 and 2^32 - 1", 0 <= self.seed < 2**32)
+            check(name, value, "in [0, 1)", 0 <= value < 1)
+        if self.teacher is not None and self.label_smoothing:
+            raise ValueError(
+                f"label_smoothing must be 0 with a teacher, whose outputs are the targets; "
+                f"got {self.label_smoothing}"
+            )
+        check("seed", self.seed, "between 0 and 2^32 - 1", 0 <= self.seed < 2**32)
 
     def with_values(self, **values: Any) -> "Config":
         """Returns the configuration with these values in place of its own."""
@@ -185,7 +170,34 @@ class Config:
 
 
 def to_json(config: object) -> Any:
-    """Returns the configuration as JSON-able dicts, paths as text."""
+    """Returns the configuration as JSON gives it back: dicts, lists, paths as text."""
     if dataclasses.is_dataclass(config):
         return {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, tuple):
+        return list(config)
     return str(config) if isinstance(config, Path) else config
+
+
+def from_json(tree: Mapping[str, Any]) -> Config:
+    """Returns the configuration that `to_json` made this of; what is missing gets its default.
+
+    Raises:
+      ValueError: if there is a field that no configuration has, or a value out of its range.
+    """
+    return _from_json(Config, tree)
+
+
+def _from_json(kind: Any, tree: Mapping[str, Any]) -> Any:
+    hints = get_type_hints(kind)
+    values = {}
+    for name, value in tree.items():
+        if name not in hints:
+            raise ValueError(f"{kind.__name__} has no field {name}")
+        if dataclasses.is_dataclass(hints[name]):
+            value = _from_json(hints[name], value)
+        elif value is not None and Path in get_args(hints[name]):
+            value = Path(value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        values[name] = value
+    return kind(**values)

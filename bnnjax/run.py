@@ -1,28 +1,31 @@
 """A training run from its configuration to its report."""
 
-import time
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
 from bnnjax import report, workdir
-from bnnjax.bounds import unit_table
-from bnnjax.cache import cache_directory
-from bnnjax.config import Config, to_json
+from bnnjax.cache import use_compilation_cache
+from bnnjax.conclusion import conclude
+from bnnjax.config import Config
 from bnnjax.data import Dataset, load_cifar10, load_digits, load_prepared
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
-from bnnjax.task import Setup, final_schedule, make_measure, make_setup
+from bnnjax.network import make_measure
+from bnnjax.pretrained import BEGINNING, first_network, full_precision, path_within, take
+from bnnjax.task import LCR, TARGETS, Setup, make_setup
 from bnnjax.train.checkpoint import Checkpoints
-from bnnjax.train.loop import Fit, NonFiniteLossError, accuracy, fit, score, stop_on_signals
-from bnnjax.train.parallel import Compiled, compile_task, make_mesh, replicate
-from bnnjax.train.state import Best
+from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
+from bnnjax.train.parallel import compile_task, make_mesh, replicate
+from bnnjax.train.state import RunState, Tree, initial_state
 from bnnjax.train.step import Images
+from bnnjax.trained import Trained, read_teachers, read_trained
 
 STOPPED_BY_LOSS = 3  # exit code of a run whose loss stopped being finite
 
@@ -36,6 +39,19 @@ class Prepared(NamedTuple):
     dataset: Dataset
     mesh: Mesh
     is_known: bool  # whether the run directory was there before
+    pretrained: Trained | None  # what --pretrained names
+    teachers: Mapping[str, Trained]  # what --teacher and --lcr.teacher name, as `make_setup` names them
+    twin: "Prepared | None"  # the full-precision run that comes first, where the run needs it
+
+    @property
+    def is_twins_pupil(self) -> bool:
+        """Whether lcr compares with the twin."""
+        return self.config.compares and LCR not in self.teachers
+
+    @property
+    def begins_from_twin(self) -> bool:
+        """Whether training begins from the twin."""
+        return self.setup.method.pretrained and self.pretrained is None
 
 
 def resolve(config: Config) -> Config:
@@ -47,6 +63,7 @@ def resolve(config: Config) -> Config:
     method = make_method(config.method, config.wbits, config.abits)
     config = config.with_recipe(method.recipe if config.recipe == "published" else config.common)
     model = make_model(config.model, method, structure=config.structure, classes=10)
+    config = config.with_values(method=method.name)  # not an alias
     return config.with_values(
         wbits=method.wbits,
         abits=method.abits,
@@ -70,15 +87,12 @@ def load(config: Config) -> Dataset:
     return load_prepared(config.dataset, config.data_dir, train_examples=config.train_examples)
 
 
-def use_compilation_cache() -> None:
-    """Turns on JAX's persistent compilation cache in the user's cache directory, unless JAX has a place."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-
-
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     """Checks everything that can be wrong with a run before anything is compiled, then claims its directory.
+
+    Args:
+      config: of the run.
+      dataset: the one that it names, if it is loaded already.
 
     Raises:
       ValueError: with one sentence that says what is wrong.
@@ -89,19 +103,50 @@ def prepare(config: Config) -> Prepared:
     assert config.batch_size is not None
     mesh = make_mesh(config.batch_size)
     is_known = workdir.claim(config.workdir, config)
-    dataset = load(config)
+    if dataset is None:
+        dataset = load(config)
+    teachers = read_teachers(config, dataset)
+    setups = {name: teacher.setup for name, teacher in teachers.items()}
+    needs_twin = config.compares and LCR not in teachers
+    if needs_twin:
+        setups[LCR] = make_setup(full_precision(config), dataset)
+    setup = make_setup(config, dataset, setups)
+    source = None if config.pretrained is None else read_trained(config.pretrained, dataset)
+    if source is not None:
+        take(config, setup, source)  # for its errors
+    networks = {
+        name: None if net is None else {"run": str(net.place), "digest": net.digest}
+        for name, net in (
+            ("pretrained", source),
+            ("teacher", teachers.get(TARGETS)),
+            ("lcr.teacher", teachers.get(LCR)),
+        )
+    }
     if is_known:
         workdir.check_digest(config.workdir, dataset.digest)
-    setup = make_setup(config, dataset)
-    if not is_known:
+        workdir.check_networks(config.workdir, networks)
+    else:
         data = {"source": dataset.source, "digest": dataset.digest}
-        workdir.record_config(config.workdir, config, data=data, **describe(mesh))
-    return Prepared(config, config.workdir, setup, dataset, mesh, is_known)
+        workdir.record_config(config.workdir, config, data=data, **networks, **describe(mesh))
+    twin = None
+    needs_twin |= setup.method.pretrained and source is None
+    if needs_twin and not is_finished(config.workdir):
+        twin = prepare(full_precision(config), dataset)
+    return Prepared(config, config.workdir, setup, dataset, mesh, is_known, source, teachers, twin)
+
+
+def is_finished(place: Path) -> bool:
+    """Returns whether a run directory's run has come to its end."""
+    return (place / "summary.json").exists()
 
 
 def describe(mesh: Mesh) -> dict[str, Any]:
     """Returns the number and the kind of a mesh's devices, for the records of a run."""
-    return {"devices": mesh.size, "device_kind": mesh.devices.flat[0].device_kind}
+    return {
+        "devices": mesh.size,
+        "device_kind": mesh.devices.flat[0].device_kind,
+        "cpu_cores": os.cpu_count(),
+    }
 
 
 def execute(run: Prepared, console: Console) -> int:
@@ -115,7 +160,7 @@ def execute(run: Prepared, console: Console) -> int:
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False, highlight=False)
 
-    if (run.place / "summary.json").exists():
+    if is_finished(run.place):
         summary, units = (report.read_json(run.place / name) for name in ("summary.json", "units.json"))
         console.print(report.summary_table(summary, units))
         say(f"this run is finished already; its results are in {run.place}")
@@ -129,8 +174,17 @@ def execute(run: Prepared, console: Console) -> int:
     if restored is not None:
         done, state = restored
         say(f"going on from step {done}")
-    elif run.is_known:
+    if run.twin is not None and not is_finished(run.twin.place) and (restored is None or run.is_twins_pupil):
+        pupil = f"{config.method} begins from" if run.begins_from_twin else "lcr compares with"
+        say(f"{pupil} a full-precision network, trained first in {run.twin.place}")
+        code = execute(run.twin, console)
+        if not is_finished(run.twin.place):
+            checkpoints.close()
+            return code
+    elif restored is None and run.is_known:
         say("there is no checkpoint to go on from; starting at the beginning")
+    if restored is None:
+        state = begin(run, state, init_key, say)
     metrics_file = run.place / "metrics.jsonl"
     report.truncate_metrics(metrics_file, done // task.steps_per_epoch)
 
@@ -150,7 +204,10 @@ def execute(run: Prepared, console: Console) -> int:
             task=task,
             compiled=compiled,
             train=replicate(
-                mesh, Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
+                mesh,
+                Images(
+                    jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels), teachers_of(run)
+                ),
             ),
             validation=dataset.validation,
             key=replicate(mesh, data_key),
@@ -182,85 +239,56 @@ def execute(run: Prepared, console: Console) -> int:
             f"{run.place}, and {again} goes on from there"
         )
         return 0
-    summary, units = conclude(run, compiled, state.best)
+    about = {**describe(mesh), **made_from(run)}
+    summary, units = conclude(run.place, config, run.setup, dataset, compiled, state.best, about)
     console.print(report.summary_table(summary, units))
     say(f"report: {run.place / 'report.html'}")
     return 0
 
 
-def conclude(run: Prepared, compiled: Compiled, best: Best) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Tests the best network, once, and writes summary.json, units.json and report.html.
+def made_from(run: Prepared) -> dict[str, Any]:
+    """Returns what a summary tells of the networks that a run was made from."""
+    source, beginning = run.twin if run.begins_from_twin else run.pretrained, run.place / BEGINNING
+    teacher, other = run.teachers.get(TARGETS), run.twin if run.is_twins_pupil else run.teachers.get(LCR)
+    return {
+        "pretrained": None if source is None else path_within(run.place, source.place),
+        "pretrained_epochs": None if source is None else source.config.epochs,
+        "prepare_seconds": report.read_json(beginning)["prepare_seconds"] if beginning.exists() else None,
+        "teacher": None if teacher is None else path_within(run.place, teacher.place),
+        "lcr_teacher": None if other is None else path_within(run.place, other.place),
+    }
 
-    Returns:
-      The summary and the table of units.
+
+def teachers_of(run: Prepared) -> dict[str, tuple[Tree, Tree]]:
+    """Returns params and batch_stats of the networks that a run learns from; its twin is finished."""
+    networks = dict(run.teachers)
+    if run.is_twins_pupil:
+        assert run.twin is not None
+        networks[LCR] = read_trained(run.twin.place, run.dataset)
+    return {name: (network.params, network.batch_stats) for name, network in networks.items()}
+
+
+def begin(run: Prepared, state: RunState, key: jax.Array, say: Callable[[str], None]) -> RunState:
+    """Returns the state before the first step.
+
+    Args:
+      run: whose twin, if it has one, is finished.
+      state: of a network with random weights.
+      key: that these were made with.
+      say: is told of what the run begins with instead.
     """
-    config, dataset = run.config, run.dataset
-    began = time.perf_counter()
-    scores = score(compiled.predict(best.params, best.batch_stats, dataset.test.images), dataset.test.labels)
-    test_seconds = time.perf_counter() - began
-    figures = make_measure(run.setup.network, run.setup.method)(best.params, best.batch_stats)
-    kernels = jax.device_get(
-        jax.jit(run.setup.network.kernels)(best.params, best.batch_stats, final_schedule(run.setup.method))
-    )
-    binary = {
-        "/".join(key.key for key in path[:-2])
-        for path, _ in jax.tree_util.tree_leaves_with_path(best.params)
-        if path[-1].key == "latent"
-    }
-    units = unit_table(run.setup.network.chain, kernels, binary.__contains__)
-    metrics = report.read_metrics(run.place / "metrics.jsonl")
-    seconds = [record["seconds"] for record in metrics]
-    validation = {record["epoch"]: record["validation_accuracy"] for record in metrics}
-    summary = {
-        "dataset": dataset.name,
-        "model": config.model,
-        "structure": config.structure,
-        "method": config.method,
-        "bits": f"{config.wbits}/{config.abits}",
-        "constraint": config.constraint,
-        "test_accuracy": accuracy(scores, dataset.test.labels),
-        "test_loss": float(scores.losses.mean()),
-        "validation_accuracy": validation.get(int(best.epoch), float(best.accuracy)),
-        "best_epoch": int(best.epoch),
-        **figures,
-        "median_tightness": float(np.median([unit["tightness"] for unit in units])),
-        "train_seconds": sum(seconds),
-        "epoch_seconds": float(np.median(seconds)),
-        "test_seconds": test_seconds,
-        "images_per_second": float(np.median([record["images_per_second"] for record in metrics])),
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(best.params)),
-        **describe(run.mesh),
-        "epochs": config.epochs,
-        "batch_size": config.batch_size,
-        "optimizer": config.optimizer,
-        "precision": config.precision,
-        "seed": config.seed,
-        "train_examples": len(dataset.train.labels),
-        "data_source": dataset.source,
-        "data_digest": dataset.digest,
-        **workdir.provenance(),
-    }
-    classes = len(dataset.class_names)
-    confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (dataset.test.labels, scores.predictions), 1)
-    examples = report.Examples(
-        dataset.test.images,
-        dataset.test.labels,
-        scores.predictions,
-        scores.confidences,
-        scores.losses,
-        dataset.class_names,
-    )
-    report.write_json(run.place / "units.json", units)
-    report.write_report(
-        run.place,
-        config=to_json(config),
-        metrics=metrics,
-        summary=summary,
-        units=units,
-        examples=examples,
-        confusion=confusion,
-    )
-    # Last, so that a run with a summary has everything else.
-    report.write_json(run.place / "summary.json", summary)
-    return summary, units
+    source = run.pretrained
+    if run.begins_from_twin:
+        assert run.twin is not None
+        source = read_trained(run.twin.place, run.dataset)
+    if source is None and run.setup.method.prepare is None:
+        return state
+    if source is not None:
+        say(f"beginning from the network in {source.place}")
+    network, seconds = first_network(run.config, run.setup, run.dataset, source, key)
+    if seconds is not None:
+        say(f"prepared the kernels layer by layer in {seconds:.1f} s")
+        report.write_json(run.place / BEGINNING, {"prepare_seconds": seconds})
+    params = {**state.train.params, **network.params}  # what a constraint learns is no part of the network
+    first = initial_state(params, network.batch_stats, run.setup.task.optimizer, run.setup.task.carried())
+    return replicate(run.mesh, first)

@@ -13,15 +13,28 @@ from bnnjax.config import Config, to_json
 from bnnjax.report.files import read_json, read_metrics, write_json
 
 # Where results and data lie, and how often a run saves, do not make it another run; nor does the common
-# recipe, of which a resolved configuration has taken what it needs.
-PLACES = frozenset({"workdir", "data_dir", "archive", "resume", "checkpoint_every", "common"})
+# recipe, of which a resolved configuration has taken what it needs.  Other networks that it is made from are
+# known by their digests.
+PLACES = frozenset(
+    {
+        "workdir",
+        "data_dir",
+        "archive",
+        "resume",
+        "checkpoint_every",
+        "common",
+        "pretrained",
+        "teacher",
+        "lcr.teacher",
+    }
+)
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
 def default_workdir(config: Config) -> Path:
     """Returns runs/DATASET-MODEL-METHOD-CONSTRAINT-SEED."""
     dataset = config.dataset.strip("/").replace("/", "-")
-    parts = (dataset, config.model, config.method, config.constraint, f"seed{config.seed}")
+    parts = (dataset, config.model, config.method, config.constraint.replace(",", "+"), f"seed{config.seed}")
     return Path("runs", "-".join(parts))
 
 
@@ -72,7 +85,7 @@ def first_difference(
 ) -> tuple[str, Any, Any] | None:
     """Returns the name of the first entry that differs, our value and theirs, or None."""
     for name in [*ours, *(name for name in theirs if name not in ours)]:
-        if not prefix and name in PLACES:
+        if prefix + name in PLACES:
             continue
         mine, other = ours.get(name), theirs.get(name)
         if isinstance(mine, Mapping) and isinstance(other, Mapping):
@@ -148,3 +161,24 @@ def check_digest(workdir: Path, digest: str) -> None:
             f"work directory {workdir} belongs to a run on other data: sha256 {before[:12]} there, "
             f"{digest[:12]} here; choose another --workdir"
         )
+
+
+def check_networks(workdir: Path, networks: Mapping[str, Mapping[str, str] | None]) -> None:
+    """Checks that a run goes on with the networks that it began with.
+
+    Args:
+      workdir: of a run.
+      networks: by the flags that name them, each with its `digest`; None where there is none.
+
+    Raises:
+      ValueError: if one has another digest.
+    """
+    record = read_json(workdir / "config.json")
+    for name, network in networks.items():
+        before, now = ((known or {}).get("digest") for known in (record.get(name), network))
+        if before != now:
+            there, here = (f"sha256 {known[:12]}" if known else "none" for known in (before, now))
+            raise ValueError(
+                f"work directory {workdir} belongs to a run with another network as --{name}: {there} there, "
+                f"{here} here; choose another --workdir"
+            )

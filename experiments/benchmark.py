@@ -2,34 +2,38 @@
 
     python experiments/benchmark.py                                   # the L1,inf penalty's overhead
     python experiments/benchmark.py --models resnet20 resnet18 vgg_small --methods fp irnet xnor
+    python experiments/benchmark.py --every-method --constraints none # what a step of each method costs
     python experiments/benchmark.py --starts                          # cold and warm compilation cache
     python experiments/benchmark.py --yardstick "python torch_irnet.py --steps 10"
 
-Cases are timed in turn, so that ratios hold on a machine whose speed drifts.  A yardstick is any command that
-prints a JSON line with `ms_per_step`.
+Cases of one model and batch are timed in turn, so that their ratios to the first hold on a machine whose
+speed drifts.  A yardstick is any command that prints a JSON line with `ms_per_step`.
 """
 
 import itertools
 import json
 import shlex
 from dataclasses import dataclass
+from typing import get_args
 
 import tyro
 
-from bnnjax.config import ConstraintName, MethodName, ModelName, Precision
+from bnnjax.config import MethodName, ModelName, Precision
 from bnnjax.huge_pages import restart_with_huge_pages
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What to time: every combination of models, methods, constraints and batches."""
+    """What to time: every combination of models, batches, methods and constraints."""
 
     # Networks.
     models: tuple[ModelName, ...] = ("resnet20",)
     # Binarization methods.
     methods: tuple[MethodName, ...] = ("irnet",)
-    # Constraints; the first is what the others are compared with.
-    constraints: tuple[ConstraintName, ...] = ("none", "l1inf")
+    # Time all binarization methods there are, after those named.
+    every_method: bool = False
+    # Constraints: none, l1inf, lcr; several at once with commas between.
+    constraints: tuple[str, ...] = ("none", "l1inf")
     # Images in a step.
     batches: tuple[int, ...] = (128,)
     # What convolutions compute in.
@@ -49,16 +53,17 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Times what the arguments ask for."""
     from bnnjax import benchmark
-    from bnnjax.run import use_compilation_cache
+    from bnnjax.cache import use_compilation_cache
 
+    methods = dict.fromkeys([*arguments.methods, *(get_args(MethodName) if arguments.every_method else ())])
     groups = [
         [
             benchmark.Case(
                 model=model, method=method, constraint=constraint, batch=batch, precision=arguments.precision
             )
-            for constraint in arguments.constraints
+            for method, constraint in itertools.product(methods, arguments.constraints)
         ]
-        for model, method, batch in itertools.product(arguments.models, arguments.methods, arguments.batches)
+        for model, batch in itertools.product(arguments.models, arguments.batches)
     ]
     first = groups[0][0]
     if arguments.first_step:

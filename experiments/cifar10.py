@@ -7,7 +7,7 @@ The recipe is IR-Net's: SGD 0.1 with momentum 0.9, weight decay 1e-4, batches of
 random crops and flips.
 """
 
-from bnnjax.cli import main
+from bnnjax.cli import main, prepare_run
 from bnnjax.config import Config
 from bnnjax.huge_pages import restart_with_huge_pages
 
@@ -15,4 +15,4 @@ DEFAULTS = Config(dataset="cifar10")
 
 if __name__ == "__main__":
     restart_with_huge_pages()
-    main(DEFAULTS, __doc__)
+    main(DEFAULTS, __doc__, prepare_run)

@@ -1,11 +1,13 @@
 """What the functions of a method are given, in a layer made for them or in one of a network."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from bnnjax.methods import Method, Site
+from bnnjax.methods.base import LearnedActivation
 
 
 def values_of(method: Method, latent: Any, progress: float = 0.4, training: bool = True) -> dict[str, Any]:
@@ -22,6 +24,16 @@ def schedule_of(method: Method, progress: float = 0.4, training: bool = True) ->
     """Returns what a network is given as its schedule."""
     moment = {"key": jax.random.key(9), "epoch_begins": jnp.bool_(True)} if training else {}
     return {**method.schedule(jnp.float32(progress)), **moment}
+
+
+def nonlinearity_of(method: Method) -> Callable[[Any], Any]:
+    """Returns the method's nonlinearity, a learned one as it begins."""
+    kind = method.nonlinearity
+    if not isinstance(kind, LearnedActivation):
+        return kind
+    return lambda x: kind.apply(
+        x, {name: jnp.asarray(value, x.dtype) for name, value in kind.learned.items()}
+    )
 
 
 def kept_by(layer: dict[str, Any], batch_stats: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from method_values import schedule_of
 
-from bnnjax.bounds import Residual, UnitStats, log_bound, network_log_bound, unit_names, unit_table, units_off
+from bnnjax.bounds import (
+    Residual,
+    Slope,
+    UnitStats,
+    block_table,
+    log_bound,
+    network_log_bound,
+    slopes,
+    unit_names,
+    unit_table,
+    units_off,
+)
 from bnnjax.methods import METHODS, make_method
 from bnnjax.models import make_model
 from bnnjax.models.resnet import ResNet
@@ -65,9 +76,10 @@ def test_nan_in_a_norm_is_nan_in_the_bound():
     assert jnp.isnan(log_bound(CHAIN, {**{k: jnp.float32(v) for k, v in NORMS.items()}, "b1": jnp.nan}))
 
 
-def unit_stats(l1, gain, variance):
+def unit_stats(l1, gain, variance, slope=None):
     l1, gain, variance = (jnp.asarray(v, jnp.float32) for v in (l1, gain, variance))
-    return UnitStats(l1, l1, jnp.ones_like(l1), gain, variance, variance)
+    one = jnp.ones_like(l1)
+    return UnitStats(l1, l1, one, gain, variance, variance, one if slope is None else jnp.float32(slope))
 
 
 def test_network_bound_and_units_off_written_out():
@@ -81,11 +93,48 @@ def test_network_bound_and_units_off_written_out():
     assert units_off({"edge": unit_stats([1], [1.1e-3], [1])}) == 0
 
 
+# Activations behind a unit inside a branch, behind a sum and in a plain chain.
+SLOPED = (
+    "a",
+    Slope("a"),
+    Residual(("b",), ("c", Slope("c"), "d")),
+    Slope("d"),
+)
+STATS = {
+    "a": unit_stats([2, 1], [1, 1], [1, 1], [1, 1.5]),
+    "b": unit_stats([0.5], [1], [1], [9]),  # which no node asks for
+    "c": unit_stats([3], [1], [1], [4]),
+    "d": unit_stats([0.25], [1], [1], [2]),
+}
+
+
+def test_learned_activations_multiply_where_they_stand():
+    np.testing.assert_allclose(
+        network_log_bound(SLOPED, STATS), np.log(2 * 1.5 * (0.5 + 3 * 4 * 0.25) * 2), rtol=1e-6
+    )
+
+
+def test_a_learned_activation_is_no_unit():
+    assert list(unit_names(SLOPED)) == ["a", "b", "c", "d"]
+    assert units_off(STATS) == 0
+    table = unit_table(SLOPED, {name: np.full((1, 1), 2.0) for name in STATS}, lambda name: True)
+    assert [(record["unit"], record["l1inf"]) for record in table] == [(name, 2) for name in STATS]
+
+
+def test_slope_of_a_layer_is_that_of_its_steepest_channel():
+    assert {node.unit: float(slope) for node, slope in slopes(STATS).items()} == {
+        "a": 1.5,
+        "b": 9,
+        "c": 4,
+        "d": 2,
+    }
+
+
 # fmt: off
 CASES = [
     *[("resnet_tiny", "bireal", name, None, None) for name in METHODS],
     *[(model, structure, name, None, None)
-      for name in ("fp", "bnn", "dorefa", "birealnet", "irnet", "xnorplusplus")
+      for name in ("fp", "bnn", "dorefa", "birealnet", "irnet", "reactnet", "xnorplusplus")
       for model, structure in (("resnet_tiny", "plain"), ("vgg_tiny", None))],
     ("resnet_tiny", "plain", "irnet", 1, 32),
     ("vgg_tiny", None, "dorefa", 3, 2),
@@ -126,6 +175,8 @@ def test_surrogate_network_moves_by_at_most_the_bound_times_the_noise(case):
             return np.ones(shape)
         if name == "gain":
             return rng.choice([-1, 1], shape) * rng.uniform(0.2, 1.5, shape)
+        if name == "slope":  # of a learned activation
+            return rng.choice([-3, -0.5, 0.25, 2], shape)
         return rng.normal(size=shape) * (0.0 if name == "mean" else 0.3)
 
     variables = fill(shapes, choose)
@@ -157,7 +208,12 @@ def test_surrogate_network_moves_by_at_most_the_bound_times_the_noise(case):
 # With all weights, gains and images positive and no clip reached, the surrogate network is linear, and noise
 # of one sign adds up along every path; only the border's zeros are missing.  IR-Net's weights are balanced:
 # their signs cancel against noise of one sign, so that it cannot come near.
-@pytest.mark.parametrize("name", ["fp", "dorefa", "birealnet"])  # nonlinearity ReLU, hardtanh and none
+# ReActNet's activations are all on their left, of slope 1.5: 1.5 (x - 1) + 1.5.
+LINEAR = {"gain": 1.0, "variance": 1.0, "before": -1.0, "slope": 1.5, "after": 1.5}
+
+
+# Nonlinearity ReLU, hardtanh, none and a learned one.
+@pytest.mark.parametrize("name", ["fp", "dorefa", "birealnet", "reactnet"])
 @pytest.mark.parametrize(("model_name", "structure"), [("resnet_tiny", "plain"), ("resnet_tiny", "bireal")])
 def test_bound_is_attained_but_for_the_border(model_name, structure, name):
     model, schedule, shapes = network(model_name, structure, make_method(name))
@@ -166,7 +222,7 @@ def test_bound_is_attained_but_for_the_border(model_name, structure, name):
     def choose(name, shape):
         if name in ("latent", "kernel"):
             return np.broadcast_to(rng.uniform(0.01, 0.02, (*shape[:-1], 1)), shape)
-        return np.full(shape, {"gain": 1.0, "variance": 1.0}.get(name, 0.0))
+        return np.full(shape, LINEAR.get(name, 0.0))
 
     def run(variables, x):
         filled = model.apply(variables, x[:1], schedule, False, mutable=[UNITS])[1][UNITS]
@@ -189,7 +245,8 @@ def test_bound_is_attained_but_for_the_border(model_name, structure, name):
     x[1] += 1e-3
     logits, bound = jax.jit(run)(fill(shapes, choose), x)
     ratio = float(np.abs(logits[1] - logits[0]).max() / 1e-3 / np.exp(float(bound)))
-    # Leaving a shortcut, a branch or the head out of the bound would at least double the ratio.
+    # Leaving a shortcut, a branch or the head out of the bound would at least double the ratio, leaving an
+    # activation out multiply it by 1.5.
     assert 0.8 < ratio <= 1 + 1e-4
 
 
@@ -215,3 +272,20 @@ def test_table_of_units_written_out():
     assert b["tightness"] == pytest.approx(1)
     assert (b["kind"], b["fan_in"], b["l1inf"]) == ("binary", 4, 4)
     assert (c["l1inf"], c["spectral"], c["tightness"], c["off"]) == (0, 0, 1, True)
+
+
+def test_block_table_gives_both_paths_of_every_block_outer_before_inner():
+    inner = Residual(("c",), ("d",))
+    chain = ("a", Residual((), ("b", inner)), Slope("a"))
+    factors = {"a": 7.0, "b": 2.0, "c": 3.0, "d": 5.0, Slope("a"): 9.0}
+    outer, within = block_table(chain, {name: jnp.float32(value) for name, value in factors.items()})
+    # d ends the inner block, and so the outer one's branch: 2 (3 + 5) beside a shortcut of 1.
+    assert (outer["block"], within["block"]) == ("d", "d")
+    for record, branch, shortcut in ((outer, 16, 1), (within, 5, 3)):
+        np.testing.assert_allclose(
+            [record["log_branch"], record["log_shortcut"], record["log_block"]],
+            np.log([branch, shortcut, branch + shortcut]),
+            rtol=1e-6,
+            atol=1e-6,
+        )
+    assert block_table(("a", "b"), {}) == []

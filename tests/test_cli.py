@@ -42,7 +42,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         monkeypatch.setattr(sys, "argv", ["prog.py", *map(str, arguments)])
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(SystemExit) as stop:
-            cli.main(DEFAULTS[dataset], "text")
+            cli.main(DEFAULTS[dataset], "text", cli.prepare_run)
         assert stop.value.code == 2
         output, errors = capfd.readouterr()
         assert output == ""
@@ -102,7 +102,9 @@ def test_the_flags_listed_are_those_of_the_help(capsys: pytest.CaptureFixture[st
     assert errors == ""
     assert "the text" in output
     words = output.replace("│", " ").split()
-    shown = {word for word in words if word[:2] == "--" and word[2:3].isalpha()} - {"--help"}
+    shown = {word.rstrip(",") for word in words if word[:2] == "--" and word[2:3].isalpha()} - {"--help"}
+    # A switch is shown with its opposite.
+    shown -= {word for word in shown if word.replace("no-", "", 1) in shown and "no-" in word}
     assert shown == set(cli.flags(DEFAULTS["digits"]))
 
 

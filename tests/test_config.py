@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bnnjax.config import Config, L1InfConfig, Recipe, to_json
+from bnnjax.config import Config, Recipe, from_json, to_json
+from bnnjax.constraint_settings import L1InfConfig, LCRConfig
 
 
 @pytest.mark.parametrize("name", ["batch_size", "epochs", "train_examples", "checkpoint_every"])
@@ -90,6 +91,48 @@ def test_json_holds_every_field_and_paths_as_text() -> None:
     assert tree["l1inf"]["radius"] == 3.0
     assert tree["common"]["epochs"] == 400
     assert tree["wbits"] is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(),
+        Config(
+            data_dir=Path("data/here"),
+            workdir=Path("/runs/a"),
+            pretrained=Path("b"),
+            teacher=Path("c"),
+            constraint="l1inf,lcr",
+            l1inf=L1InfConfig(form="hard", radius=0.1 + 0.2, layers=("a=1", "b=0")),
+            lcr=LCRConfig(teacher=Path("d"), gains=True),
+            common=Recipe(optimizer="adamw", learning_rate=1e-300, epochs=3),
+            wbits=1,
+            structure="plain",
+            learning_rate=5e-324,
+        ).with_recipe(Recipe()),
+    ],
+)
+def test_a_configuration_comes_back_from_json_as_it_was(config: Config) -> None:
+    tree = json.loads(json.dumps(to_json(config)))
+    assert from_json(tree) == config
+    assert to_json(from_json(tree)) == tree
+    assert isinstance(from_json(tree).l1inf, L1InfConfig)
+
+
+def test_json_of_an_older_version_gets_the_defaults_and_of_a_newer_one_is_refused() -> None:
+    tree = to_json(Config(seed=5))
+    del tree["teacher"], tree["l1inf"]["radius"]
+    assert from_json(tree) == Config(seed=5)
+    with pytest.raises(ValueError, match=r"^L1InfConfig has no field shape$"):
+        from_json(tree | {"l1inf": {"shape": 1}})
+    with pytest.raises(ValueError, match=r"^epochs must be at least 1; got 0$"):
+        from_json(tree | {"epochs": 0})
+
+
+def test_a_teacher_leaves_no_labels_to_be_smoothed() -> None:
+    with pytest.raises(ValueError, match=r"^label_smoothing must be 0 with a teacher, .*; got 0.1$"):
+        Config(teacher=Path("run"), label_smoothing=0.1)
+    assert Config(teacher=Path("run")).teacher == Path("run")
 
 
 def test_the_command_line_is_parsed_without_anything_heavy() -> None:

@@ -16,19 +16,32 @@ SOURCES = {
 }
 # What each part of bnnjax may import of the others, itself aside.
 ALLOWED = {
-    "config": set(),
+    "constraint_settings": set(),
+    "config": {"constraint_settings"},
     "ops": set(),
     "report": set(),
     "bounds": {"ops"},
     "methods": {"config", "ops", "bounds"},
-    "constraints": {"config", "ops", "bounds"},
+    "constraints": {"constraint_settings", "config", "ops", "bounds"},
     "nn": {"config", "ops", "bounds", "methods", "constraints"},
     "models": {"config", "ops", "bounds", "methods", "constraints", "nn"},
 }
 # What the parts that see nothing but functions and trees of arrays may not import.
 FORBIDDEN = {
-    "data": {"ops", "bounds", "methods", "constraints", "nn", "models", "train", "task", "run", "cli"},
-    "train": {"methods", "constraints", "nn", "models", "task", "run", "cli"},
+    "data": {
+        "ops",
+        "bounds",
+        "methods",
+        "constraints",
+        "nn",
+        "models",
+        "train",
+        "network",
+        "task",
+        "run",
+        "cli",
+    },
+    "train": {"methods", "constraints", "nn", "models", "network", "task", "run", "cli"},
 }
 
 

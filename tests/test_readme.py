@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bnnjax.cli import flags
 from bnnjax.config import Config
+from bnnjax.tables.config import TableConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -47,7 +48,7 @@ def test_ci_takes_both_commands_from_the_readme() -> None:
 
 
 def test_every_flag_the_readme_names_exists() -> None:
-    known = {*flags(Config()), "--help"}
+    known = {*flags(Config()), *flags(TableConfig()), "--help"}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", README))
     assert named
     assert named <= known

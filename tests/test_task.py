@@ -1,66 +1,34 @@
 """The task of a run: what its projections touch, what it measures, what it trains in."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from noise import BATCH, EXAMPLES, SHAPE, Train, noise, trained
 
 from bnnjax.bounds import Residual, unit_names
-from bnnjax.config import Config, L1InfConfig
-from bnnjax.data import Augmentation, Dataset, Split
-from bnnjax.data.dataset import assemble
+from bnnjax.config import Config
+from bnnjax.constraint_settings import L1InfConfig
+from bnnjax.data import Dataset
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
-from bnnjax.task import Network, make_measure, make_network, make_setup, project_latents
-from bnnjax.train.parallel import compile_task, make_mesh
+from bnnjax.network import make_measure, make_network, project_latents
+from bnnjax.task import make_setup
 from bnnjax.train.state import TrainState
-from bnnjax.train.step import Images
-
-BATCH, EXAMPLES = 8, 32
-SHAPE = (8, 8, 3)
-Train = Callable[..., tuple[Network, list[TrainState]]]
 
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    rng = np.random.default_rng(0)
-    count = EXAMPLES + 10
-    everything = Split(
-        rng.integers(0, 256, (count, *SHAPE), dtype=np.uint8), np.arange(count, dtype=np.int32) % 10
-    )
-    return assemble(
-        name="noise",
-        class_names=tuple("0123456789"),
-        train=everything,
-        test=everything,
-        validation_examples=10,
-        train_examples=None,
-        augmentation=Augmentation(),
-        source="made up",
-    )
+    return noise()
 
 
 @pytest.fixture(scope="module")
 def train(dataset: Dataset) -> Train:
     """train(steps, field=value, ...): the network and its states, the first before any step."""
-
-    def trained(steps: int, **fields: Any) -> tuple[Network, list[TrainState]]:
-        config = Config(model="resnet_tiny", epochs=2, batch_size=BATCH, **fields)
-        config = config.with_recipe(config.common)
-        setup = make_setup(config, dataset)
-        compiled = compile_task(setup.task, make_mesh(BATCH, jax.devices()[:1]), BATCH, EXAMPLES)
-        state, key = compiled.init(jax.random.key(0)).train, jax.random.key(1)
-        data = Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
-        states = [jax.tree.map(np.asarray, state)]
-        for step in range(steps):
-            state = compiled.train(state, data, compiled.order(key, step // 4), key)
-            states.append(jax.tree.map(np.asarray, state))
-        return setup.network, states
-
-    return trained
+    return partial(trained, dataset)
 
 
 def by_name(params: Any) -> dict[str, list[np.ndarray]]:
@@ -188,6 +156,37 @@ def test_initial_latent_weights_are_projected_where_the_method_says_so() -> None
     params, _ = network.init(jax.random.key(0))
     for latent in by_name(params)["latent"]:
         np.testing.assert_array_equal(method.project_latent(latent), latent)
+
+
+@pytest.mark.parametrize(
+    ("method", "epochs", "peaks"),
+    [("irnet", 5, [0]), ("reactnet", 5, [0, 3]), ("reactnet", 2, [0, 1]), ("sqbwn", 5, [0, 2, 3, 4])],
+)
+def test_the_learning_rate_starts_anew_with_the_epoch_in_which_the_method_changes_stage(
+    dataset: Dataset, method: str, epochs: int, peaks: list[int]
+) -> None:
+    config = Config(model="resnet_tiny", method=method, epochs=epochs, batch_size=BATCH)  # type: ignore[arg-type]
+    setup = make_setup(config.with_recipe(config.common), dataset)
+    steps = setup.task.steps_per_epoch
+    assert steps == EXAMPLES // BATCH == 4
+    rates = [float(setup.learning_rate(step)) for step in range(epochs * steps)]
+    assert [step for step, rate in enumerate(rates) if rate == np.float32(0.1)] == [steps * e for e in peaks]
+    # What the method's quantizers are told, epoch by epoch, changes there too, and nowhere else.
+    if method != "irnet":
+        told = [
+            float(*setup.method.schedule(jnp.float32(epoch) / jnp.float32(epochs)).values())
+            for epoch in range(epochs)
+        ]
+        changes = [epoch for epoch in range(1, epochs) if told[epoch] != told[epoch - 1]]
+        assert changes == peaks[1:]
+
+
+def test_fewer_epochs_than_stages_are_refused(dataset: Dataset) -> None:
+    config = Config(model="resnet_tiny", method="sqbwn", epochs=3, batch_size=BATCH)
+    with pytest.raises(
+        ValueError, match=r"method sqbwn trains in 4 stages of at least an epoch each; got epochs 3$"
+    ):
+        make_setup(config.with_recipe(config.common), dataset)
 
 
 def test_a_warm_up_as_long_as_the_training_is_refused(train: Train) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from bnnjax import __version__, workdir
-from bnnjax.config import Config, L1InfConfig, Recipe
+from bnnjax.config import Config, Recipe
+from bnnjax.constraint_settings import L1InfConfig
 
 
 @pytest.fixture
@@ -183,3 +184,21 @@ def test_an_installed_package_has_the_revision_of_the_scripts_tree_while_it_is_t
     assert re.fullmatch("[0-9a-f]{40}", str(workdir.git_revision()))
     (site / "ops" / "sign.py").write_text("another version")
     assert workdir.git_revision() is None
+
+
+def test_other_networks_that_a_run_is_made_from_are_told_by_their_digests(tmp_path: Path) -> None:
+    place, taught = tmp_path / "run", {"run": "a", "digest": "0123456789abcdef"}
+    workdir.record_config(place, Config(), data={}, pretrained=None, teacher=taught)
+    moved = {"run": "elsewhere/a", "digest": "0123456789abcdef"}
+    workdir.check_networks(place, {"pretrained": None, "teacher": moved})
+    for teacher, here in (
+        (None, "none"),
+        ({"run": "a", "digest": "fedcba9876543210"}, "sha256 fedcba987654"),
+    ):
+        message = f"another network as --teacher: sha256 0123456789ab there, {here} here; choose another"
+        with pytest.raises(ValueError, match=message):
+            workdir.check_networks(place, {"pretrained": None, "teacher": teacher})
+    with pytest.raises(ValueError, match="another network as --pretrained: none there, sha256 01234"):
+        workdir.check_networks(place, {"pretrained": taught, "teacher": taught})
+    # Where they lie does not matter to whose the directory is.
+    assert workdir.claim(place, Config(teacher=Path("elsewhere/a")))

@@ -3,7 +3,7 @@
 import numpy as np
 
 import bnnjax.run
-from bnnjax.cli import main
+from bnnjax.cli import main, prepare_run
 from bnnjax.config import Config, Recipe
 from bnnjax.data import Augmentation, Dataset, Split
 from bnnjax.data.dataset import assemble
@@ -35,7 +35,6 @@ def load(config: Config) -> Dataset:
     )
 
 
-bnnjax.run.load = load
-
 if __name__ == "__main__":
-    main(DEFAULTS, __doc__)
+    bnnjax.run.load = load
+    main(DEFAULTS, __doc__, prepare_run)

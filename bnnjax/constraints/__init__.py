@@ -1,15 +1,45 @@
 """Constraints that make a network robust, one file each; all have the shape of `Constraint`."""
 
+from collections.abc import Callable
+
 from bnnjax.bounds import Chain
 from bnnjax.config import Config
-from bnnjax.constraints.base import Constraint
+from bnnjax.constraints.base import After, Constraint, Seen, combined
+from bnnjax.constraints.gradpenalty import gradpenalty
+from bnnjax.constraints.kure import kure
 from bnnjax.constraints.l1inf import l1inf
+from bnnjax.constraints.l2 import l2
+from bnnjax.constraints.lcr import lcr
+from bnnjax.constraints.parseval import parseval
+from bnnjax.constraints.spectral import spectral
 
-__all__ = ["Constraint", "l1inf", "make_constraint"]
+# A new constraint is a file, its settings in bnnjax.constraint_settings and Config, and a line here.
+CONSTRAINTS: dict[str, Callable[[Config, Chain], Constraint]] = {
+    "l1inf": lambda config, chain: l1inf(config.l1inf, chain),
+    "lcr": lambda config, chain: lcr(config.lcr, chain, config.batch_size),
+    "spectral": lambda config, chain: spectral(config.spectral),
+    "kure": lambda config, chain: kure(config.kure),
+    "parseval": lambda config, chain: parseval(config.parseval),
+    "l2": lambda config, chain: l2(config.l2),
+    "gradpenalty": lambda config, chain: gradpenalty(config.gradpenalty),
+}
+
+__all__ = [
+    "CONSTRAINTS",
+    "After",
+    "Constraint",
+    "Seen",
+    "gradpenalty",
+    "kure",
+    "l1inf",
+    "l2",
+    "lcr",
+    "make_constraint",
+    "parseval",
+    "spectral",
+]
 
 
 def make_constraint(config: Config, chain: Chain) -> Constraint:
-    """Returns the constraint that the configuration names, on the network `chain`."""
-    if config.constraint == "l1inf":
-        return l1inf(config.l1inf, chain)
-    return Constraint(name="none")
+    """Returns the constraint that the configuration names, or the combination, on the network `chain`."""
+    return combined([CONSTRAINTS[name](config, chain) for name in config.constraints])

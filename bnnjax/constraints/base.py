@@ -1,19 +1,115 @@
 """The shape that all constraints have."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.bounds import Units
 
+State = Any  # nested tuples and dicts of float32 arrays
+INPUT_GRADIENT = "input_gradient"  # in `needs` of a constraint that reads the field of this name
+LATENTS = "latents"  # in `needs` of a constraint that is about latent kernels and nothing without any
+
+
+class InputGradient(NamedTuple):
+    """The derivative of the logits by the images of the batch, this device's part."""
+
+    # [batch, classes] -> [batch, h, w, c], for vectors v of all images: the gradient of sum_b v_b . logits_b
+    pull: Callable[[Array], Array]
+    logits: Array  # [batch, classes]
+    keys: Array  # [batch], a random key an image, the same however the batch is split over devices
+
+
+class Seen(NamedTuple):
+    """What a training step shows a constraint: always units, latents and progress, the rest where needed."""
+
+    units: Units  # of this step's forward pass
+    latents: Mapping[str, Array]  # latent kernels, [..., i, o], by unit
+    progress: Array  # epoch / epochs, [] float32
+    kernels: Mapping[str, Array] = {}  # [h, w, i, o], with the batch norm folded in, by unit
+    input_gradient: InputGradient | None = None
+    # Of each quantized layer its input and the codes that it made of that, [batch, ..., c], by unit.
+    activations: Mapping[str, tuple[Array, Array]] = {}
+    stages: tuple[Array, ...] = ()  # what comes out of each stage, [batch, h, w, c]
+    teacher: tuple[Array, ...] = ()  # likewise of a full-precision network, at inference; no gradient
+    learned: Mapping[str, Array] = {}  # what constraints train, always
+
+
+class After(NamedTuple):
+    """A network after the optimizer's update, as a projection sees it."""
+
+    units: Units
+    kernels: Mapping[str, Array] = {}  # as in Seen
+
 
 @dataclass(frozen=True, kw_only=True)
 class Constraint:
-    """What a constraint adds to training; either part may be missing."""
+    """What a constraint adds to training; any part may be missing."""
 
     name: str
-    # units of this step's forward pass -> [], added to the loss.
-    penalty: Callable[[Units], Array] | None = None
-    # units as they are after the optimizer's update -> the batch norm gains to go on with, by unit.
-    project_gains: Callable[[Units], Mapping[str, Array]] | None = None
+    # Which parts of `Seen` it looks at beside those that are always there, by their names; and LATENTS.
+    needs: frozenset[str] = frozenset()
+    # Whether these come from a forward pass of their own.
+    second_pass: bool = False
+    # What the constraint trains, without weight decay, under names of its own; is given the shapes of what it
+    # will be shown, and raises a ValueError if it can do nothing with that.
+    learned: Callable[[Seen], Mapping[str, Array]] | None = None
+    # What the constraint carries from step to step, in every checkpoint, before the first step; is given the
+    # shape of each unit's kernel.
+    init: Callable[[Mapping[str, tuple[int, ...]]], State] = lambda shapes: ()
+    # (what this step showed, state) -> what the loss gains, [], and the state after it.
+    penalty: Callable[[Seen, State], tuple[Array, State]] | None = None
+    # (the network after the optimizer's update, state) -> the batch norm gains to go on with, by unit.
+    project_gains: Callable[[After, State], Mapping[str, Array]] | None = None
+    # Latent kernel -> latent kernel, after every update.
+    project_latent: Callable[[Array], Array] | None = None
+
+
+def combined(constraints: Sequence[Constraint]) -> Constraint:
+    """Returns the constraint that adds all penalties and projects by one after the other.
+
+    Gains are projected from those that the projections before left; each sees the network as updated.
+    """
+    learns = [one.learned for one in constraints if one.learned is not None]
+    penalties = [(n, one.penalty) for n, one in enumerate(constraints) if one.penalty is not None]
+    gains = [(n, one.project_gains) for n, one in enumerate(constraints) if one.project_gains is not None]
+    latents = [one.project_latent for one in constraints if one.project_latent is not None]
+
+    def learned(shapes: Seen) -> Mapping[str, Array]:
+        return {name: array for own in learns for name, array in own(shapes).items()}
+
+    def penalty(seen: Seen, state: State) -> tuple[Array, State]:
+        total, states = jnp.zeros(()), list(state)
+        for n, own in penalties:
+            term, states[n] = own(seen, state[n])
+            total += term
+        return total, tuple(states)
+
+    def project_gains(after: After, state: State) -> Mapping[str, Array]:
+        units, kernels = dict(after.units), dict(after.kernels)
+        for n, project in gains:
+            for name, gain in project(After(units, kernels), state[n]).items():
+                if name in kernels:
+                    ratio = gain / jnp.where(units[name].gain == 0, 1, units[name].gain)
+                    kernels[name] = kernels[name] * ratio
+                units[name] = units[name]._replace(gain=gain)
+        return {name: unit.gain for name, unit in units.items()}
+
+    def project_latent(latent: Array) -> Array:
+        for project in latents:
+            latent = project(latent)
+        return latent
+
+    return Constraint(
+        name=",".join(one.name for one in constraints) or "none",
+        needs=frozenset().union(*(one.needs for one in constraints)),
+        second_pass=any(one.second_pass for one in constraints),
+        learned=learned if learns else None,
+        init=lambda shapes: tuple(one.init(shapes) for one in constraints),
+        penalty=penalty if penalties else None,
+        project_gains=project_gains if gains else None,
+        project_latent=project_latent if latents else None,
+    )

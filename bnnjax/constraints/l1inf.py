@@ -1,14 +1,16 @@
 """The L1,inf constraint on binary weights and their scaling factors."""
 
+import fnmatch
+import math
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.bounds import Chain, Units, UnitStats, log_bound
-from bnnjax.config import L1InfConfig
-from bnnjax.constraints.base import Constraint
+from bnnjax.bounds import CLASSIFIER, Chain, Slope, UnitStats, log_bound, slopes, unit_names
+from bnnjax.constraint_settings import L1InfConfig
+from bnnjax.constraints.base import After, Constraint, Seen, State
 from bnnjax.ops import norms
 
 
@@ -24,15 +26,54 @@ def _channel_norms(unit: UnitStats, target: str) -> Array:
     return jnp.abs(unit.scale) * jax.lax.stop_gradient(fan_in)
 
 
+def common_radius(
+    chain: Chain, factors: Mapping[str | Slope, Array], free: frozenset[str], log_target: float
+) -> Array:
+    """Returns the largest r, [], for which unit norms min(norm, r) have log L <= log_target; maybe infinity.
+
+    Found by bisection of log r.  If units that are not free to move exceed the target on their own, r is the
+    smallest there is, exp(-30).
+
+    Args:
+      chain: the network.
+      factors: norms of units and learned activations, as `log_bound` takes them.
+      free: units whose norm can be lowered.
+      log_target: in nats.
+    """
+
+    def log_bound_at(log_radius: Array) -> Array:
+        radius = jnp.exp(log_radius)
+        return log_bound(
+            chain,
+            {name: jnp.minimum(norm, radius) if name in free else norm for name, norm in factors.items()},
+        )
+
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        fits = log_bound_at(middle) <= log_target
+        return jnp.where(fits, middle, low), jnp.where(fits, high, middle)
+
+    low, _ = jax.lax.fori_loop(0, 26, halve, (jnp.float32(-30), jnp.float32(30)))
+    return jnp.where(log_bound(chain, factors) <= log_target, jnp.inf, jnp.exp(low))
+
+
 def l1inf(config: L1InfConfig, chain: Chain) -> Constraint:
     """Returns the constraint of the norm ||unit||_{1,inf} = max_o |g_o| / sqrt(v_o + eps) ||What_o||_1.
 
     Soft form: the loss gains strength * log L(network) (reduction `bound`; L as in `bnnjax.bounds`) or
     strength * sum of the units' norms (`sum`).  The variance is a constant of the step.  The max has its
-    gradient in one channel; a temperature > 0 smooths it to a log-sum-exp, which is an upper bound.
+    gradient in one channel; a temperature > 0 smooths it to a log-sum-exp, which is an upper bound.  A ramp
+    lets the strength rise from 0 on a line.  A unit of weight w counts norm^w to the bound, w norm to the
+    sum.
 
-    Hard form: after each update every gain is clipped to the nearest one with ||unit|| <= radius.  The
-    classifier has no batch norm behind it, hence no such gain, and is left as it is.
+    Learned activations take part in the network's bound by their slopes; they are no units, so that neither
+    `sum` nor the hard form sees them.
+
+    Hard form: after each update every gain is clipped to the nearest one with ||unit|| <= radius / w.  With a
+    target bound B it is clipped to the largest common radius with which L <= B, `common_radius`, found anew
+    after each update: log B is shared out so that no norm below that radius is lowered.  The classifier has
+    no batch norm behind it, hence no such gain, and is left as it is; so are units of weight 0.
 
     Targets: `folded` is the norm above, the only one that rescaling a latent kernel cannot change.  `gain`
     leaves g out and differentiates the batch variance.  `weights` (of the latent kernels) and `scales`
@@ -42,25 +83,48 @@ def l1inf(config: L1InfConfig, chain: Chain) -> Constraint:
     read).
 
     Args:
-      config: form, target, reduction, temperature, strength, radius.
+      config: form, target, reduction, temperature, strength, ramp, radius, bound, layers.
       chain: the network.
-    """
 
-    def penalty(units: Units) -> Array:
+    Raises:
+      ValueError: if a pattern in `layers` matches no unit.
+    """
+    names = list(unit_names(chain))
+    for entry in config.layers:
+        if not fnmatch.filter(names, entry.rpartition("=")[0]):
+            raise ValueError(f"l1inf.layers {entry} matches no unit; there are {', '.join(names)}")
+    weights = {name: config.weight(name) for name in names}
+    movable = frozenset(name for name in names if weights[name] and name != CLASSIFIER)
+
+    def penalty(seen: Seen, state: State) -> tuple[Array, State]:
         unit_norms = {
             name: norms.maximum(_channel_norms(unit, config.target), config.temperature)
-            for name, unit in units.items()
+            for name, unit in seen.units.items()
         }
         if config.reduction == "sum":
-            return config.strength * sum(unit_norms.values(), start=jnp.zeros(()))
-        return config.strength * log_bound(chain, unit_norms)
+            value = sum((weights[name] * norm for name, norm in unit_norms.items()), start=jnp.zeros(()))
+        else:
+            weighed: dict[str | Slope, Array] = {
+                name: norm if weights[name] == 1 else jnp.maximum(norm, 1e-30) ** weights[name]
+                for name, norm in unit_norms.items()
+            }
+            value = log_bound(chain, slopes(seen.units) | weighed)
+        strength = config.strength * (jnp.minimum(seen.progress / config.ramp, 1) if config.ramp else 1)
+        return strength * value, state
 
-    def project_gains(units: Units) -> Mapping[str, Array]:
+    def project_gains(after: After, state: State) -> Mapping[str, Array]:
+        units = after.units
+        radii: dict[str, Array] = {name: jnp.float32(config.radius / weights[name]) for name in movable}
+        if config.bound is not None:
+            factors = slopes(units) | {name: unit.norm for name, unit in units.items()}
+            radii = dict.fromkeys(movable, common_radius(chain, factors, movable, math.log(config.bound)))
         return {
-            name: norms.project_gain(unit.gain, unit.l1, unit.variance, config.radius)
-            for name, unit in units.items()
+            name: norms.project_gain(units[name].gain, units[name].l1, units[name].variance, radius)
+            for name, radius in radii.items()
         }
 
-    if config.form == "hard":
-        return Constraint(name="l1inf", project_gains=project_gains)
-    return Constraint(name="l1inf", penalty=penalty)
+    return Constraint(
+        name="l1inf",
+        penalty=None if config.form == "hard" else penalty,
+        project_gains=None if config.form == "soft" else project_gains,
+    )

@@ -12,6 +12,7 @@ from bnnjax.methods.birealnet import birealnet
 from bnnjax.methods.bnn import bnn
 from bnnjax.methods.bnnplus import bnnplus
 from bnnjax.methods.bwn import bwn
+from bnnjax.methods.bwnh import bwnh
 from bnnjax.methods.dorefa import dorefa
 from bnnjax.methods.dsq import dsq
 from bnnjax.methods.fda import fda
@@ -22,6 +23,7 @@ from bnnjax.methods.lab import lab
 from bnnjax.methods.lqnet import lqnet
 from bnnjax.methods.rad import rad
 from bnnjax.methods.rbnn import rbnn
+from bnnjax.methods.reactnet import reactnet
 from bnnjax.methods.recu import recu
 from bnnjax.methods.reste import reste
 from bnnjax.methods.stochastic import sqbwn, sqtwn
@@ -39,6 +41,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "irnet": irnet,
     "abcnet": abcnet,
     "bnnplus": bnnplus,
+    "bwnh": bwnh,
     "dsq": dsq,
     "fda": fda,
     "hwgq": hwgq,
@@ -46,6 +49,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "lqnet": lqnet,
     "rad": rad,
     "rbnn": rbnn,
+    "reactnet": reactnet,
     "recu": recu,
     "reste": reste,
     "sqbwn": sqbwn,
@@ -53,6 +57,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "twn": twn,
     "xnorplusplus": xnorplusplus,
 }
+ALIASES = {"bwhn": "bwnh"}  # as tables often print it
 
 __all__ = ["METHODS", "Initial", "Method", "Quantized", "Recipe", "Site", "Values", "make_method"]
 
@@ -63,6 +68,7 @@ def make_method(name: str, wbits: int | None = None, abits: int | None = None) -
     Raises:
       ValueError: for an unknown name (lists the known) or bits the method does not define (lists them).
     """
+    name = ALIASES.get(name, name)
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}; allowed are {', '.join(METHODS)}")
     bits = {"wbits": wbits, "abits": abits}

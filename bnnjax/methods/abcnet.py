@@ -34,16 +34,20 @@ def fit(kernel: Array, bases: Array) -> Array:
     return jnp.linalg.solve(gram, flat @ kernel.ravel() / kernel.size)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def combine(kernel: Array, count: int) -> Array:
-    """Returns sum_i alpha_i B_i, trained as sum_i alpha_i W: dL/dW = sum_i alpha_i dL/dB_i, dB_i/dW := 1."""
-    return _combine_fwd(kernel, count)[0]
-
-
-def _combine_fwd(kernel: Array, count: int) -> tuple[Array, Array]:
+def _combination(kernel: Array, count: int) -> tuple[Array, Array]:
     bases = weight_bases(kernel, count)
     alpha = fit(kernel, bases)
     return jnp.tensordot(alpha, bases, 1), jnp.sum(alpha)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def combine(kernel: Array, count: int) -> Array:
+    """Returns sum_i alpha_i B_i, trained as sum_i alpha_i W: dL/dW = sum_i alpha_i dL/dB_i, dB_i/dW := 1."""
+    return _combination(kernel, count)[0]
+
+
+def _combine_fwd(kernel: Array, count: int) -> tuple[Array, Array]:
+    return combine(kernel, count), _combination(jax.lax.stop_gradient(kernel), count)[1]
 
 
 combine.defvjp(_combine_fwd, lambda count, total, g: (g * total,))
@@ -59,9 +63,7 @@ def step(x: Array) -> Array:
     return sign(x - 0.5)
 
 
-step.defvjp(
-    lambda x: (sign(x - 0.5), x), lambda x, g: (jnp.where((x >= 0) & (x <= 1), g, jnp.zeros_like(g)),)
-)
+step.defvjp(lambda x: (step(x), x), lambda x, g: (jnp.where((x >= 0) & (x <= 1), g, jnp.zeros_like(g)),))
 
 
 def _weight(kernel: Array, values: Values, *, count: int) -> Quantized:

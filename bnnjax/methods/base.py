@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config import Recipe
-from bnnjax.ops.sign import hardtanh
+from bnnjax.ops.sign import hardtanh, sign_clip
 
 Values = Mapping[str, Array]  # traced
 
@@ -54,6 +54,18 @@ Mean = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
+class LearnedActivation:
+    """An elementwise function with parameters of each channel, trained without weight decay."""
+
+    # name -> what its [c] begin as.
+    learned: Mapping[str, float]
+    # (x [..., c], parameters of x's dtype, [c] or broadcast to x) -> y.
+    apply: Callable[[Array, Values], Array]
+    # parameters -> the Lipschitz constant of each channel, [c].
+    lipschitz: Callable[[Values], Array]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Method:
     """A binarization method at one choice of bits: pure functions and what they need kept, no state.
 
@@ -72,10 +84,12 @@ class Method:
     # The continuous function that quantize_activation is trained through; 1-Lipschitz.  Bounds hold for the
     # surrogate network in which it stands in for the quantizer.
     relaxed_activation: Callable[[Array], Array]
-    # Between a unit's batch norm and the next layer; 1-Lipschitz.
-    nonlinearity: Callable[[Array], Array] = hardtanh
+    # Between a unit's batch norm and the next layer; 1-Lipschitz unless it is learned.
+    nonlinearity: Callable[[Array], Array] | LearnedActivation = hardtanh
     # progress in [0, 1] (1 at inference), [] float32 -> what the quantizers need of it.  Read once an epoch.
     schedule: Callable[[Array], Values] = lambda progress: {}
+    # Equal parts of training, in each of which the learning rate starts anew; see `stage_at`.
+    stages: int = 1
     # Arrays that each quantized layer trains beside its latent kernel, without weight decay.
     learned: Mapping[str, Initial] = field(default_factory=dict)
     # Arrays that each quantized layer carries from step to step, in every checkpoint; float32.
@@ -87,6 +101,12 @@ class Method:
     # (latent, activations, values, mean) -> what the layer adds to the loss, []; the network's loss takes the
     # mean over its layers.
     layer_loss: Callable[[Array, Array, Values, Mean], Array] | None = None
+    # (latent, patches, values) -> latent before the first step of training, layer by layer in the order of
+    # the network.  patches, [n, fan_in] float32, is what the kernel meets in n places of its quantized input,
+    # for some training images, the layers before it being prepared already.
+    prepare: Callable[[Array, Array, Values], Array] | None = None
+    # Whether training is defined to begin from a pretrained full-precision network.
+    pretrained: bool = False
     # Latent kernel -> latent kernel, after initialization and after every update.
     project_latent: Callable[[Array], Array] | None = None
     # How its authors trained it on CIFAR-10, or the nearest that is published.
@@ -103,9 +123,39 @@ def keep(x: Array, values: Values) -> Quantized:
     return Quantized(x)
 
 
+def clipped_sign(x: Array, values: Values) -> Quantized:
+    """The quantizer of activations x -> sign(x), dy/dx := 1[|x| <= 1]."""
+    return Quantized(sign_clip(x))
+
+
 def identity(x: Array) -> Array:
     """Returns x."""
     return x
+
+
+def stage_at(progress: Array, stages: int) -> Array:
+    """Returns which of the equal parts of training it is, 0 to stages - 1, int32 [].
+
+    Args:
+      progress: [], epoch / epochs.
+      stages: parts.
+    """
+    # The quotient may be rounded to just below a boundary.
+    return jnp.clip(jnp.floor(stages * progress + 1e-4), 0, stages - 1).astype(jnp.int32)
+
+
+def stage_restarts(method: Method, epochs: int) -> list[int]:
+    """Returns how many epochs are over when the method's second, third, ... stage begins.
+
+    Raises:
+      ValueError: if a stage would have no epoch.
+    """
+    if epochs < method.stages:
+        raise ValueError(
+            f"method {method.name} trains in {method.stages} stages of at least an epoch each; "
+            f"got epochs {epochs}"
+        )
+    return [-(-stage * epochs // method.stages) for stage in range(1, method.stages)]
 
 
 def check_bits(name: str, wbits: int, abits: int, defined: list[tuple[int, int]]) -> None:

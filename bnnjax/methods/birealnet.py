@@ -9,7 +9,8 @@ from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import hardtanh, sign_clip, sign_polynomial
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
+def scaled_sign(kernel: Array, values: Values) -> Quantized:
+    """Returns a_o sign(W_o), a_o = mean |W_o| a constant, with dWhat/dW := 1[|W| <= 1]."""
     scale = jax.lax.stop_gradient(mean_abs(kernel))
     return Quantized(unscale_gradient(sign_clip(kernel), scale), scale)
 
@@ -32,7 +33,7 @@ def birealnet(wbits: int = 1, abits: int = 1) -> Method:
         name="birealnet",
         wbits=1,
         abits=1,
-        quantize_weight=_weight,
+        quantize_weight=scaled_sign,
         quantize_activation=_activation,
         relaxed_activation=hardtanh,
         nonlinearity=identity,

@@ -4,16 +4,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config import Recipe
-from bnnjax.methods.base import Method, Quantized, Values, check_bits
-from bnnjax.ops.sign import hardtanh, sign_clip, sign_identity
+from bnnjax.methods.base import Method, Quantized, Values, check_bits, clipped_sign
+from bnnjax.ops.sign import hardtanh, sign_identity
 
 
 def _weight(kernel: Array, values: Values) -> Quantized:
     return Quantized(sign_identity(kernel))
-
-
-def _activation(x: Array, values: Values) -> Quantized:
-    return Quantized(sign_clip(x))
 
 
 def clip_latent(kernel: Array) -> Array:
@@ -40,7 +36,7 @@ def bnn(wbits: int = 1, abits: int = 1) -> Method:
         wbits=1,
         abits=1,
         quantize_weight=_weight,
-        quantize_activation=_activation,
+        quantize_activation=clipped_sign,
         relaxed_activation=hardtanh,
         project_latent=clip_latent,
         recipe=Recipe(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0, batch_size=50, epochs=500),

@@ -1,41 +1,32 @@
 """BNN+: signs trained through SwishSign, and a regularizer that draws weights to two values."""
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config import Recipe
 from bnnjax.methods.base import Mean, Method, Quantized, Site, Values, check_bits
-from bnnjax.ops.sign import hardtanh, sign
+from bnnjax.ops.sign import hardtanh, surrogate
 
 BETA = 5.0
 STRENGTH = 1e-4
 FAR = 200.0  # exp(-FAR) is 0 in float32
 
 
-@jax.custom_vjp
+@surrogate
 def sign_swish(x: Array) -> Array:
     """sign(x), trained through SwishSign: dy/dx := b (2 - bx tanh(bx / 2)) / (1 + cosh(bx)) with b = 5.
 
     The derivative of 2 s(bx) (1 + bx (1 - s(bx))) - 1, s the logistic function: b at 0, below zero from
-    |x| = 0.48 on.  Infinities get 0 and NaN gets NaN.  Computed in float32 whatever the dtype of x.
+    |x| = 0.48 on.  Infinities get 0 and NaN gets NaN.
 
     Args:
       x: [...], any float dtype.
     """
-    return sign(x)
-
-
-def _sign_swish_bwd(x: Array, g: Array) -> tuple[Array]:
     # With e = exp(-|z|), 1 / (1 + cosh z) = 2 e / (1 + e)^2: cosh overflows where e only becomes 0.  |z| is
     # bounded for infinities, which times e = 0 would be NaN.
-    z = jnp.minimum(BETA * jnp.abs(x.astype(jnp.float32)), FAR)
+    z = jnp.minimum(BETA * jnp.abs(x), FAR)
     e = jnp.exp(-z)
-    slope = BETA * (2 - z * (1 - e) / (1 + e)) * 2 * e / (1 + e) ** 2
-    return ((g * slope).astype(x.dtype),)
-
-
-sign_swish.defvjp(lambda x: (sign(x), x), _sign_swish_bwd)
+    return BETA * (2 - z * (1 - e) / (1 + e)) * 2 * e / (1 + e) ** 2
 
 
 def _quantize(x: Array, values: Values) -> Quantized:

@@ -20,7 +20,7 @@ def through(hard: Array, soft: Array) -> Array:
     return hard
 
 
-through.defvjp(lambda hard, soft: (hard, None), lambda _, g: (jnp.zeros_like(g), g))
+through.defvjp(lambda hard, soft: (through(hard, soft), None), lambda _, g: (jnp.zeros_like(g), g))
 
 
 def soft_quantize(x: Array, lower: Array, upper: Array, softness: Array, bits: int) -> Array:

@@ -6,7 +6,7 @@ from jax import Array
 
 from bnnjax.methods.base import Initial, Method, Quantized, Site, Values, check_bits
 from bnnjax.ops.scale import unscale_gradient
-from bnnjax.ops.sign import hardtanh, sign
+from bnnjax.ops.sign import hardtanh, surrogate
 
 OMEGA = 0.1
 FIRST_TERMS = 9  # of the series; twice as many at the end
@@ -15,31 +15,22 @@ SINE = 0.1  # factor of the noise module's shortcut
 FACTOR = 0.1  # of the noise module at the start
 
 
-@jax.custom_vjp
+@surrogate
 def sign_sine(x: Array, terms: Array) -> Array:
     """sign(x), trained through n + 1 terms of the square wave's series:
 
         dy/dx := 4 w / pi sum_{i=0..n} cos((2 i + 1) w x) = 2 w / pi sin(2 (n + 1) w x) / sin(w x)
 
-    where |x| <= 1, else 0; w = 0.1; NaN at NaN.  Computed in float32 whatever the dtype of x.
+    where |x| <= 1, else 0; w = 0.1; NaN at NaN.
 
     Args:
       x: [...], any float dtype.
-      terms: n, [] float32, whole; traced.  The derivative by it is zero.
+      terms: n, [] float32, whole.
     """
-    return sign(x)
-
-
-def _sign_sine_bwd(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, terms = residuals
     # Even in x; bounded away from 0, where the quotient is 2 (n + 1) to the last digit already.
-    angle = OMEGA * jnp.maximum(jnp.abs(x.astype(jnp.float32)), 1e-4)
+    angle = OMEGA * jnp.maximum(jnp.abs(x), 1e-4)
     slope = 2 * OMEGA / jnp.pi * jnp.sin(2 * (terms + 1) * angle) / jnp.sin(angle)
-    inside = ~(jnp.abs(x) > 1)  # true for NaN
-    return (g * jnp.where(inside, slope, 0)).astype(x.dtype), jnp.zeros_like(terms)
-
-
-sign_sine.defvjp(lambda x, terms: (sign(x), (x, terms)), _sign_sine_bwd)
+    return jnp.where(jnp.abs(x) > 1, 0, slope)  # NaN stays
 
 
 def noise(x: Array, first: Array, second: Array) -> Array:

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config import Recipe
-from bnnjax.methods.base import Method, Quantized, Site, Values, check_bits, identity, keep
+from bnnjax.methods.base import Method, Quantized, Site, Values, check_bits, clipped_sign, identity, keep
 from bnnjax.methods.bnn import clip_latent
 from bnnjax.ops.scale import unscale_gradient
-from bnnjax.ops.sign import hardtanh, sign_clip, sign_identity
+from bnnjax.ops.sign import hardtanh, sign_identity
 
 KEPT = 0.999  # of the curvature at every step
 FLOOR = 1e-8  # of its root
@@ -31,10 +31,6 @@ def curvature_scale(kernel: Array, curvature: Array) -> Array:
 def _weight(kernel: Array, values: Values) -> Quantized:
     scale = jax.lax.stop_gradient(curvature_scale(kernel, values["curvature"]))
     return Quantized(unscale_gradient(sign_identity(kernel), scale), scale)
-
-
-def _activation(x: Array, values: Values) -> Quantized:
-    return Quantized(sign_clip(x))
 
 
 def _initial_curvature(key: Array, site: Site) -> Array:
@@ -62,7 +58,7 @@ def lab(wbits: int = 1, abits: int = 32) -> Method:
         wbits=1,
         abits=abits,
         quantize_weight=_weight,
-        quantize_activation=_activation if binary else keep,
+        quantize_activation=clipped_sign if binary else keep,
         relaxed_activation=hardtanh if binary else identity,
         nonlinearity=hardtanh if binary else jax.nn.relu,
         memory={"curvature": _initial_curvature},

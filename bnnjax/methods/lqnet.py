@@ -2,6 +2,7 @@
 
 from functools import partial
 from itertools import product
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from bnnjax.methods.base import Initial, Mean, Method, Quantized, Site, Values, 
 QUARTILE = 0.6745  # of the normal distribution
 KEPT = 0.9  # of the basis at every step
 RIDGE = 1e-4
+EXACT = jax.lax.Precision.HIGHEST
 
 
 def _codes(low: int, bits: int) -> np.ndarray:
@@ -21,37 +23,47 @@ def _codes(low: int, bits: int) -> np.ndarray:
     return np.array(list(product((low, 1), repeat=bits)), np.float32)
 
 
-def quantize(x: Array, basis: Array, low: int) -> tuple[Array, Array]:
-    """Returns the level nearest to x and its code; at a midpoint the upper one.
+class Levels(NamedTuple):
+    """The levels of a basis in ascending order."""
 
-    The levels are c . v for all codes c in {low, 1}^k.
+    codes: Array  # [2^k, o, k]
+    values: Array  # [2^k, o]
+    thresholds: Array  # [2^k - 1, o], halfway between
+
+
+def levels_of(basis: Array, low: int) -> Levels:
+    """Returns the levels c . v for all codes c in {low, 1}^k.
+
+    Args:
+      basis: v, [k, o].
+      low: -1 for weights, 0 for activations.
+    """
+    codes = jnp.asarray(_codes(low, len(basis)))
+    values = codes @ basis
+    order = jnp.argsort(values, axis=0)
+    values = jnp.take_along_axis(values, order, axis=0)
+    return Levels(codes[order], values, (values[:-1] + values[1:]) / 2)
+
+
+def quantize(x: Array, basis: Array, low: int) -> Array:
+    """Returns the level nearest to x; at a midpoint the upper one.
 
     Args:
       x: [..., o].
       basis: v, [k, o] or [k, 1].
-      low: -1 for weights, 0 for activations.
-
-    Returns:
-      [..., o] and [k, ..., o].
+      low: see `levels_of`.
     """
-    codes = jnp.asarray(_codes(low, len(basis)))
-    levels = codes @ basis  # [2^k, o]
-    order = jnp.argsort(levels, axis=0)
-    levels = jnp.take_along_axis(levels, order, axis=0)
-    ordered = codes[order]  # [2^k, o, k]
+    _, levels, thresholds = levels_of(basis, low)
     value = jnp.broadcast_to(levels[0], x.shape)
-    code = [jnp.broadcast_to(ordered[0, :, k], x.shape) for k in range(len(basis))]
-    for lower, upper, above in zip(levels[:-1], levels[1:], ordered[1:], strict=True):
-        beyond = x >= (lower + upper) / 2
-        value = jnp.where(beyond, upper, value)
-        code = [jnp.where(beyond, above[:, k], bit) for k, bit in enumerate(code)]
-    return jnp.where(jnp.isnan(x), x, value), jnp.stack(code)
+    for threshold, upper in zip(thresholds, levels[1:], strict=True):
+        value = jnp.where(x >= threshold, upper, value)
+    return jnp.where(jnp.isnan(x), x, value)
 
 
 @jax.custom_vjp
 def quantize_weights(kernel: Array, basis: Array) -> Array:
     """Returns `quantize` of a kernel [..., o] by its basis [k, o], trained through the identity."""
-    return quantize(kernel, basis, -1)[0]
+    return quantize(kernel, basis, -1)
 
 
 quantize_weights.defvjp(
@@ -63,7 +75,7 @@ quantize_weights.defvjp(
 @jax.custom_vjp
 def quantize_activations(x: Array, basis: Array) -> Array:
     """Returns `quantize` of activations [..., c] by their basis [k], dy/dx := 1[x <= highest level]."""
-    return quantize(x, basis[:, None], 0)[0].astype(x.dtype)
+    return quantize(x, basis[:, None], 0).astype(x.dtype)
 
 
 def _activations_bwd(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
@@ -80,16 +92,23 @@ def fit_basis(x: Array, basis: Array, low: int, mean: Mean) -> Array:
     Args:
       x: [n, o].
       basis: v, [k, o].
-      low: see `quantize`.
+      low: see `levels_of`.
       mean: over devices.
 
     Returns:
       [k, o].  The ridge r = 1e-4 / n keeps v where no code uses it.
     """
-    _, code = quantize(x, basis, low)
-    gram, target = mean((jnp.mean(code[:, None] * code, axis=2), jnp.mean(code * x, axis=1)))
+    codes, _, thresholds = levels_of(basis, low)
+    # What x has in each level is enough: no code of x is ever made.  Level by level from the lowest on, the
+    # share of x that lies there or above, and its sum.
+    above = [x >= threshold for threshold in thresholds]
+    shares = [jnp.ones(x.shape[1:]), *(jnp.mean(beyond, axis=0) for beyond in above)]
+    sums = [jnp.mean(x, axis=0), *(jnp.mean(jnp.where(beyond, x, 0), axis=0) for beyond in above)]
+    share, total = (-jnp.diff(jnp.stack(each), axis=0, append=0) for each in mean((shares, sums)))
+    target = jnp.einsum("lo,lok->ko", total, codes, precision=EXACT)
+    gram = jnp.einsum("lo,lok,lom->okm", share, codes, codes, precision=EXACT)
     ridge = RIDGE / len(x)
-    gram = jnp.moveaxis(gram, -1, 0) + ridge * jnp.eye(len(basis))  # [o, k, k]
+    gram += ridge * jnp.eye(len(basis))
     solved = jnp.linalg.solve(gram, (target + ridge * basis).T[..., None])[..., 0].T
     return KEPT * basis + (1 - KEPT) * solved
 

@@ -9,7 +9,7 @@ from jax import Array
 from bnnjax.config import Recipe
 from bnnjax.methods.base import Mean, Method, Quantized, Site, Values, check_bits, identity, keep
 from bnnjax.ops.scale import mean_abs, standardize
-from bnnjax.ops.sign import hardtanh, sign
+from bnnjax.ops.sign import hardtanh, sign, surrogate
 
 LOG_T_MIN, LOG_T_MAX = -2.0, 1.0
 ALTERNATIONS = 3
@@ -17,27 +17,18 @@ ALTERNATIONS = 3
 EXACT = jax.lax.Precision.HIGHEST
 
 
-@jax.custom_vjp
+@surrogate
 def sign_triangle(x: Array, k: Array, t: Array) -> Array:
     """sign(x), trained through a triangle: dy/dx := k max(sqrt(2) t - t^2 |x|, 0), and NaN at NaN.
 
-    Of height sqrt(2) k t and support |x| < sqrt(2) / t.  Computed in float32 whatever the dtype of x.
+    Of height sqrt(2) k t and support |x| < sqrt(2) / t.
 
     Args:
       x: [...], any float dtype.
-      k: [], float32, the factor; traced, so that a schedule does not recompile.
-      t: [], float32, the sharpness.  The derivatives by k and t are zero.
+      k: [], float32, the factor.
+      t: [], float32, the sharpness.
     """
-    return sign(x)
-
-
-def _sign_triangle_bwd(residuals: tuple[Array, Array, Array], g: Array) -> tuple[Array, Array, Array]:
-    x, k, t = residuals
-    slope = k * jnp.maximum(math.sqrt(2) * t - t**2 * jnp.abs(x.astype(jnp.float32)), 0)
-    return (g * slope).astype(x.dtype), jnp.zeros_like(k), jnp.zeros_like(t)
-
-
-sign_triangle.defvjp(lambda x, k, t: (sign(x), (x, k, t)), _sign_triangle_bwd)
+    return k * jnp.maximum(math.sqrt(2) * t - t**2 * jnp.abs(x), 0)
 
 
 def sides(count: int) -> tuple[int, int]:

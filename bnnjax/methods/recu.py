@@ -62,7 +62,7 @@ def _sign_per_sample_bwd(x: Array, g: Array) -> tuple[Array]:
     return (pull(g.astype(jnp.float32))[0].astype(x.dtype),)
 
 
-sign_per_sample.defvjp(lambda x: (sign(x), x), _sign_per_sample_bwd)
+sign_per_sample.defvjp(lambda x: (sign_per_sample(x), x), _sign_per_sample_bwd)
 
 
 def _weight(kernel: Array, values: Values) -> Quantized:

@@ -1,19 +1,18 @@
 """ReSTE: signs trained through a power function that sharpens while training goes on."""
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config import Recipe
 from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity
-from bnnjax.ops.sign import hardtanh, sign
+from bnnjax.ops.sign import hardtanh, surrogate
 
 LARGEST = 1.5  # t: no gradient beyond
 SMALLEST = 0.1  # m: the chord's slope below, where the power's would grow without bound
 LAST_ORDER = 3.0
 
 
-@jax.custom_vjp
+@surrogate
 def sign_power(x: Array, order: Array) -> Array:
     """sign(x), trained through sign(x) |x|^(1/o):
 
@@ -21,25 +20,14 @@ def sign_power(x: Array, order: Array) -> Array:
                  (1/o) |x|^((1 - o) / o)    for m < |x| <= t = 1.5
                  0                          beyond, and where x is NaN
 
-    Computed in float32 whatever the dtype of x.
-
     Args:
       x: [...], any float dtype.
-      order: o, [] float32, at least 1; traced.  The derivative by it is zero.
+      order: o, [] float32, at least 1.
     """
-    return sign(x)
-
-
-def _sign_power_bwd(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, order = residuals
-    size = jnp.abs(x.astype(jnp.float32))
+    size = jnp.abs(x)
     power = jnp.clip(size, SMALLEST, LARGEST) ** (1 / order - 1) / order
     chord = jnp.float32(SMALLEST) ** (1 / order - 1)
-    slope = jnp.where(size <= SMALLEST, chord, jnp.where(size <= LARGEST, power, 0))
-    return (g * slope).astype(x.dtype), jnp.zeros_like(order)
-
-
-sign_power.defvjp(lambda x, order: (sign(x), (x, order)), _sign_power_bwd)
+    return jnp.where(size <= SMALLEST, chord, jnp.where(size <= LARGEST, power, 0))
 
 
 def _weight(kernel: Array, values: Values) -> Quantized:

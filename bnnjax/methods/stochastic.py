@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config import Recipe
-from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep
+from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep, stage_at
 from bnnjax.methods.twn import THRESHOLD, ternary_identity, ternary_scale
 from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import sign_identity
@@ -22,15 +22,13 @@ RECIPE = Recipe(epochs=656)
 def ratio_schedule(progress: Array) -> Values:
     """Returns the ratio r of quantized filters: 0.5, 0.75, 0.875, 1 in the four quarters of training.
 
-    Our reading of the authors' four stages, each a training run of its own that starts from the last one's
-    weights, within one run.
+    The authors' four stages, each a training run of its own that starts from the last one's weights, within
+    one run: the learning rate starts anew in each, the optimizer's moments live on.
 
     Args:
       progress: [], epoch / epochs; 1 at inference.
     """
-    # The quotient may be rounded to just below a quarter.
-    quarter = jnp.clip(jnp.floor(4 * progress + 1e-4), 0, 3).astype(jnp.int32)
-    return {"ratio": jnp.asarray(RATIOS, jnp.float32)[quarter]}
+    return {"ratio": jnp.asarray(RATIOS, jnp.float32)[stage_at(progress, len(RATIOS))]}
 
 
 def relative_error(kernel: Array, quantized: Array) -> Array:
@@ -103,6 +101,7 @@ def _method(name: str, wbits: int, quantize: Callable[[Array], tuple[Array, Arra
         relaxed_activation=identity,
         nonlinearity=jax.nn.relu,
         schedule=ratio_schedule,
+        stages=len(RATIOS),
         recipe=RECIPE,
         source=SOURCE,
     )

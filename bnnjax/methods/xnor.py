@@ -1,5 +1,6 @@
 """XNOR-Net (1/1) and its weights-only form (1/32): signs times the mean of absolutes of each filter."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -45,6 +46,7 @@ def xnor(wbits: int = 1, abits: int = 1) -> Method:
         quantize_weight=_weight,
         quantize_activation=_activation if binary else keep,
         relaxed_activation=hardtanh if binary else identity,
+        nonlinearity=hardtanh if binary else jax.nn.relu,
         project_latent=centre_and_clip,
         recipe=Recipe(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0),
         source="Rastegari et al. 2016, arXiv 1603.05279",

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config import Recipe
-from bnnjax.methods.base import Initial, Method, Quantized, Values, check_bits
+from bnnjax.methods.base import Initial, Method, Quantized, Values, check_bits, clipped_sign
 from bnnjax.ops.sign import hardtanh, sign_clip
 
 
@@ -17,10 +17,6 @@ def _weight(kernel: Array, values: Values) -> Quantized:
     if kernel.ndim == 4:  # a dense layer has no rows and columns
         scale = scale * values["row_scale"][:, None, None] * values["column_scale"][:, None]
     return Quantized(sign_clip(kernel), scale)
-
-
-def _activation(x: Array, values: Values) -> Quantized:
-    return Quantized(sign_clip(x))
 
 
 def xnorplusplus(wbits: int = 1, abits: int = 1) -> Method:
@@ -39,7 +35,7 @@ def xnorplusplus(wbits: int = 1, abits: int = 1) -> Method:
         wbits=1,
         abits=1,
         quantize_weight=_weight,
-        quantize_activation=_activation,
+        quantize_activation=clipped_sign,
         relaxed_activation=hardtanh,
         learned={"filter_scale": _ones(-1), "row_scale": _ones(-3), "column_scale": _ones(-2)},
         recipe=Recipe(optimizer="adamw", learning_rate=1e-3, weight_decay=1e-2),

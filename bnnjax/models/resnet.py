@@ -6,11 +6,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.bounds import Chain
+from bnnjax.bounds import CLASSIFIER, Chain
 from bnnjax.methods import Method, Values
 from bnnjax.methods.fp import fp
+from bnnjax.nn.activation import slope_behind
 from bnnjax.nn.blocks import Block, Structure, block_chain
-from bnnjax.nn.units import Head, Unit
+from bnnjax.nn.units import Head, Unit, record_stage
 
 
 class ResNet(nn.Module):
@@ -48,11 +49,12 @@ class ResNet(nn.Module):
     @property
     def chain(self) -> Chain:
         """The network as its bound sees it."""
+        act = self.method.nonlinearity
         blocks = [
-            block_chain(name, self.structure, self.projection and stride > 1)
+            block_chain(name, self.structure, self.projection and stride > 1, act)
             for name, _, stride in self._layout()
         ]
-        return ("stem", *(node for block in blocks for node in block), "head")
+        return ("stem", *slope_behind("stem", act), *(node for block in blocks for node in block), CLASSIFIER)
 
     @nn.compact
     def __call__(self, images: Array, schedule: Values, train: bool) -> Array:
@@ -65,9 +67,12 @@ class ResNet(nn.Module):
         x = stem(images, schedule, train)
         if self.stem == "imagenet":
             x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        ends = {f"stage{s + 1}_block{count}" for s, count in enumerate(self.blocks)}
         for name, width, stride in self._layout():
             block = Block(
                 width, stride, self.method, self.structure, self.projection, self.axis_name, name=name
             )
             x = block(x, schedule, train)
-        return Head(self.classes, axis_name=self.axis_name, name="head")(jnp.mean(x, axis=(1, 2)), train)
+            if name in ends:
+                record_stage(self, x)
+        return Head(self.classes, axis_name=self.axis_name, name=CLASSIFIER)(jnp.mean(x, axis=(1, 2)), train)

@@ -3,14 +3,17 @@
 import flax.linen as nn
 from jax import Array
 
-from bnnjax.bounds import Chain
+from bnnjax.bounds import CLASSIFIER, Chain
 from bnnjax.methods import Method, Values
 from bnnjax.methods.fp import fp
-from bnnjax.nn.units import Head, Unit
+from bnnjax.nn.activation import slope_behind
+from bnnjax.nn.units import Head, Unit, record_stage
 
 
 class VGG(nn.Module):
     """Stem 3x3, units of which every other one pools, a full-precision dense classifier.
+
+    A stage, where one is asked for (`record_stage`), ends with each unit that pools.
 
     Attributes:
       method: the binarization method of all units but the stem.
@@ -27,7 +30,9 @@ class VGG(nn.Module):
     @property
     def chain(self) -> Chain:
         """The network as its bound sees it."""
-        return ("stem", *(f"conv{n}" for n in range(1, len(self.widths))), "head")
+        units = ["stem", *(f"conv{n}" for n in range(1, len(self.widths)))]
+        act = self.method.nonlinearity
+        return (*(node for unit in units for node in (unit, *slope_behind(unit, act))), CLASSIFIER)
 
     @nn.compact
     def __call__(self, images: Array, schedule: Values, train: bool) -> Array:
@@ -36,4 +41,6 @@ class VGG(nn.Module):
         x = Unit(self.widths[0], fp(), name="stem", **common)(images, schedule, train)
         for n, width in enumerate(self.widths[1:], start=1):
             x = Unit(width, self.method, pool=n % 2 == 1, name=f"conv{n}", **common)(x, schedule, train)
-        return Head(self.classes, normalize=False, name="head")(x.reshape(len(x), -1), train)
+            if n % 2 == 1:
+                record_stage(self, x)
+        return Head(self.classes, normalize=False, name=CLASSIFIER)(x.reshape(len(x), -1), train)

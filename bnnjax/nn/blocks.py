@@ -9,6 +9,7 @@ from jax import Array
 from bnnjax.bounds import Chain, Residual
 from bnnjax.methods import Method, Values
 from bnnjax.methods.fp import fp
+from bnnjax.nn.activation import Nonlinearity, slope_behind
 from bnnjax.nn.units import Unit
 
 Structure = Literal["plain", "bireal"]
@@ -32,6 +33,8 @@ class Block(nn.Module):
 
         plain    h = act(unit1(x))                 y = act(unit2(h) + shortcut(x))
         bireal   h = act(unit1(x) + shortcut(x))   y = act(unit2(h) + h)
+
+    Where act is learned, each of the two has parameters of its own.
 
     Attributes:
       features: output channels.
@@ -68,16 +71,18 @@ class Block(nn.Module):
         return unit2(h, schedule, train, h)
 
 
-def block_chain(name: str, structure: Structure, has_projection: bool) -> Chain:
+def block_chain(name: str, structure: Structure, has_projection: bool, nonlinearity: Nonlinearity) -> Chain:
     """Returns the chain of the block of that name, for bounds.
 
     Args:
       name: of the block in its network.
       structure: plain or bireal.
       has_projection: whether its shortcut is a 1x1 unit.
+      nonlinearity: the method's.
     """
     shortcut: Chain = (f"{name}/shortcut",) if has_projection else ()
     conv1, conv2 = f"{name}/conv1", f"{name}/conv2"
+    slope1, slope2 = slope_behind(conv1, nonlinearity), slope_behind(conv2, nonlinearity)
     if structure == "plain":
-        return (Residual(shortcut, (conv1, conv2)),)
-    return (Residual(shortcut, (conv1,)), Residual((), (conv2,)))
+        return (Residual(shortcut, (conv1, *slope1, conv2)), *slope2)
+    return (Residual(shortcut, (conv1,)), *slope1, Residual((), (conv2,)), *slope2)

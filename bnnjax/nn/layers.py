@@ -11,9 +11,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from bnnjax.methods import Initial, Method, Quantized, Site, Values
-from bnnjax.ops.conv import conv
+from bnnjax.ops.conv import conv, patches
 
-LOSSES = "losses"  # the collection that holds what layers add to the loss, where it is mutable
+# Collections that a forward pass fills where they are mutable: what layers add to the loss, the latent
+# kernels that the method prepares before training, and a layer's input and the codes made of it.
+LOSSES, PREPARED, ACTIVATIONS = "losses", "prepared", "activations"
+MOST_PATCHES = 2**14  # of a layer's inputs, for the method to prepare its kernel by
 
 
 def _rescale(y: Array, *scales: Array | None) -> Array:
@@ -56,6 +59,7 @@ class _Quantized(nn.Module):
     def _quantized(
         self,
         product: Callable[[Array, Array], Array],
+        gather: Callable[[Array], Array],
         x: Array,
         shape: tuple[int, ...],
         output_shape: tuple[int, ...],
@@ -76,8 +80,14 @@ class _Quantized(nn.Module):
             )
             values |= memory.value
         # Jitted, so that they are traced once for all layers of a shape: half of a step's tracing otherwise.
-        weight = jax.jit(method.quantize_weight)(latent, values)
         inputs = jax.jit(method.quantize_activation)(x, values)
+        if method.abits < 32 and not self.is_initializing():
+            both = (x, inputs.codes)
+            self.sow(ACTIVATIONS, "record", both, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+        if method.prepare is not None and not self.is_initializing() and self.is_mutable_collection(PREPARED):
+            latent = jax.jit(method.prepare)(latent, gather(inputs.value.astype(jnp.float32)), values)
+            self.put_variable(PREPARED, self._name, latent)
+        weight = jax.jit(method.quantize_weight)(latent, values)
         y = _rescale(product(inputs.codes, weight.codes.astype(x.dtype)), weight.scale, inputs.scale)
         if train and not self.is_initializing():
             if method.layer_loss is not None:
@@ -110,19 +120,21 @@ class BinaryConv(_Quantized):
     @nn.compact
     def __call__(self, x: Array, schedule: Values, train: bool = False) -> tuple[Array, Quantized]:
         """[batch, h, w, i] -> [batch, h / stride, w / stride, features] of x's dtype, and the kernel used."""
+        where: dict[str, Any] = {
+            "stride": self.stride,
+            "padding": self.kernel_size // 2,
+            "padding_value": self.padding_value,
+        }
 
         def product(codes: Array, kernel: Array) -> Array:
-            return conv(
-                codes,
-                kernel,
-                stride=self.stride,
-                padding=self.kernel_size // 2,
-                padding_value=self.padding_value,
-            )
+            return conv(codes, kernel, **where)
+
+        def gather(inputs: Array) -> Array:
+            return patches(inputs, self.kernel_size, most=MOST_PATCHES, **where)
 
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         rows, columns = ((size - 1) // self.stride + 1 for size in x.shape[1:3])
-        return self._quantized(product, x, shape, (rows, columns, self.features), schedule, train)
+        return self._quantized(product, gather, x, shape, (rows, columns, self.features), schedule, train)
 
 
 class BinaryDense(_Quantized):
@@ -132,7 +144,9 @@ class BinaryDense(_Quantized):
     def __call__(self, x: Array, schedule: Values, train: bool = False) -> tuple[Array, Quantized]:
         """[batch, i] -> [batch, features] of x's dtype, and the kernel used."""
         shape = (x.shape[-1], self.features)
-        return self._quantized(jnp.matmul, x, shape, (self.features,), schedule, train)
+        return self._quantized(
+            jnp.matmul, lambda inputs: inputs[:MOST_PATCHES], x, shape, (self.features,), schedule, train
+        )
 
 
 def remember_gradients(

@@ -1,6 +1,6 @@
 """Units: a convolution and the batch norm behind it, the classifier, and what they leave for bounds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -11,14 +11,15 @@ from jax import Array
 
 from bnnjax.bounds import UnitStats
 from bnnjax.methods import Method, Values
-from bnnjax.methods.base import identity
+from bnnjax.methods.base import LearnedActivation, identity
+from bnnjax.nn.activation import Activation, Nonlinearity
 from bnnjax.nn.batch_norm import BatchNorm
 from bnnjax.nn.layers import BinaryConv
 from bnnjax.ops import norms
 
 # Collections that a forward pass fills where they are mutable: `units` holds UnitStats, `kernels` the kernels
-# with their batch norm folded in.
-UNITS, KERNELS = "units", "kernels"
+# with their batch norm folded in, `stages` what comes out of the stages of a network, in their order.
+UNITS, KERNELS, STAGES = "units", "kernels", "stages"
 
 
 def _record(module: nn.Module, stats: UnitStats, folded: Array) -> None:
@@ -29,6 +30,21 @@ def _record(module: nn.Module, stats: UnitStats, folded: Array) -> None:
 def by_unit(collection: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the entries of a `units` or `kernels` collection by the names of their units."""
     return {"/".join(path[:-1]): value for path, value in flatten_dict(collection).items()}
+
+
+def by_unit_of_layer(collection: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entries that the convolutions of units left, by the names of the units."""
+    return {"/".join(path[:-2]): value for path, value in flatten_dict(collection).items()}
+
+
+def record_stage(model: nn.Module, x: Array) -> None:
+    """Adds x, [batch, h, w, c], to the model's `stages`, where that is mutable."""
+    model.sow(STAGES, "record", x)
+
+
+def in_order(collection: Mapping[str, Any]) -> tuple[Array, ...]:
+    """Returns what `record_stage` left."""
+    return collection.get("record", ())
 
 
 def replace_gains(params: Mapping[str, Any], gains: Mapping[str, Array]) -> dict[str, Any]:
@@ -55,7 +71,7 @@ class Unit(nn.Module):
       kernel_size: rows and columns of the kernel.
       stride: of the convolution.
       pool: whether 2x2 max pooling comes between convolution and batch norm.
-      activation: what the unit's output passes, elementwise.
+      activation: what the unit's output passes, elementwise; fixed or learned.
       axis_name: mapped axis of the batch norm.
     """
 
@@ -64,7 +80,7 @@ class Unit(nn.Module):
     kernel_size: int = 3
     stride: int = 1
     pool: bool = False
-    activation: Callable[[Array], Array] = identity
+    activation: Nonlinearity = identity
     axis_name: str | None = None
 
     @nn.compact
@@ -76,7 +92,12 @@ class Unit(nn.Module):
         y, weight = layer(x, schedule, train)
         if self.pool:
             y = nn.max_pool(y, (2, 2), (2, 2))
-        y, norm = BatchNorm(self.axis_name, name="norm")(y, train, shortcut, self.activation)
+        batch_norm, slope = BatchNorm(self.axis_name, name="norm"), jnp.ones(self.features)
+        if isinstance(self.activation, LearnedActivation):
+            y, norm = batch_norm(y, train, shortcut)
+            y, slope = Activation(self.activation, name="activation")(y)
+        else:
+            y, norm = batch_norm(y, train, shortcut, self.activation)
         stats = UnitStats(
             l1=norms.channel_l1(weight.value),
             latent_l1=norms.channel_l1(layer.latent()),
@@ -84,6 +105,7 @@ class Unit(nn.Module):
             gain=norm.gain,
             variance=norm.variance,
             batch_variance=norm.batch_variance,
+            slope=slope,
         )
         _record(self, stats, weight.value * (norm.gain * jax.lax.rsqrt(norm.variance)))
         return y
@@ -118,6 +140,6 @@ class Head(nn.Module):
         kernel = dense.get_variable("params", "kernel")
         folded = kernel * multiplier[:, None]
         one = jnp.ones(self.classes)
-        stats = UnitStats(norms.channel_l1(folded), norms.channel_l1(kernel), one, one, one, one)
+        stats = UnitStats(norms.channel_l1(folded), norms.channel_l1(kernel), *[one] * 5)
         _record(self, stats, folded)
         return logits

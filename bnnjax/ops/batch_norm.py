@@ -1,14 +1,14 @@
 """Batch norm, shortcut and nonlinearity in one function with a hand-written gradient."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.ops.outline import outlined
+from bnnjax.ops.outline import outlined_with
 
 Activation = Callable[[Array], Array]
 
@@ -25,7 +25,7 @@ def scale_and_shift(
       offset: [c], float32.
       activation: elementwise.
     """
-    return _outlined(_apply, activation)(y, shortcut, multiplier, offset)
+    return outlined_with(_apply, activation)(y, shortcut, multiplier, offset)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
@@ -53,11 +53,6 @@ def batch_norm(
       axis_name: mapped axis over which statistics are averaged, or None.
     """
     return _forward(y, shortcut, gain, bias, activation, epsilon, axis_name)[0]
-
-
-@cache
-def _outlined(function: Callable[..., Any], *constants: Any) -> Callable[..., Any]:
-    return outlined(partial(function, *constants))
 
 
 def _average(axis_name: str | None, values: Any) -> Any:
@@ -91,7 +86,7 @@ def _forward(
     epsilon: float,
     axis_name: str | None,
 ) -> tuple[tuple[Array, Array, Array], tuple[Any, ...]]:
-    mean, square = _average(axis_name, _outlined(_moments)(y))
+    mean, square = _average(axis_name, outlined_with(_moments)(y))
     # Rounding may leave a constant channel slightly below zero.
     variance = jnp.maximum(square - mean * mean, 0)
     deviation = jax.lax.rsqrt(variance + epsilon)
@@ -132,7 +127,7 @@ def _backward(
 ) -> tuple[Array, Array | None, Array, Array]:
     y, shortcut, mean, deviation, multiplier, offset = residuals
     g, g_mean, g_variance = cotangents
-    d, sums = _outlined(_through_activation, activation)(g, y, shortcut, multiplier, offset, mean)
+    d, sums = outlined_with(_through_activation, activation)(g, y, shortcut, multiplier, offset, mean)
     count = y.size // y.shape[-1]
     # The sums of this device are its gradients of gain and bias; what flows through the statistics is the
     # average over all devices.
@@ -141,7 +136,7 @@ def _backward(
     # + dL/dmean / count, gathered by powers of y: to broadcast a channel's number costs as much as a product.
     of_y = 2 * g_variance / count - multiplier * deviation**2 * mean_dy
     constant = g_mean / count - multiplier * mean_d - mean * of_y
-    dy = _outlined(_linear)(d, y, multiplier, of_y, constant)
+    dy = outlined_with(_linear)(d, y, multiplier, of_y, constant)
     return dy, None if shortcut is None else d, sums[1] * deviation * count, sums[0] * count
 
 

@@ -40,3 +40,9 @@ def outlined(function: Callable[..., Any], static_argnums: tuple[int, ...] = ())
             return body(*arguments)
 
     return call
+
+
+@functools.cache
+def outlined_with(function: Callable[..., Any], *constants: Any) -> Callable[..., Any]:
+    """Returns `function` with its first arguments bound, outlined; the same object for the same constants."""
+    return outlined(functools.partial(function, *constants))

@@ -34,9 +34,7 @@ def round_codes(x: Array, bits: int) -> Array:
     return jnp.round(x * levels(bits))
 
 
-round_codes.defvjp(
-    lambda x, bits: (jnp.round(x * levels(bits)), None), lambda bits, _, g: (g * levels(bits),)
-)
+round_codes.defvjp(lambda x, bits: (round_codes(x, bits), None), lambda bits, _, g: (g * levels(bits),))
 
 
 @jax.custom_vjp
@@ -53,4 +51,4 @@ def _clip_unit_bwd(x: Array, g: Array) -> tuple[Array]:
     return (jnp.where((x >= 0) & (x <= 1), g, jnp.zeros_like(g)),)
 
 
-clip_unit.defvjp(lambda x: (jnp.clip(x, 0, 1), x), _clip_unit_bwd)
+clip_unit.defvjp(lambda x: (clip_unit(x), x), _clip_unit_bwd)

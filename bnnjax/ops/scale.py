@@ -85,4 +85,4 @@ def _unscale_gradient_bwd(scale: Array, g: Array) -> tuple[Array, Array]:
     return g * inverse, jnp.zeros_like(scale)
 
 
-unscale_gradient.defvjp(lambda codes, scale: (codes, scale), _unscale_gradient_bwd)
+unscale_gradient.defvjp(lambda codes, scale: (unscale_gradient(codes, scale), scale), _unscale_gradient_bwd)

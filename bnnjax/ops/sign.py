@@ -2,9 +2,14 @@
 
 One rule everywhere: sign(0) = sign(-0.0) = +1, and NaN stays NaN.  Every surrogate has the same forward
 value, `sign`; they differ in the derivative that the backward pass uses instead of the true one (zero).
+
+The forward rule of each calls the function itself, here and wherever else a gradient is made up: where a
+gradient is differentiated once more (by the input, then by parameters) the second pass sees the surrogate
+again, and not the zero that it is there to replace.
 """
 
-from functools import partial
+from collections.abc import Callable
+from functools import partial, wraps
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +42,7 @@ def sign_identity(x: Array) -> Array:
     return sign(x)
 
 
-sign_identity.defvjp(lambda x: (sign(x), None), lambda _, g: (g,))
+sign_identity.defvjp(lambda x: (sign_identity(x), None), lambda _, g: (g,))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -59,10 +64,31 @@ def _sign_clip_bwd(closed: bool, x: Array, g: Array) -> tuple[Array]:
     return (jnp.where(inside, g, jnp.zeros_like(g)),)
 
 
-sign_clip.defvjp(lambda x, closed: (sign(x), x), _sign_clip_bwd)
+sign_clip.defvjp(lambda x, closed: (sign_clip(x, closed), x), _sign_clip_bwd)
 
 
-@jax.custom_vjp
+def surrogate(slope: Callable[..., Array]) -> Callable[..., Array]:
+    """Makes of slope(x, *parameters) the function sign(x) that is trained through it: dy/dx := slope(x, ...).
+
+    The slope is computed in float32 whatever the dtype of x.  Parameters are arrays, traced, so that a
+    schedule does not recompile; the derivatives by them are zero.
+    """
+
+    @jax.custom_vjp
+    @wraps(slope)
+    def signed(x: Array, *parameters: Array) -> Array:
+        return sign(x)
+
+    def backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
+        x, *parameters = residuals
+        by_x = (g * slope(x.astype(jnp.float32), *parameters)).astype(x.dtype)
+        return by_x, *map(jnp.zeros_like, parameters)
+
+    signed.defvjp(lambda x, *parameters: (signed(x, *parameters), (x, *parameters)), backward)
+    return signed
+
+
+@surrogate
 def sign_polynomial(x: Array) -> Array:
     """sign(x), trained through Bi-Real Net's polynomial: dy/dx := max(2 - 2|x|, 0), and NaN at NaN.
 
@@ -71,38 +97,22 @@ def sign_polynomial(x: Array) -> Array:
     Args:
       x: [...], any float dtype.
     """
-    return sign(x)
+    return jnp.maximum(2 - 2 * jnp.abs(x), 0)
 
 
-def _sign_polynomial_bwd(x: Array, g: Array) -> tuple[Array]:
-    return (g * jnp.maximum(2 - 2 * jnp.abs(x), 0),)
-
-
-sign_polynomial.defvjp(lambda x: (sign(x), x), _sign_polynomial_bwd)
-
-
-@jax.custom_vjp
+@surrogate
 def sign_ede(x: Array, k: Array, t: Array) -> Array:
     """sign(x), trained through IR-Net's error decay estimator: dy/dx := k t (1 - tanh(t x)^2).
 
-    The derivative of k tanh(t x); nothing is clipped, infinities get 0 and NaN gets NaN.  Computed in
-    float32 whatever the dtype of x (Qin et al. 2020, arXiv 1909.10788).
+    The derivative of k tanh(t x); nothing is clipped, infinities get 0 and NaN gets NaN (Qin et al. 2020,
+    arXiv 1909.10788).
 
     Args:
       x: [...], any float dtype.
-      k: [], float32, the height; traced, so that a schedule does not recompile.
-      t: [], float32, the sharpness.  The derivatives by k and t are zero.
+      k: [], float32, the height.
+      t: [], float32, the sharpness.
     """
-    return sign(x)
-
-
-def _sign_ede_bwd(residuals: tuple[Array, Array, Array], g: Array) -> tuple[Array, Array, Array]:
-    x, k, t = residuals
-    slope = k * t * (1 - jnp.tanh(t * x.astype(jnp.float32)) ** 2)
-    return (g * slope).astype(x.dtype), jnp.zeros_like(k), jnp.zeros_like(t)
-
-
-sign_ede.defvjp(lambda x, k, t: (sign(x), (x, k, t)), _sign_ede_bwd)
+    return k * t * (1 - jnp.tanh(t * x) ** 2)
 
 
 @jax.custom_vjp
@@ -115,4 +125,4 @@ def hardtanh(x: Array) -> Array:
     return jnp.clip(x, -1, 1)
 
 
-hardtanh.defvjp(lambda x: (jnp.clip(x, -1, 1), x), partial(_sign_clip_bwd, True))
+hardtanh.defvjp(lambda x: (hardtanh(x), x), partial(_sign_clip_bwd, True))

@@ -1,5 +1,7 @@
 """What a run leaves behind: files, tables, plots and the HTML page of a run."""
 
+from bnnjax.report.bound_comparison import bound_comparison, bound_tables, bounds_side_by_side
+from bnnjax.report.comparison import comparison_csv, comparison_latex, comparison_page, comparison_table
 from bnnjax.report.console import TrainingDisplay, summary_table, training_progress
 from bnnjax.report.files import (
     append_metrics,
@@ -14,15 +16,24 @@ from bnnjax.report.html import write_report
 from bnnjax.report.pictures import Examples, confusion_matrix, worst_examples
 from bnnjax.report.plots import bounds, curves
 from bnnjax.report.tensorboard import event_writer
+from bnnjax.report.theme import png_bytes
 
 __all__ = [
     "Examples",
     "TrainingDisplay",
     "append_metrics",
+    "bound_comparison",
+    "bound_tables",
     "bounds",
+    "bounds_side_by_side",
+    "comparison_csv",
+    "comparison_latex",
+    "comparison_page",
+    "comparison_table",
     "confusion_matrix",
     "curves",
     "event_writer",
+    "png_bytes",
     "read_json",
     "read_metrics",
     "summary_table",

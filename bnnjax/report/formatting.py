@@ -67,6 +67,17 @@ def duration_text(seconds: Any) -> str:
     return f"{hours:,} h {minutes:02d} min"
 
 
+def bytes_text(size: Any) -> str:
+    """Formats a number of bytes as `812 B`, `34.2 kB` or `1.41 MB`."""
+    number = finite(size)
+    if number is None:
+        return number_text(size)
+    unit, divisor = next(
+        ((unit, divisor) for unit, divisor in (("MB", 1e6), ("kB", 1e3)) if number >= divisor), ("B", 1.0)
+    )
+    return number_text(number / divisor, ".3g" if divisor > 1 else ".0f", unit)
+
+
 def clock_text(seconds: float) -> str:
     """Formats seconds as `h:mm:ss`, the form of a countdown."""
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)

@@ -44,18 +44,21 @@ class Checkpoints:
     Args:
       directory: made if it is not there.
       say: is told, in one sentence, of each checkpoint that is found damaged.
+      read_only: nothing is made, written, moved or cleaned up: the run may be somebody else's, and going on.
     """
 
-    def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, directory: Path, say: Callable[[str], None], *, read_only: bool = False) -> None:
         # Orbax tells of every save on the root logger's handlers.
         logging.getLogger("absl").setLevel(logging.ERROR)
-        self._directory, self._say = directory.absolute(), say
+        self._directory, self._say, self._read_only = directory.absolute(), say, read_only
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.LatestN(KEPT),
             enable_async_checkpointing=False,
+            read_only=self._read_only,
+            create=not self._read_only,
         )
         return ocp.CheckpointManager(self._directory, options=options)
 
@@ -81,7 +84,8 @@ class Checkpoints:
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """Returns the step and state of the latest undamaged checkpoint, or None if there is none.
 
-        A damaged one is moved to `damaged/` beside the checkpoints, never deleted, and `say` is told.
+        Of a damaged one `say` is told, and unless read-only it is moved to `damaged/` beside the checkpoints,
+        never deleted.
 
         Args:
           like: a state of the same structure, shapes, dtypes and shardings.
@@ -92,8 +96,8 @@ class Checkpoints:
                 return step, self._read(step, abstract)
             except Exception as error:  # whatever a reader of broken files may raise
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                moved = self._set_aside(step)
-                self._say(f"checkpoint {step} is damaged ({reason}); it was moved to {moved}")
+                moved = "" if self._read_only else f"; it was moved to {self._set_aside(step)}"
+                self._say(f"checkpoint {step} is damaged ({reason}){moved}")
         return None
 
     def _read(self, step: int, abstract: Any) -> Any:

@@ -1,5 +1,6 @@
 """The optimizer: SGD with momentum or AdamW, warm-up and cosine, weight decay on kernels alone."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -28,18 +29,34 @@ def decay_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(decayed, params)
 
 
-def learning_rate_schedule(peak: float, steps: int, warmup_steps: int) -> optax.Schedule:
+def learning_rate_schedule(
+    peak: float, steps: int, warmup_steps: int, restarts: Sequence[int] = ()
+) -> optax.Schedule:
     """Returns the learning rate by step: a line from 0 to peak, then a cosine down to 0 at `steps`.
 
+    Args:
+      peak: the highest.
+      steps: of the training.
+      warmup_steps: of the line.
+      restarts: steps at which both start anew; the cosine before each is down at 0 there.
+
     Raises:
-      ValueError: if the warm-up is as long as the training.
+      ValueError: if the warm-up is as long as the training, or as a part between restarts.
     """
-    if warmup_steps >= steps:
-        raise ValueError(f"a warm-up of {warmup_steps} steps must be shorter than the training's {steps}")
-    cosine = optax.cosine_decay_schedule(peak, steps - warmup_steps)
-    if warmup_steps == 0:
-        return cosine
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup_steps), cosine], [warmup_steps])
+    lengths = [end - begin for begin, end in zip([0, *restarts], [*restarts, steps], strict=True)]
+    if warmup_steps >= min(lengths):
+        whole = "shortest stage" if restarts else "training"
+        raise ValueError(
+            f"a warm-up of {warmup_steps} steps must be shorter than the {whole}'s {min(lengths)}"
+        )
+
+    def part(length: int) -> optax.Schedule:
+        cosine = optax.cosine_decay_schedule(peak, length - warmup_steps)
+        if warmup_steps == 0:
+            return cosine
+        return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup_steps), cosine], [warmup_steps])
+
+    return optax.join_schedules([part(length) for length in lengths], list(restarts))
 
 
 def make_optimizer(

@@ -75,7 +75,7 @@ def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Comp
     logits = jax.jit(predictions, compiler_options=step_options())
 
     def init(key: Array) -> RunState:
-        return initial_state(*task.init(key), task.optimizer)
+        return initial_state(*task.init(key), task.optimizer, task.carried())
 
     def order(key: Array, epoch: int) -> Array:
         return training_batches(epoch_keys(key, epoch), examples, batch_size)

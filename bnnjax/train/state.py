@@ -30,6 +30,7 @@ class TrainState(NamedTuple):
     batch_stats: Tree  # float32
     opt_state: optax.OptState
     totals: Totals
+    carried: Tree  # what a penalty carries from step to step
 
 
 class Best(NamedTuple):
@@ -55,9 +56,11 @@ def no_totals() -> Totals:
     return Totals(jnp.int32(0), loss, task_loss, penalty, correct, jnp.int32(-1))
 
 
-def initial_state(params: Tree, batch_stats: Tree, optimizer: optax.GradientTransformation) -> RunState:
+def initial_state(
+    params: Tree, batch_stats: Tree, optimizer: optax.GradientTransformation, carried: Tree = ()
+) -> RunState:
     """Returns the state before the first step."""
-    train = TrainState(jnp.int32(0), params, batch_stats, optimizer.init(params), no_totals())
+    train = TrainState(jnp.int32(0), params, batch_stats, optimizer.init(params), no_totals(), carried)
     nothing = jax.tree.map(jnp.zeros_like, (params, batch_stats))
     return RunState(train, Best(jnp.int32(0), jnp.float32(-1), *nothing))
 

@@ -21,18 +21,20 @@ METHOD = 2**32 - 1  # sets the method's key apart from those of images, which co
 
 
 class Images(NamedTuple):
-    """A split on the device, the same on each."""
+    """What steps read and do not change: a split, and teachers if there are any; the same on each device."""
 
     images: Array  # uint8 [n, h, w, c]
     labels: Array  # int32 [n]
+    teacher: Tree = ()  # what `Task.targets` takes, and `Task.schedule` in its moment
 
 
 class Moment(NamedTuple):
     """Where training stands, for what changes on the way."""
 
-    progress: Array  # epoch / epochs, [] float32; 1 at inference
+    progress: Array  # epoch / epochs, [] float32
     epoch_begins: Array  # bool []; whether this is the first step of an epoch
     key: Array  # of this step, the same on all devices
+    teacher: Tree  # see Images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +47,21 @@ class Task:
     forward: Callable[[Tree, Tree, Array, Any, bool], tuple[Array, Tree, Any]]
     # moment, or None at inference -> what `forward` takes as its schedule
     schedule: Callable[[Moment | None], Any]
-    # what `forward` gave -> float32 []
-    penalty: Callable[[Any], Array]
-    # (params, batch_stats, gradients) -> params, batch_stats; projections after the update
-    after_update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]
+    # (what `forward` gave, carried) -> float32 [], of which the step takes the mean over devices, and carried
+    # after this step, which must be the same on all
+    penalty: Callable[[Any, Tree], tuple[Array, Tree]]
+    # what the penalty carries before the first step
+    carried: Callable[[], Tree] = lambda: ()
+    # (params, batch_stats, gradients, carried) -> params, batch_stats; projections after the update
+    after_update: Callable[[Tree, Tree, Tree, Tree], tuple[Tree, Tree]]
     optimizer: optax.GradientTransformation
     augmentation: Augmentation
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dtype: Any
     label_smoothing: float
+    # (teacher, images) -> the targets' probabilities, [batch, classes]; None: the labels
+    targets: Callable[[Tree, Array], Array] | None = None
     epochs: int
     steps_per_epoch: int
 
@@ -65,7 +72,7 @@ def train_step(task: Task, state: TrainState, data: Images, batches: Array, key:
     Args:
       task: static.
       state: the same on all devices.
-      data: the training images.
+      data: the training images, and the teacher if there is one.
       batches: int32 [steps_per_epoch, batch], indices into data for this epoch.
       key: the run's data key.
     """
@@ -74,33 +81,37 @@ def train_step(task: Task, state: TrainState, data: Images, batches: Array, key:
     device = jax.lax.axis_index(AXIS)
     own = device_slice(batches[position], device, devices)
     labels = data.labels[own]
-    keys = epoch_keys(key, epoch)
-    augment_key = step_key(keys, position)
+    augment_key = step_key(epoch_keys(key, epoch), position)
     images = augment(augment_key, data.images[own], task.augmentation, first=device * own.shape[0])
     images = normalize(images, task.mean, task.std, task.dtype)
     # Schedules move once an epoch.
     progress = epoch.astype(jnp.float32) / task.epochs
-    schedule = task.schedule(Moment(progress, position == 0, jax.random.fold_in(augment_key, METHOD)))
+    method_key = jax.random.fold_in(augment_key, METHOD)
+    schedule = task.schedule(Moment(progress, position == 0, method_key, data.teacher))
 
-    def loss_of(params: Tree) -> tuple[Array, tuple[Array, Array, Array, Tree]]:
+    def targets_for(logits: Array) -> Array:
+        if task.targets is not None:
+            return jax.lax.stop_gradient(task.targets(data.teacher, images))
+        return optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), task.label_smoothing)
+
+    def loss_of(params: Tree) -> tuple[Array, tuple[Array, Array, Array, Tree, Tree]]:
         logits, batch_stats, collected = task.forward(params, state.batch_stats, images, schedule, True)
-        targets = jax.nn.one_hot(labels, logits.shape[-1])
-        targets = optax.smooth_labels(targets, task.label_smoothing)
+        targets = targets_for(logits)
         task_loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
-        penalty = task.penalty(collected)
+        penalty, carried = task.penalty(collected, state.carried)
         correct = jnp.mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32))
-        return task_loss + penalty, (task_loss, penalty, correct, batch_stats)
+        return task_loss + penalty, (task_loss, penalty, correct, batch_stats, carried)
 
     # Mapped without varying-axis types, so each device has the gradient of its own loss here, and their mean
     # is the gradient of the global one.
     (loss, aux), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-    task_loss, penalty, correct, batch_stats = aux
+    task_loss, penalty, correct, batch_stats, carried = aux
     gradients, loss, task_loss, penalty, correct = jax.lax.pmean(
         (gradients, loss, task_loss, penalty, correct), AXIS
     )
     updates, opt_state = task.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    params, batch_stats = task.after_update(params, batch_stats, gradients)
+    params, batch_stats = task.after_update(params, batch_stats, gradients, carried)
 
     # The sums start anew with each epoch; they are left standing at its end, for the loop to read.
     totals = jax.tree.map(lambda new, old: jnp.where(position == 0, new, old), no_totals(), state.totals)
@@ -113,7 +124,7 @@ def train_step(task: Task, state: TrainState, data: Images, batches: Array, key:
         correct=totals.correct + correct,
         bad_step=jnp.where(is_first_bad, state.step + 1, totals.bad_step),
     )
-    return TrainState(state.step + 1, params, batch_stats, opt_state, totals)
+    return TrainState(state.step + 1, params, batch_stats, opt_state, totals, carried)
 
 
 def predict_step(task: Task, params: Tree, batch_stats: Tree, images: Array) -> Array:

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from method_values import schedule_of
 
-from bnnjax.bounds import unit_names
+from bnnjax.bounds import Residual, Slope, unit_names
 from bnnjax.config import ModelName
-from bnnjax.constraints.l1inf import L1InfConfig, l1inf
+from bnnjax.constraint_settings import L1InfConfig
+from bnnjax.constraints import After, Seen, l1inf
 from bnnjax.methods import METHODS, make_method
 from bnnjax.models import RESNETS, VGGS, make_model
-from bnnjax.nn.units import KERNELS, UNITS, by_unit, replace_gains
+from bnnjax.network import latents_by_unit
+from bnnjax.nn.layers import ACTIVATIONS
+from bnnjax.nn.units import KERNELS, STAGES, UNITS, by_unit, by_unit_of_layer, in_order, replace_gains
 
 CIFAR, DIGITS = (32, 32, 3), (8, 8, 1)
+BLOCKS = ("stage1_block1", "stage2_block1")  # of resnet_tiny
 
 
 def abstract(name, method_name, structure=None, image=CIFAR, dtype=jnp.float32, train=True, classes=10):
@@ -111,6 +115,121 @@ def test_chain_names_exactly_the_units_that_the_network_records(name, structure,
     assert set(names) == by_unit(filled[UNITS]).keys() == by_unit(filled[KERNELS]).keys()
 
 
+# What comes out of each stage: pixels in a row, channels.
+STAGE_SHAPES = {
+    "resnet20": [(32, 16), (16, 32), (8, 64)],
+    "resnet18": [(32, 64), (16, 128), (8, 256), (4, 512)],
+    "resnet34": [(32, 64), (16, 128), (8, 256), (4, 512)],
+    "resnet18_imagenet": [(8, 64), (4, 128), (2, 256), (1, 512)],
+    "resnet34_imagenet": [(8, 64), (4, 128), (2, 256), (1, 512)],
+    "vgg_small": [(16, 128), (8, 256), (4, 512)],
+    "resnet_tiny": [(32, 8), (16, 16)],
+    "vgg_tiny": [(16, 8), (8, 16), (4, 32)],
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_stages_and_activations_are_recorded_where_they_are_asked_for(name):
+    method = make_method("irnet")
+    model = make_model(name, method, classes=10)
+    schedule = schedule_of(method, 0.0)
+
+    def apply(key, mutable):
+        x = jnp.zeros((4, *CIFAR))
+        variables = model.init(key, x, schedule, False)
+        variables = {key: variables[key] for key in ("params", "batch_stats")}
+        return variables, model.apply(variables, x, schedule, False, mutable=mutable)[1]
+
+    key = jax.random.key(0)
+    variables, filled = jax.eval_shape(lambda key: apply(key, [STAGES, ACTIVATIONS]), key)
+    stages = in_order(filled[STAGES])
+    assert [stage.shape for stage in stages] == [(4, size, size, c) for size, c in STAGE_SHAPES[name]]
+    both = by_unit_of_layer(filled[ACTIVATIONS])
+    latents = latents_by_unit(variables["params"])
+    assert both.keys() == latents.keys() < set(unit_names(model.chain))
+    for unit, (x, codes) in both.items():
+        assert x.shape == codes.shape
+        assert x.shape[-1] == latents[unit].shape[2]
+    nothing = jax.eval_shape(lambda key: apply(key, [UNITS]), key)[1]
+    assert nothing.keys() == {UNITS}
+
+
+def test_a_stage_ends_with_its_last_block_and_activations_are_inputs_and_their_signs():
+    method = make_method("irnet")
+    model = make_model("resnet_tiny", method, classes=10)
+    x, schedule = jax.random.normal(jax.random.key(1), (4, *DIGITS)), schedule_of(method, 0.0)
+    variables = initial(model, x, schedule)
+
+    @jax.jit
+    def apply(variables):
+        _, filled = model.apply(
+            variables,
+            x,
+            schedule,
+            False,
+            mutable=[STAGES, ACTIVATIONS],
+            capture_intermediates=lambda module, _: module.name in ("stem", *BLOCKS, "conv1"),
+        )
+        return filled
+
+    filled = apply(variables)
+    inner = filled["intermediates"]
+    outputs = [inner[name]["__call__"][0] for name in ("stem", *BLOCKS)]
+    for stage, block in zip(in_order(filled[STAGES]), outputs[1:], strict=True):
+        np.testing.assert_array_equal(stage, block)
+    both = by_unit_of_layer(filled[ACTIVATIONS])
+    for before, block in zip(outputs, BLOCKS, strict=False):
+        np.testing.assert_array_equal(both[f"{block}/conv1"][0], before)
+        np.testing.assert_array_equal(both[f"{block}/conv2"][0], inner[block]["conv1"]["__call__"][0])
+    for before, codes in both.values():
+        np.testing.assert_array_equal(codes, np.where(np.asarray(before) >= 0, 1, -1))
+
+
+@pytest.mark.parametrize(("method", "count"), [("fp", 0), ("bwn", 0), ("hwgq", 4), ("dorefa", 4)])
+def test_only_layers_that_quantize_their_input_record_it(method, count):
+    method = make_method(method)
+    model = make_model("resnet_tiny", method, classes=10)
+
+    def apply(key):
+        x, schedule = jnp.zeros((4, *DIGITS)), schedule_of(method, 0.0)
+        variables = model.init(key, x, schedule, False)
+        variables = {key: variables[key] for key in ("params", "batch_stats")}
+        return model.apply(variables, x, schedule, False, mutable=[ACTIVATIONS])[1]
+
+    assert len(by_unit_of_layer(jax.eval_shape(apply, jax.random.key(0)).get(ACTIVATIONS, {}))) == count
+
+
+def sloped_units(chain):
+    for node in chain:
+        if isinstance(node, Residual):
+            yield from sloped_units(node.branch)
+            assert not list(sloped_units(node.shortcut))
+        elif isinstance(node, Slope):
+            yield node.unit
+
+
+@pytest.mark.parametrize(
+    ("name", "structure"),
+    [("resnet_tiny", "plain"), ("resnet_tiny", "bireal"), ("resnet18_imagenet", None), ("vgg_tiny", None)],
+)
+def test_chain_has_a_slope_for_exactly_the_units_with_a_learned_activation(name, structure):
+    model, variables, _, filled = abstract(name, "reactnet", structure)
+    learned = {
+        "/".join(part.key for part in path[:-3])
+        for path, _ in jax.tree_util.tree_leaves_with_path(variables["params"])
+        if "activation" in [part.key for part in path]
+    }
+    found = list(sloped_units(model.chain))
+    assert len(found) == len(set(found))
+    everything = by_unit(filled[UNITS]).keys()
+    assert (
+        set(found)
+        == learned
+        == {name for name in everything if name.split("/")[-1] not in ("shortcut", "head")}
+    )
+    assert not list(sloped_units(abstract(name, "birealnet", structure)[0].chain))
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["resnet_tiny", "vgg_tiny"])
 def test_bfloat16_images_give_float32_logits_variables_and_records(name, method):
@@ -178,7 +297,8 @@ def test_network_trains_with_finite_numbers_even_from_kernels_of_zeros(name, met
             both = {"params": params, "batch_stats": variables["batch_stats"]}
             logits, filled = model.apply(both, x, schedule, True, mutable=["batch_stats", UNITS])
             value = jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 3])
-            return value + constraint.penalty(by_unit(filled[UNITS])), (logits, filled["batch_stats"])
+            seen = Seen(by_unit(filled[UNITS]), {}, jnp.float32(1))
+            return value + constraint.penalty(seen, ())[0], (logits, filled["batch_stats"])
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
@@ -213,9 +333,8 @@ def test_hard_projection_brings_every_unit_but_the_classifier_below_the_radius()
     radius = 2.0
     before = units_of(params, batch_stats)
     assert all(unit.norm > radius for unit in before.values())
-    projected = replace_gains(
-        params, l1inf(L1InfConfig(form="hard", radius=radius), ()).project_gains(before)
-    )
+    constraint = l1inf(L1InfConfig(form="hard", radius=radius), model.chain)
+    projected = replace_gains(params, constraint.project_gains(After(before), ()))
     after = units_of(projected, batch_stats)
     for name, unit in after.items():
         if name == "head":

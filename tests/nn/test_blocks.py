@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.bounds import Residual
+from bnnjax.bounds import Residual, Slope
 from bnnjax.methods import make_method
+from bnnjax.methods.base import LearnedActivation, identity
 from bnnjax.methods.fp import fp
 from bnnjax.nn.blocks import Block, block_chain, pad_shortcut
 from bnnjax.nn.units import Unit
@@ -30,7 +31,14 @@ def test_padded_shortcut_takes_every_second_pixel_and_centres_the_channels():
 )
 @pytest.mark.parametrize(
     ("name", "structure"),
-    [("irnet", "bireal"), ("fp", "plain"), ("birealnet", "bireal")],  # nonlinearity hardtanh, ReLU and none
+    # Nonlinearity hardtanh, ReLU, none and a learned one.
+    [
+        ("irnet", "bireal"),
+        ("fp", "plain"),
+        ("birealnet", "bireal"),
+        ("reactnet", "plain"),
+        ("reactnet", "bireal"),
+    ],
 )
 def test_block_is_the_formula_of_its_structure(name, structure, features, stride, projection):
     method = make_method(name)
@@ -54,23 +62,46 @@ def test_block_is_the_formula_of_its_structure(name, structure, features, stride
     shortcut = X if stride == 1 else pad_shortcut(X, features, 2)
     if projection and stride == 2:
         shortcut = unit("shortcut", fp(), X, 1, 2)
-    act = method.nonlinearity
+
+    def act(name, x):
+        kind = method.nonlinearity
+        if not isinstance(kind, LearnedActivation):
+            return kind(x)
+        return kind.apply(x, variables["params"][name]["activation"]["learned"])
+
     h = unit("conv1", method, X, 3, stride)
     if structure == "plain":
-        expected = act(unit("conv2", method, act(h)) + shortcut)
+        expected = act("conv2", unit("conv2", method, act("conv1", h)) + shortcut)
     else:
-        h = act(h + shortcut)
-        expected = act(unit("conv2", method, h) + h)
+        h = act("conv1", h + shortcut)
+        expected = act("conv2", unit("conv2", method, h) + h)
     y = jax.jit(lambda v, x: block.apply(v, x, schedule, False))(variables, X)
     chex.assert_shape(y, (2, 6 // stride, 6 // stride, features))
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_chain_of_a_block_written_out():
-    assert block_chain("b", "plain", False) == (Residual((), ("b/conv1", "b/conv2")),)
-    assert block_chain("b", "plain", True) == (Residual(("b/shortcut",), ("b/conv1", "b/conv2")),)
-    assert block_chain("b", "bireal", False) == (Residual((), ("b/conv1",)), Residual((), ("b/conv2",)))
-    assert block_chain("b", "bireal", True) == (
+    assert block_chain("b", "plain", False, identity) == (Residual((), ("b/conv1", "b/conv2")),)
+    assert block_chain("b", "plain", True, identity) == (Residual(("b/shortcut",), ("b/conv1", "b/conv2")),)
+    assert block_chain("b", "bireal", False, identity) == (
+        Residual((), ("b/conv1",)),
+        Residual((), ("b/conv2",)),
+    )
+    assert block_chain("b", "bireal", True, identity) == (
         Residual(("b/shortcut",), ("b/conv1",)),
         Residual((), ("b/conv2",)),
+    )
+
+
+def test_learned_activations_stand_in_the_branch_or_behind_the_sums():
+    learned = make_method("reactnet").nonlinearity
+    assert block_chain("b", "plain", True, learned) == (
+        Residual(("b/shortcut",), ("b/conv1", Slope("b/conv1"), "b/conv2")),
+        Slope("b/conv2"),
+    )
+    assert block_chain("b", "bireal", False, learned) == (
+        Residual((), ("b/conv1",)),
+        Slope("b/conv1"),
+        Residual((), ("b/conv2",)),
+        Slope("b/conv2"),
     )

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.ops.conv import conv
+from bnnjax.ops.conv import conv, patches
 
 # stride, padding, padding value
 BORDERS = [
@@ -83,6 +83,17 @@ def test_real_numbers_give_the_loop_to_rounding(size, features, border):
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (2, 4), (3, 2)])
+@pytest.mark.parametrize("border", [border for border in BORDERS if border[1]])
+def test_images_smaller_than_the_kernel_give_the_integers_of_the_loop_exactly(border, shape):
+    rng = np.random.default_rng(4)
+    x, kernel = rng.choice([-1.0, 1.0], (2, *shape, 3)), rng.choice([-1.0, 1.0], (3, 3, 3, 4))
+    g = rng.integers(-2, 3, (2, *(output_size(n, 3, border) for n in shape), 4)).astype(float)
+    got = value_and_gradients(*(jnp.asarray(a, jnp.float32) for a in (x, kernel, g)), border)
+    for actual, expected in zip(got, loop_conv(x, kernel, g, *border), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
 @pytest.mark.parametrize("border", [(1, 1, 0.0), (2, 1, 1.0)])
 def test_gradients_equal_finite_differences(border):
     rng = np.random.default_rng(2)
@@ -122,3 +133,25 @@ def test_nan_reaches_the_windows_that_hold_it_and_no_other():
     nan = np.zeros((5, 5), bool)
     nan[:2, :2] = True
     np.testing.assert_array_equal(np.isnan(y), nan)
+
+
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("size", [1, 3])
+def test_patches_times_the_kernel_are_the_convolution(border, size):
+    stride, padding, padding_value = border
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(2, 6, 5, 3)), rng.normal(size=(size, size, 3, 4))
+    where = {"stride": stride, "padding": padding, "padding_value": padding_value}
+    found = patches(jnp.asarray(x, jnp.float32), size, **where, most=1000)
+    expected = loop_conv(x, kernel, np.zeros((2, 6 + 2, 5 + 2, 4)), *border)[0]
+    assert found.shape == (expected[..., 0].size, size * size * 3)
+    np.testing.assert_allclose(found @ kernel.reshape(-1, 4), expected.reshape(-1, 4), rtol=1e-4, atol=1e-5)
+
+
+def test_of_many_patches_so_many_are_taken_from_all_over_always_the_same():
+    x = jnp.arange(4 * 16 * 16, dtype=jnp.float32).reshape(4, 16, 16, 1)
+    found = np.asarray(patches(x, 1, most=200))[:, 0]
+    assert len(found) == len(set(found)) == 200
+    image, row, column = np.unravel_index(found.astype(int), (4, 16, 16))
+    assert [len(set(index)) for index in (image, row, column)] == [4, 16, 16]
+    np.testing.assert_array_equal(found, np.asarray(jax.jit(lambda x: patches(x, 1, most=200))(x))[:, 0])

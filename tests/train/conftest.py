@@ -47,8 +47,8 @@ def make_task() -> Callable[..., Task]:
             "init": init,
             "forward": forward,
             "schedule": lambda moment: jnp.float32(1) if moment is None else moment.progress,
-            "penalty": lambda units: jnp.zeros(()),
-            "after_update": lambda params, batch_stats, gradients: (params, batch_stats),
+            "penalty": lambda units, carried: (jnp.zeros(()), carried),
+            "after_update": lambda params, batch_stats, gradients, carried: (params, batch_stats),
             "optimizer": optimizer,
             "augmentation": Augmentation(),
             "mean": (0.5, 0.5, 0.5),
@@ -68,6 +68,6 @@ def make_state() -> Callable[[Task], RunState]:
     """make_state(task): the state before its first step."""
 
     def made(task: Task) -> RunState:
-        return initial_state(*task.init(jax.random.key(1)), task.optimizer)
+        return initial_state(*task.init(jax.random.key(1)), task.optimizer, task.carried())
 
     return made

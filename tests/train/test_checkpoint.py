@@ -235,6 +235,21 @@ def test_with_all_damaged_nothing_is_restored_and_nothing_is_gone(
     assert len(list(directory.with_name("damaged").iterdir())) == 2
 
 
+def test_read_only_leaves_everything_as_it_is(directory: Path, said: list[str], tmp_path: Path) -> None:
+    flip_a_bit(directory / "2")
+    shutil.copytree(directory / "1", directory / "3.orbax-checkpoint-tmp")
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    checkpoints = Checkpoints(directory, said.append, read_only=True)
+    restored = checkpoints.restore(state_of(0))
+    checkpoints.close()
+    assert restored is not None
+    assert (restored[0], bits(restored[1])) == (1, bits(state_of(1)))
+    (sentence,) = said
+    assert sentence.startswith("checkpoint 2 is damaged (")
+    assert sentence.endswith(")")
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
 def test_a_sound_checkpoint_without_its_sums_is_used(
     opened: Callable[[], Checkpoints], directory: Path, said: list[str]
 ) -> None:

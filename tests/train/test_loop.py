@@ -89,7 +89,7 @@ def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_every_epoch_has_one_record_of_all_figures(
     make_fit: MakeFit, make_task: MakeTask, make_state: MakeState
 ) -> None:
-    task = make_task(penalty=lambda units: jnp.float32(0.25))
+    task = make_task(penalty=lambda units, carried: (jnp.float32(0.25), carried))
     run, records = make_fit(task)
     state = fit(run, make_state(task))
     assert [record["epoch"] for record in records] == [1, 2, 3]
@@ -126,7 +126,7 @@ def test_validation_figures_are_those_of_the_network_after_the_epoch(
     state = fit(run, make_state(task))
     logits = run.compiled.predict(state.train.params, state.train.batch_stats, run.validation.images)
     scores = score(logits, run.validation.labels)
-    assert records[0]["validation_accuracy"] == accuracy(scores, run.validation.labels)
+    assert records[0]["validation_accuracy"] == accuracy(scores)
     assert records[0]["validation_loss"] == float(scores.losses.mean())
 
 
@@ -196,9 +196,9 @@ def test_a_stop_at_the_end_of_an_epoch_saves_even_where_no_checkpoint_is_due(
     assert run.checkpoints.latest_step() == STEPS
 
 
-def bad_from(step: int, value: float) -> Callable[[Any], jax.Array]:
+def bad_from(step: int, value: float) -> Callable[[Any, Any], tuple[jax.Array, Any]]:
     """A penalty that is not finite at that step of the run, counted from 1, and after."""
-    return lambda units: jnp.where(units[1]["count"] >= step - 1, value, 0.0)
+    return lambda units, carried: (jnp.where(units[1]["count"] >= step - 1, value, 0.0), carried)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +217,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(
     assert run.checkpoints.latest_step() == (good_epochs * STEPS or None)
 
 
-def spoil_at(step: int, value: float) -> Callable[[Any, Any, Any], Any]:
+def spoil_at(step: int, value: float) -> Callable[[Any, Any, Any, Any], Any]:
     """Makes a parameter bad after that step's update, whose own loss was still good."""
-    return lambda params, batch_stats, gradients: (
+    return lambda params, batch_stats, gradients, carried: (
         params | {"bias": jnp.where(batch_stats["count"] == step, value, params["bias"])},
         batch_stats,
     )
@@ -262,7 +262,7 @@ def test_scores_follow_the_formulas() -> None:
     np.testing.assert_allclose(scores.losses, [-np.log(p[1]), 1000.0, np.log(3)], rtol=1e-12)
     np.testing.assert_array_equal(scores.predictions, [1, 0, 0])
     np.testing.assert_allclose(scores.confidences, [p[1], 1.0, 1 / 3], rtol=1e-12)
-    assert accuracy(scores, labels) == pytest.approx(200 / 3)
+    assert accuracy(scores) == pytest.approx(200 / 3)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

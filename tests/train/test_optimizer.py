@@ -128,6 +128,31 @@ def test_a_warm_up_that_never_ends_is_refused(warmup: int) -> None:
         learning_rate_schedule(0.2, 50, warmup)
 
 
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    # Parts of 20, 30 and 10 steps, each with 4 steps of warm-up to 0.2, then half a cosine.
+    [
+        *[(0, 0.0), (1, 0.05), (4, 0.2), (12, 0.1), (19, 0.1 * (1 + np.cos(np.pi * 15 / 16)))],
+        *[(20, 0.0), (22, 0.1), (24, 0.2), (37, 0.1), (49, 0.1 * (1 + np.cos(np.pi * 25 / 26)))],
+        *[(50, 0.0), (54, 0.2), (57, 0.1), (60, 0.0)],
+    ],
+)
+def test_the_learning_rate_starts_anew_at_each_restart(step: int, expected: float) -> None:
+    assert float(learning_rate_schedule(0.2, 60, 4, [20, 50])(step)) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 0.2), (10, 0.1), (20, 0.2), (40, 0.1), (60, 0.0)])
+def test_a_restart_without_a_warm_up_is_at_the_peak(step: int, expected: float) -> None:
+    traced: Callable[[Any], Any] = jax.jit(learning_rate_schedule(0.2, 60, 0, [20]))
+    assert float(traced(step)) == pytest.approx(expected, abs=1e-7)
+
+
+def test_a_warm_up_as_long_as_the_shortest_part_is_refused() -> None:
+    with pytest.raises(ValueError, match="10 steps must be shorter than the shortest stage's 10"):
+        learning_rate_schedule(0.2, 60, 10, [20, 50])
+    learning_rate_schedule(0.2, 60, 9, [20, 50])
+
+
 def test_the_schedule_is_one_compiled_function_of_the_step() -> None:
     traced: Callable[[Any], Any] = jax.jit(learning_rate_schedule(0.2, 50, 10))
     assert [float(traced(step)) for step in (3, 30)] == pytest.approx([0.06, 0.1])

@@ -2,7 +2,8 @@
 
 The devices are fake: eight on one CPU, in processes of their own, because their number is fixed when JAX
 starts.  Augmentation is on, the surrogate gradient has two arguments (IR-Net), every form of the constraint
-takes its turn.
+takes its turn, and so do constraints that carry vectors and draw random directions, a method that remembers
+statistics of activations, one with a loss on them, a teacher, and a network to compare with.
 """
 
 import subprocess
@@ -20,7 +21,9 @@ Arrays = dict[str, np.ndarray]
 EIGHT_DEVICES = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 
 
-@pytest.fixture(scope="session", params=["folded", "gain", "hard"])
+@pytest.fixture(
+    scope="session", params=["folded", "gain", "hard", "carried", "lqnet", "rad", "teacher", "lcr"]
+)
 def trained(
     request: pytest.FixtureRequest, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[int, Arrays]:
@@ -39,7 +42,7 @@ def assert_equal(left: Arrays, right: Arrays, part: str, rtol: float = 1e-5) -> 
     assert names
     for name in names:
         scale = float(np.abs(left[name]).max())
-        np.testing.assert_allclose(left[name], right[name], rtol=rtol, atol=rtol * scale + 1e-7, err_msg=name)
+        np.testing.assert_allclose(left[name], right[name], rtol=rtol, atol=rtol * scale + 3e-7, err_msg=name)
 
 
 @pytest.mark.parametrize("devices", [2, 8])
@@ -49,10 +52,7 @@ def test_n_devices_equal_one(trained: dict[int, Arrays], devices: int) -> None:
     # The momentum after the first step is the gradient (plus the decayed weight).
     assert_equal(one, many, "1.opt_state[1][0].trace")
     for step in (1, 2, 3):
-        assert_equal(one, many, f"{step}.totals")
-        assert_equal(one, many, f"{step}.batch_stats")
-        assert_equal(one, many, f"{step}.params")
-        assert_equal(one, many, f"{step}.opt_state")
+        assert_equal(one, many, f"{step}.")  # the whole state
     assert_equal(one, many, "logits", rtol=1e-4)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.data import Split
+from bnnjax.data import Augmentation, Split
 from bnnjax.train.parallel import Compiled, compile_task, make_mesh, replicate
 from bnnjax.train.state import RunState, TrainState
 from bnnjax.train.step import Images, Task
@@ -61,11 +61,41 @@ def test_task_loss_is_cross_entropy_with_smoothed_targets(
     assert float(state.totals.correct) == np.mean(logits.argmax(1) == split.labels[batch])
 
 
+def test_with_targets_the_labels_take_no_part_and_the_teacher_gets_no_gradient(
+    make_task: MakeTask, make_state: MakeState, split: Split
+) -> None:
+    def targets(teacher: Any, images: jax.Array) -> jax.Array:
+        return jax.nn.softmax(jnp.mean(images, axis=(1, 2)) @ teacher)
+
+    teacher = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
+    task = make_task(targets=targets, augmentation=Augmentation(flip=True), label_smoothing=0.5)
+    before = jax.tree.map(np.asarray, make_state(task).train.params)
+    compiled, key = compiled_on_one_device(task), jax.random.key(0)
+
+    def step(labels: np.ndarray) -> TrainState:
+        data = Images(jnp.asarray(split.images), jnp.asarray(labels), jnp.asarray(teacher))
+        return compiled.train(make_state(task).train, data, compiled.order(key, 0), key)
+
+    state, other = step(split.labels), step(np.zeros_like(split.labels))
+    images = split.images[first_batch(task)]
+    features = ((images / 255 - 0.5) / 0.25).mean(axis=(1, 2))
+    taught = np.exp(features @ teacher)
+    taught /= taught.sum(axis=1, keepdims=True)
+    logits = logits_of(before, images)
+    assert float(state.totals.task_loss) == pytest.approx(cross_entropy(logits, taught), rel=1e-5)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    gradient = (probabilities - taught).mean(axis=0)
+    np.testing.assert_allclose(before["bias"] - state.params["bias"], 0.1 * gradient, atol=1e-6)
+    for one, two in zip(jax.tree.leaves(state.params), jax.tree.leaves(other.params), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert float(state.totals.correct) == np.mean(logits.argmax(1) == split.labels[first_batch(task)])
+
+
 def test_the_penalty_is_added_to_the_loss_and_to_its_gradient(
     make_task: MakeTask, make_state: MakeState, split: Split
 ) -> None:
-    def penalty(units: Any) -> jax.Array:
-        return 0.5 * jnp.sum(units[0]["bias"] ** 2)
+    def penalty(units: Any, carried: Any) -> tuple[jax.Array, Any]:
+        return 0.5 * jnp.sum(units[0]["bias"] ** 2), carried
 
     plain, penalized = make_task(), make_task(penalty=penalty)
     bias = np.asarray(make_state(plain).train.params["bias"])
@@ -78,6 +108,25 @@ def test_the_penalty_is_added_to_the_loss_and_to_its_gradient(
     assert float(with_it.totals.task_loss) == float(without.totals.task_loss)
     np.testing.assert_allclose(without.params["bias"] - with_it.params["bias"], 0.1 * bias, atol=1e-6)
     np.testing.assert_array_equal(without.params["kernel"], with_it.params["kernel"])
+
+
+def test_what_a_penalty_carries_goes_from_step_to_step_and_reaches_the_projections(
+    make_task: MakeTask, make_state: MakeState, split: Split
+) -> None:
+    task = make_task(
+        carried=lambda: {"steps": jnp.float32(3)},
+        penalty=lambda units, carried: (2 * carried["steps"], {"steps": carried["steps"] + 1}),
+        after_update=lambda params, batch_stats, gradients, carried: (
+            params,
+            {"count": carried["steps"]},
+        ),
+    )
+    state = make_state(task).train
+    assert float(state.carried["steps"]) == 3
+    states = train(task, state, split, STEPS)
+    assert [float(state.carried["steps"]) for state in states] == [4, 5, 6, 7]
+    assert [float(state.batch_stats["count"]) for state in states] == [4, 5, 6, 7]
+    assert float(states[-1].totals.penalty) == 2 * (3 + 4 + 5 + 6)
 
 
 def test_totals_begin_anew_with_each_epoch_and_stand_at_its_end(
@@ -95,7 +144,7 @@ def test_totals_begin_anew_with_each_epoch_and_stand_at_its_end(
 def test_schedules_move_once_an_epoch_and_begin_at_zero(
     make_task: MakeTask, make_state: MakeState, split: Split
 ) -> None:
-    seen = make_task(penalty=lambda units: units[2])  # the penalty shows the schedule
+    seen = make_task(penalty=lambda units, carried: (units[2], carried))  # the penalty shows the schedule
     states = train(seen, make_state(seen).train, split, 3 * STEPS)
     values = [float(state.totals.penalty) / int(state.totals.steps) for state in states]
     expected = [epoch / 3 for epoch in range(3) for _ in range(STEPS)]
@@ -105,10 +154,15 @@ def test_schedules_move_once_an_epoch_and_begin_at_zero(
 def test_an_epoch_begins_with_its_first_step_and_every_step_has_a_key(
     make_task: MakeTask, make_state: MakeState, split: Split
 ) -> None:
-    begins = make_task(schedule=lambda moment: moment.epoch_begins, penalty=lambda units: 1.0 * units[2])
+    begins = make_task(
+        schedule=lambda moment: moment.epoch_begins, penalty=lambda units, carried: (1.0 * units[2], carried)
+    )
     states = train(begins, make_state(begins).train, split, 2 * STEPS)
     assert [float(state.totals.penalty) for state in states] == [1.0] * (2 * STEPS)
-    drawn = make_task(schedule=lambda moment: jax.random.uniform(moment.key), penalty=lambda units: units[2])
+    drawn = make_task(
+        schedule=lambda moment: jax.random.uniform(moment.key),
+        penalty=lambda units, carried: (units[2], carried),
+    )
     totals = [float(state.totals.penalty) for state in train(drawn, make_state(drawn).train, split, STEPS)]
     assert len({round(value, 6) for value in np.diff([0.0, *totals])}) == STEPS
     assert totals == [float(s.totals.penalty) for s in train(drawn, make_state(drawn).train, split, STEPS)]
@@ -117,8 +171,8 @@ def test_an_epoch_begins_with_its_first_step_and_every_step_has_a_key(
 def test_the_first_step_whose_loss_is_not_finite_is_remembered_to_the_end_of_its_epoch(
     make_task: MakeTask, make_state: MakeState, split: Split
 ) -> None:
-    def penalty(units: Any) -> jax.Array:
-        return jnp.where(units[1]["count"] == 1, jnp.inf, 0.0)  # a constant: only this step is bad
+    def penalty(units: Any, carried: Any) -> tuple[jax.Array, Any]:
+        return jnp.where(units[1]["count"] == 1, jnp.inf, 0.0), carried  # a constant: only this step is bad
 
     task = make_task(penalty=penalty)
     states = train(task, make_state(task).train, split, STEPS + 1)
@@ -128,7 +182,7 @@ def test_the_first_step_whose_loss_is_not_finite_is_remembered_to_the_end_of_its
 def test_projections_come_after_the_update_and_see_the_new_statistics(
     make_task: MakeTask, make_state: MakeState, split: Split
 ) -> None:
-    def after_update(params: Any, batch_stats: Any, gradients: Any) -> Any:
+    def after_update(params: Any, batch_stats: Any, gradients: Any, carried: Any) -> Any:
         return params | {"bias": jnp.full(5, batch_stats["count"])}, batch_stats
 
     task = make_task(after_update=after_update)

@@ -1,32 +1,51 @@
 """Trains three steps on 1, 2 and 8 of this process's devices and writes what came of it.
 
-    python three_steps.py CONSTRAINT FOLDER
+    python three_steps.py SETTING FOLDER
 
 It is a process of its own because the number of fake devices is fixed when JAX starts.
 """
 
 import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnnjax.config import Config, L1InfConfig
+from bnnjax.config import Config
+from bnnjax.constraint_settings import GradPenaltyConfig, L1InfConfig, LCRConfig, SpectralConfig
 from bnnjax.data import Augmentation, Split
 from bnnjax.data.dataset import assemble
+from bnnjax.pretrained import full_precision
 from bnnjax.task import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
 from bnnjax.train.step import Images
 
 BATCH, EXAMPLES = 16, 32
-SETTINGS = {
-    "folded": L1InfConfig(strength=0.1),
-    "gain": L1InfConfig(strength=0.1, target="gain"),
-    "hard": L1InfConfig(form="hard", radius=2.0),
+SETTINGS: dict[str, dict[str, Any]] = {
+    "folded": {"constraint": "l1inf", "l1inf": L1InfConfig(strength=0.1)},
+    "gain": {"constraint": "l1inf", "l1inf": L1InfConfig(strength=0.1, target="gain")},
+    "hard": {"constraint": "l1inf", "l1inf": L1InfConfig(form="hard", radius=2.0)},
+    "carried": {  # carries vectors from step to step, draws random directions, differentiates twice
+        "constraint": "spectral,gradpenalty",
+        "spectral": SpectralConfig(strength=0.01),
+        "gradpenalty": GradPenaltyConfig(strength=0.02),
+    },
+    "lqnet": {"method": "lqnet"},  # remembers statistics of activations
+    "rad": {"method": "rad"},  # adds a loss on such statistics
+    # Taught by networks with random weights.
+    "teacher": {"method": "irnet"},
+    "lcr": {"constraint": "lcr", "lcr": LCRConfig(strength=1e5, gains=True)},
 }
 
 
-def train(devices: int, constraint: str, file: str) -> None:
+def shaken(rng: np.random.Generator, array: jax.Array) -> jax.Array:
+    return jax.device_put(array + 0.01 * rng.normal(size=array.shape).astype(np.float32), array.sharding)
+
+
+def train(devices: int, setting: str, file: str) -> None:
     rng = np.random.default_rng(0)
     everything = Split(
         rng.integers(0, 256, (EXAMPLES + 20, 8, 8, 3), dtype=np.uint8),
@@ -42,20 +61,19 @@ def train(devices: int, constraint: str, file: str) -> None:
         augmentation=Augmentation(crop_padding=2, flip=True),
         source="made up",
     )
-    config = Config(
-        model="resnet_tiny",
-        constraint="l1inf",
-        l1inf=SETTINGS[constraint],
-        epochs=2,
-        batch_size=BATCH,
-        weight_decay=0.01,
-    )
+    config = Config(model="resnet_tiny", epochs=2, batch_size=BATCH, weight_decay=0.01, **SETTINGS[setting])
     mesh = make_mesh(BATCH, jax.devices()[:devices])
-    compiled = compile_task(
-        make_setup(config.with_recipe(config.common), dataset).task, mesh, BATCH, EXAMPLES
-    )
+    config = config.with_recipe(config.common)
+    role = {"teacher": "targets", "lcr": "lcr"}.get(setting)
+    other = full_precision(config.with_values(workdir=Path()))
+    teachers = {} if role is None else {role: make_setup(other, dataset)}
+    compiled = compile_task(make_setup(config, dataset, teachers).task, mesh, BATCH, EXAMPLES)
     state = compiled.init(jax.random.key(1)).train
-    data = replicate(mesh, Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)))
+    # Batch norms begin with means of exactly 0, where rad's loss has a kink.
+    state = state._replace(params=jax.tree.map(partial(shaken, rng), state.params))
+    taught_by = {name: jax.jit(one.network.init)(jax.random.key(3)) for name, one in teachers.items()}
+    images, labels = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)
+    data = replicate(mesh, Images(images, labels, taught_by))
     key = replicate(mesh, jax.random.key(2))
     out: dict[str, np.ndarray] = {}
     for step in range(3):  # the third is in the second epoch: the surrogate gradient has become another

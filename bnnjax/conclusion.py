@@ -1,0 +1,121 @@
+"""The end of a run: its best network is tested, once, and its results are written."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bnnjax import report, workdir
+from bnnjax.config import Config, to_json
+from bnnjax.data import Dataset
+from bnnjax.network import make_measure, tabulate_units
+from bnnjax.task import LEARNED, Setup
+from bnnjax.train.loop import accuracy, score
+from bnnjax.train.parallel import Compiled
+from bnnjax.train.state import Best, Tree
+
+
+def stored_bits(params: Tree, wbits: int) -> int:
+    """Returns what the parameters take when they are stored as 1-bit networks are.
+
+    Latent kernels count `wbits` bits a weight, all else 32.  Scaling factors count nothing: they fold into
+    the batch norm behind them.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return sum(leaf.size * (wbits if path[-1].key == "latent" else 32) for path, leaf in leaves)
+
+
+def conclude(
+    place: Path,
+    config: Config,
+    setup: Setup,
+    dataset: Dataset,
+    compiled: Compiled,
+    best: Best,
+    about: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Tests the best network, once, and writes summary.json, units.json and report.html.
+
+    Args:
+      place: the run's directory.
+      config: resolved.
+      setup: made from it.
+      dataset: whose test images are used.
+      compiled: the setup's task.
+      best: the network.
+      about: what else the summary tells of the run.
+
+    Returns:
+      The summary and the table of units.
+    """
+    assert config.wbits is not None
+    began = time.perf_counter()
+    scores = score(compiled.predict(best.params, best.batch_stats, dataset.test.images), dataset.test.labels)
+    test_seconds = time.perf_counter() - began
+    figures = make_measure(setup.network, setup.method)(best.params, best.batch_stats)
+    # What a constraint learns is no part of the network that is used.
+    params = {name: tree for name, tree in best.params.items() if name != LEARNED}
+    units = tabulate_units(setup.network, setup.method, best.params, best.batch_stats)
+    metrics = report.read_metrics(place / "metrics.jsonl")
+    seconds = [record["seconds"] for record in metrics]
+    validation = {record["epoch"]: record["validation_accuracy"] for record in metrics}
+    summary = {
+        "dataset": dataset.name,
+        "model": config.model,
+        "structure": config.structure,
+        "method": config.method,
+        "bits": f"{config.wbits}/{config.abits}",
+        "constraint": config.constraint,
+        "test_accuracy": accuracy(scores),
+        "test_top5_accuracy": accuracy(scores, among=5),
+        "test_loss": float(scores.losses.mean()),
+        "validation_accuracy": validation.get(int(best.epoch), float(best.accuracy)),
+        "best_epoch": int(best.epoch),
+        **figures,
+        "median_tightness": float(np.median([unit["tightness"] for unit in units])),
+        "train_seconds": sum(seconds),
+        "epoch_seconds": float(np.median(seconds)),
+        "test_seconds": test_seconds,
+        "images_per_second": float(np.median([record["images_per_second"] for record in metrics])),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "model_bytes": -(-stored_bits(params, config.wbits) // 8),
+        **about,
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "optimizer": config.optimizer,
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "precision": config.precision,
+        "seed": config.seed,
+        "train_examples": len(dataset.train.labels),
+        "data_source": dataset.source,
+        "data_digest": dataset.digest,
+        **workdir.provenance(),
+    }
+    classes = len(dataset.class_names)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (dataset.test.labels, scores.predictions), 1)
+    examples = report.Examples(
+        dataset.test.images,
+        dataset.test.labels,
+        scores.predictions,
+        scores.confidences,
+        scores.losses,
+        dataset.class_names,
+    )
+    report.write_json(place / "units.json", units)
+    report.write_report(
+        place,
+        config=to_json(config),
+        metrics=metrics,
+        summary=summary,
+        units=units,
+        examples=examples,
+        confusion=confusion,
+    )
+    # Last, so that a run with a summary has everything else.
+    report.write_json(place / "summary.json", summary)
+    return summary, units

@@ -1,0 +1,153 @@
+"""Lipschitz continuity retention: a network's retention matrices kept like those of a full-precision one."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from bnnjax.bounds import Chain, unit_names
+from bnnjax.constraint_settings import LCRConfig
+from bnnjax.constraints.base import Constraint, Seen, State
+from bnnjax.ops.retention import largest_singular_value, one_step_norm, retention_matrix
+from bnnjax.ops.sign import hardtanh
+
+STRENGTHS = {"repo": 8.0, "paper": 0.1}  # where none is given
+IMAGES = 10_000  # what the published code divides its loss by, and by the batch size too
+EPSILON = 1e-3  # is added to sigma_B, which the paper form divides by
+GAINS = "lcr_gains"
+
+
+def _weights(length: int, beta: float) -> list[float]:
+    """Returns beta^(k - L) for the pairs k = 1, ..., L - 1 of neighbours among L."""
+    return [beta ** (k - length) for k in range(1, length)]
+
+
+def stage_loss(ours: Sequence[Array], theirs: Sequence[Array], beta: float) -> Array:
+    """Returns sum_k beta^(k - L) mean[(sigma(RM_B^k) - sigma(RM_F^k))^2], []; see `lcr`.
+
+    Args:
+      ours: the features of the L stages, [batch, h, w, c].
+      theirs: likewise of the other network; its channels may be others.
+      beta: the base of the weights.
+    """
+    total = jnp.zeros(())
+    for weight, own, other in zip(_weights(len(ours), beta), pairwise(ours), pairwise(theirs), strict=True):
+        binary, real = (one_step_norm(retention_matrix(*pair)) for pair in (own, other))
+        total += weight * jnp.mean((binary - real) ** 2)
+    return total
+
+
+def layer_loss(layers: Sequence[tuple[Array, Array]], beta: float, iterations: int) -> Array:
+    """Returns sum_k mean[((sigma(RM_F^k) / (sigma(RM_B^k) + 1e-3) - 1) beta^(k - L))^2], []; see `lcr`.
+
+    Args:
+      layers: of each of the L layers its input before sign and the codes after it, [batch, h, w, c].
+      beta: the base of the weights.
+      iterations: power iterations to each sigma.
+    """
+    total = jnp.zeros(())
+    for weight, (x, y) in zip(_weights(len(layers), beta), pairwise(layers), strict=True):
+        real, binary = (
+            largest_singular_value(retention_matrix(x[side], y[side]), iterations) for side in (0, 1)
+        )
+        total += jnp.mean(((real / (binary + EPSILON) - 1) * weight) ** 2)
+    return total
+
+
+def _sizes(stages: Sequence[Array]) -> list[str]:
+    return ["x".join(map(str, stage.shape[1:3])) for stage in stages]
+
+
+def lcr(config: LCRConfig, chain: Chain, batch_size: int | None) -> Constraint:
+    """Returns Lipschitz continuity retention.
+
+    Between neighbours X [i, h, w] and Y [o, H, W] of an image's activations stands the retention matrix
+    RM = X Y^T / (H W), with X averaged to Y's size; sigma(RM) is its spectral norm, or what stands for it.
+
+    repo, what the published code computes: X and Y are the outputs of the network's L stages (of a VGG: of
+    the units that pool), F = ReLU(stage) of a full-precision network and B = hardtanh(stage) of this one;
+    sigma is one power iteration from a vector of ones, `one_step_norm`; the loss gains
+
+        strength / (batch * 10,000) * sum_{k=1}^{L-1} beta^(k-L) mean[(sigma(RM_B^k) - sigma(RM_F^k))^2]
+
+    with the mean over images, the batch of all devices, strength 8 and beta 2.  So one strength means less
+    at a larger batch.  Where we depart from the code: the full-precision network is used as at inference,
+    where the code leaves its batch norms in training, with statistics that drift; the features are those of
+    the pass that gives the logits, where the code computes them in a second one, which moves the running
+    statistics of the network's batch norms a second time (`second_pass` does that, so that its cost can be
+    measured); features of zeros give 0, where the code gives NaN; and B has no learned gains.  With `gains`,
+    B = gamma_i hardtanh(stage_i) with gamma learned from 1: as RM_B^k is proportional to gamma_k gamma_{k+1}
+    and gamma takes no part in the logits, gamma alone can rescale the mismatch away, and the network stays
+    as it was.
+
+    paper, our reading and unconfirmed, as of the paper only a figure could be read: X and Y are neighbours
+    in the order of the network among its L binary layers, A_F the input of a layer before sign and A_B the
+    codes after it, which gradients pass as the method's surrogate has it; sigma is found by `iterations`
+    power iterations; the loss gains
+
+        strength / 2 * sum_{k=1}^{L-1} mean[((sigma(RM_F^k) / (sigma(RM_B^k) + 1e-3) - 1) beta^(k-L))^2]
+
+    Gradients reach A_F as well.  Only sigma's derivative by RM at fixed singular vectors is used.
+
+    Neither bounds anything: both depend on the images and on the batch norms.
+
+    Shang et al., ECCV 2022, arXiv 2207.06540.
+
+    Args:
+      config: form, strength, beta, iterations, gains, second_pass.
+      chain: the network.
+      batch_size: of all devices together; the repo form needs it.
+
+    Raises:
+      ValueError: by `learned`, if there are fewer than two stages or binary layers, or if the stages of the
+        two networks differ in number or size.
+    """
+    strength = STRENGTHS[config.form] if config.strength is None else config.strength
+
+    def between_stages(seen: Seen, state: State) -> tuple[Array, State]:
+        assert batch_size is not None
+        ours = [hardtanh(stage.astype(jnp.float32)) for stage in seen.stages]
+        if config.gains:
+            ours = [gain * stage for gain, stage in zip(seen.learned[GAINS], ours, strict=True)]
+        theirs = [jax.nn.relu(stage.astype(jnp.float32)) for stage in seen.teacher]
+        return strength / (batch_size * IMAGES) * stage_loss(ours, theirs, config.beta), state
+
+    def stage_gains(shapes: Seen) -> Mapping[str, Array]:
+        ours, theirs = _sizes(shapes.stages), _sizes(shapes.teacher)
+        if len(ours) < 2:
+            raise ValueError(f"lcr.form repo compares a network's stages with the next; this has {len(ours)}")
+        if theirs and theirs != ours:
+            raise ValueError(
+                f"the network that lcr compares with has stages of {', '.join(theirs)}; "
+                f"{', '.join(ours)} are needed"
+            )
+        return {GAINS: jnp.ones(len(ours))} if config.gains else {}
+
+    def layers(seen: Seen) -> list[tuple[Array, Array]]:
+        return [seen.activations[name] for name in unit_names(chain) if name in seen.activations]
+
+    def between_layers(seen: Seen, state: State) -> tuple[Array, State]:
+        return strength / 2 * layer_loss(layers(seen), config.beta, config.iterations), state
+
+    def nothing(shapes: Seen) -> Mapping[str, Array]:
+        count = len(layers(shapes))
+        if count < 2:
+            raise ValueError(
+                f"lcr.form paper compares layers that quantize their inputs with the next; this network has "
+                f"{count}"
+            )
+        return {}
+
+    if config.form == "paper":
+        return Constraint(
+            name="lcr", needs=frozenset({"activations"}), learned=nothing, penalty=between_layers
+        )
+    return Constraint(
+        name="lcr",
+        needs=frozenset({"stages", "teacher"}),
+        second_pass=config.second_pass,
+        learned=stage_gains,
+        penalty=between_stages,
+    )

@@ -1,0 +1,75 @@
+"""How far noise does move a network's output: a lower bound to hold against the upper one."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+SIZES = (1e-3, 1e-2, 1e-1, 1.0)  # max|d|, in the units of the network's input
+NOTHING = 1e-30  # what no movement counts as
+
+
+def _steepest(logits_of: Callable[[Array], Array], images: Array) -> Array:
+    """Returns the signs, [n, h, w, c], of the row of each image's Jacobian that has the largest L1 norm."""
+    logits, pull = jax.vjp(logits_of, images)
+    classes = logits.shape[-1]
+
+    def row(label: Array) -> Array:
+        (by_images,) = pull(jnp.broadcast_to(jax.nn.one_hot(label, classes), logits.shape))
+        return by_images
+
+    def better(label: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
+        found, length = row(label), best[1]
+        own = jnp.sum(jnp.abs(found), axis=(1, 2, 3))
+        return jnp.where((own > length)[:, None, None, None], found, best[0]), jnp.maximum(own, length)
+
+    zero = jnp.zeros_like(images)
+    steepest, _ = jax.lax.fori_loop(0, classes, better, (zero, jnp.full(len(images), -1.0)))
+    return jnp.where(steepest >= 0, 1.0, -1.0)
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def largest_movement(logits_of: Callable[[Array], Array], images: Array, size: Array, steps: int) -> Array:
+    """Returns the largest max|f(x + d) - f(x)| / max|d|, [n], found with max|d| = size.
+
+    Gradient ascent on d from the steepest direction at x: d <- size sign(dy/dd) of the logit y that moved
+    most, which is the best d for the linear function with that gradient.
+
+    Args:
+      logits_of: f, images to logits [n, classes]; what is compared with a bound should be continuous.
+      images: x, [n, h, w, c].
+      size: [], positive.
+      steps: of the ascent; 0 tries the first direction alone.
+    """
+    base = logits_of(images)
+
+    def ascend(_: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        direction, best = carry
+        moved, pull = jax.vjp(lambda d: logits_of(images + d) - base, size * direction)
+        farthest = jnp.argmax(jnp.abs(moved), axis=-1)
+        toward = jax.nn.one_hot(farthest, moved.shape[-1]) * jnp.sign(moved)
+        (gradient,) = pull(toward)
+        # Where the logit no longer depends on a pixel, that pixel stays.
+        new = jnp.where(gradient == 0, direction, jnp.sign(gradient))
+        return new, jnp.maximum(best, jnp.max(jnp.abs(moved), axis=-1) / size)
+
+    start = (_steepest(logits_of, images), jnp.zeros(len(images)))
+    return jax.lax.fori_loop(0, steps + 1, ascend, start)[1]
+
+
+def empirical_log_bound(
+    logits_of: Callable[[Array], Array], images: Array, steps: int = 10
+) -> dict[str, float]:
+    """Returns log of the largest movement found over the images, in nats, by the size of the noise as text.
+
+    Each is a lower bound of the network's Lipschitz constant with respect to the max norm, up to rounding.
+
+    Args:
+      logits_of: the surrogate network at inference.
+      images: [n, h, w, c], normalized.
+      steps: of the ascent, for each size.
+    """
+    found = {size: largest_movement(logits_of, images, jnp.float32(size), steps) for size in SIZES}
+    return {f"{size:g}": float(jnp.log(jnp.maximum(jnp.max(each), NOTHING))) for size, each in found.items()}

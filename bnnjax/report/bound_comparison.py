@@ -1,0 +1,145 @@
+"""Bounds of trained networks as tables and as one figure; records are those of `bnnjax.bound_study`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnnjax.report.formatting import number_text, shortened
+from bnnjax.report.theme import LIGHT, SMALL_POINTS, Theme, new_figure, style_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from rich.table import Table
+
+Record = Mapping[str, Any]
+
+MARKERS = "os^Dv<>P*X"
+UPPER, SPECTRAL, EMPIRICAL = "L1,inf bound", "spectral bound", "largest movement found"
+
+
+def label(record: Record) -> str:
+    """Returns what a run is called in a figure: its constraint and its directory's name."""
+    return f"{record['constraint']} ({shortened(Path(record['run']).name, 44)})"
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def bound_tables(record: Record) -> list[Table]:
+    """Returns the tables of one run: its units, its residual blocks if it has any, and the whole network."""
+    units = [
+        [
+            unit["unit"],
+            *(number_text(unit[key], ".4g") for key in ("l1inf", "spectral", "spectral_bound")),
+            number_text(unit["tightness"], ".3f"),
+        ]
+        for unit in record["units"]
+    ]
+    blocks = [
+        [
+            block["block"],
+            *(number_text(block[key], ".2f") for key in ("log_branch", "log_shortcut", "log_block")),
+            number_text(block["log_block"] - block["log_branch"], ".2f"),
+        ]
+        for block in record["blocks"]
+    ]
+    columns = ("unit", "L1,inf", "spectral", "sqrt(fan-in) x spectral", "tightness")
+    tables = [_table(f"Units of {record['run']}", columns, units)]
+    if blocks:
+        columns = ("block that ends with", "branch", "shortcut", "block", "shortcut adds")
+        tables.append(_table("Residual blocks, log bounds in nats", columns, blocks))
+    return [*tables, bound_comparison([record])]
+
+
+def bound_comparison(records: Sequence[Record]) -> Table:
+    """Returns a table with a column a run: log bounds of the whole network in nats."""
+    rows = [
+        (UPPER, ["log_bound"]),
+        (SPECTRAL, ["log_spectral_bound"]),
+        ("median tightness", ["median_tightness"]),
+        *((f"{EMPIRICAL}, |d| = {size}", ["log_empirical", size]) for size in records[0]["log_empirical"]),
+    ]
+
+    def cell(record: Any, keys: Sequence[str]) -> str:
+        for key in keys:
+            record = record[key]
+        return number_text(record, ".2f")
+
+    return _table(
+        "Network, log bounds in nats",
+        ["", *(label(record) for record in records)],
+        [[name, *(cell(record, keys) for record in records)] for name, keys in rows],
+    )
+
+
+def bounds_side_by_side(records: Sequence[Record], *, theme: Theme = LIGHT) -> Figure:
+    """Draws the bounds of several runs: of the whole networks above, of their units below.
+
+    Args:
+      records: a run each; units are aligned by their names.
+      theme: colours.
+    """
+    names = list(dict.fromkeys(unit["unit"] for record in records for unit in record["units"]))
+    figure = new_figure(3.4 + 0.42 * len(records) + 0.24 * len(names), theme)
+    heights = (1.2 + 0.42 * len(records), 2.2 + 0.24 * len(names))
+    top, bottom = figure.subfigures(2, 1, height_ratios=heights)  # type: ignore[misc]
+    for part in (top, bottom):
+        part.set_facecolor(theme.paper)
+    network = top.subplots()
+    norms, ratios = bottom.subplots(1, 2, sharey=True, width_ratios=(2.1, 1))
+    colors = [theme.first, theme.second, theme.third, *(f"C{number}" for number in range(3, 10))]
+
+    style_axes(network, theme, title="Whole network", x="log bound, nats", grid="x")
+    for row, record in enumerate(records):
+        color = colors[row % len(colors)]
+        low = max(record["log_empirical"].values())
+        network.hlines(row, low, record["log_spectral_bound"], color=theme.muted, linewidth=1)
+        points = ((low, "|", EMPIRICAL), (record["log_bound"], "o", UPPER))
+        for x, marker, name in (*points, (record["log_spectral_bound"], "D", SPECTRAL)):
+            network.plot(
+                x, row, marker, color=color, markersize=9, markeredgewidth=2 if marker == "|" else 1,
+                markerfacecolor=theme.paper if marker == "D" else color, linestyle="none",
+                label=name if row == 0 else None,
+            )  # fmt: skip
+    network.set_yticks(range(len(records)), [label(record) for record in records])
+    network.set_ylim(len(records) - 0.4, -0.6)
+    _legend_below(top, network, theme, ncols=3)
+
+    style_axes(norms, theme, title="L1,inf norm of each unit", x="norm, log scale")
+    style_axes(ratios, theme, title="Tightness", x="L1,inf norm / spectral bound")
+    place = {name: row for row, name in enumerate(names)}
+    for row, record in enumerate(records):
+        own = [place[unit["unit"]] for unit in record["units"]]
+        style = {
+            "marker": MARKERS[row % len(MARKERS)], "color": colors[row % len(colors)], "linewidth": 1,
+            "markersize": 5, "alpha": 0.85,
+        }  # fmt: skip
+        norms.plot([max(unit["l1inf"], 1e-6) for unit in record["units"]], own, label=label(record), **style)
+        ratios.plot([unit["tightness"] for unit in record["units"]], own, **style)
+    norms.set_xscale("log")
+    ratios.axvline(1.0, color=theme.muted, linewidth=1, linestyle="--")
+    ratios.set_xlim(0, 1.05)
+    norms.set_yticks(range(len(names)), [shortened(name, 30) for name in names])
+    norms.set_ylim(len(names) - 0.4, -0.6)
+    _legend_below(bottom, norms, theme, ncols=1)
+    return figure
+
+
+def _legend_below(part: SubFigure, axes: Axes, theme: Theme, ncols: int) -> None:
+    legend = part.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower center", fontsize=SMALL_POINTS,
+        labelcolor=theme.ink, ncols=ncols,
+    )  # fmt: skip
+    legend.get_frame().set(facecolor=theme.paper, edgecolor=theme.grid)

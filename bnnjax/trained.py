@@ -1,0 +1,110 @@
+"""The network that a run has trained, read back from the run's directory without touching it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from jax.sharding import SingleDeviceSharding
+
+from bnnjax.config import Config, from_json
+from bnnjax.data import Dataset
+from bnnjax.report.files import read_json
+from bnnjax.task import LCR, TARGETS, Setup, make_setup
+from bnnjax.train.checkpoint import Checkpoints, digest
+from bnnjax.train.state import Tree, initial_state
+
+
+class Trained(NamedTuple):
+    """The best network of a run, on the first device."""
+
+    place: Path
+    config: Config  # of the run, with nothing left out
+    setup: Setup  # made for the data set given to `read_trained`; its task is not for training
+    params: Tree
+    batch_stats: Tree
+
+    @property
+    def digest(self) -> str:
+        """The sha256, in hexadecimal, of the network's arrays."""
+        return digest((self.params, self.batch_stats))
+
+
+def read_config(place: Path) -> Config:
+    """Returns the configuration of the run in a directory.
+
+    Raises:
+      ValueError: if the directory holds no run.
+    """
+    record = place / "config.json"
+    if not record.exists():
+        raise ValueError(f"{place} is not the directory of a run: it has no config.json")
+    try:
+        return from_json(read_json(record)["config"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{record} is not the record of a run that this version knows: {error}") from error
+
+
+def read_trained(place: Path, dataset: Dataset) -> Trained:
+    """Returns the best network of a run, finished or not, from its latest undamaged checkpoint.
+
+    Args:
+      place: the run's directory.
+      dataset: what the network will be used on.
+
+    Raises:
+      ValueError: if the directory holds no run, no checkpoint that can be read or no finished epoch, or if
+        the network is for images of another shape or another number of classes than the data set's.
+    """
+    config = read_config(place)
+    if not (place / "checkpoints").is_dir():
+        raise ValueError(f"the run {place} has no checkpoint yet")
+    # How its training was cut into steps is of no matter here, and need not fit this data set.
+    setup = make_setup(config.with_values(batch_size=1, warmup_epochs=0.0), dataset)
+    like = jax.eval_shape(
+        lambda key: initial_state(*setup.task.init(key), setup.task.optimizer, setup.task.carried()),
+        jax.random.key(0),
+    )
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like)
+    complaints: list[str] = []
+    checkpoints = Checkpoints(place / "checkpoints", complaints.append, read_only=True)
+    try:
+        restored = checkpoints.restore(like)
+    finally:
+        checkpoints.close()
+    if restored is None:
+        if not complaints:
+            raise ValueError(f"the run {place} has no checkpoint yet")
+        size = "x".join(map(str, dataset.train.images.shape[1:]))
+        raise ValueError(
+            f"the run {place} has no network for images of {size} and {len(dataset.class_names)} classes: "
+            f"{complaints[0]}"
+        )
+    best = restored[1].best
+    if not int(best.epoch):
+        raise ValueError(f"the run {place} has not finished an epoch yet")
+    return Trained(place, config, setup, best.params, best.batch_stats)
+
+
+def _read_teacher(place: Path, config: Config, dataset: Dataset) -> Trained:
+    theirs = read_config(place).dataset
+    if theirs != config.dataset:
+        raise ValueError(f"the teacher {place} was trained on {theirs}; the data set is {config.dataset}")
+    return read_trained(place, dataset)
+
+
+def read_teachers(config: Config, dataset: Dataset) -> dict[str, Trained]:
+    """Returns the best networks of the runs that teach a configuration's, as `make_setup` names them.
+
+    Raises:
+      ValueError: as `read_trained`, if one was trained on a data set of another name, or if that which lcr
+        compares with is not in full precision.
+    """
+    teachers = {}
+    if config.teacher is not None:
+        teachers[TARGETS] = _read_teacher(config.teacher, config, dataset)
+    if config.lcr.teacher is not None:
+        found = teachers[LCR] = _read_teacher(config.lcr.teacher, config, dataset)
+        if found.config.method != "fp":
+            raise ValueError(f"the lcr teacher {found.place} has method {found.config.method}; fp is needed")
+    return teachers

@@ -1,0 +1,93 @@
+"""Two small trained networks side by side: what the study says of them, and what it refuses."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_experiment
+from PIL import Image
+from rich.console import Console
+
+import bnnjax.run
+from bnnjax import bound_study
+from bnnjax.config import Config, L1InfConfig, Recipe
+from bnnjax.run import execute, prepare
+
+BOUNDS = Path(__file__).parents[1] / "experiments" / "bounds.py"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A run without a constraint and one with a target bound of e^6."""
+    folder = tmp_path_factory.mktemp("runs")
+    hard = {"constraint": "l1inf", "l1inf": L1InfConfig(form="hard", bound=math.e**6)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bnnjax.run, "load", tiny_experiment.load)
+        for name, constraint in (("free", {}), ("hard", hard)):
+            config = Config(
+                dataset="digits",
+                model="resnet_tiny",
+                common=Recipe(batch_size=32, epochs=1, learning_rate=0.05),
+                train_examples=64,
+                workdir=folder / name,
+                **constraint,
+            )
+            assert execute(prepare(config), Console(quiet=True)) == 0
+    return [folder / "free", folder / "hard"]
+
+
+def test_bounds_side_by_side(runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bound_study, "load", tiny_experiment.load)
+    console = Console(width=200)
+    with console.capture() as capture:
+        assert bound_study.prepare_study(runs, tmp_path / "out", None, images=4, steps=2)(console) == 0
+    text = capture.get()
+    for words in (
+        "Residual blocks",
+        "stage2_block1/shortcut",
+        "largest movement found, |d| = 0.01",
+        "(hard)",
+    ):
+        assert words in text
+    records = json.loads((tmp_path / "out" / "bounds.json").read_text())
+    assert [record["constraint"] for record in records] == ["none", "l1inf"]
+    for record, run in zip(records, runs, strict=True):
+        summary = json.loads((run / "summary.json").read_text())
+        assert record["log_bound"] == pytest.approx(summary["log_lipschitz_bound"], abs=1e-4)
+        assert record["units"] == json.loads((run / "units.json").read_text())
+        assert record["log_spectral_bound"] > record["log_bound"]
+        assert -5 < max(record["log_empirical"].values()) <= record["log_bound"] + 1e-3
+        assert [block["block"] for block in record["blocks"]] == [
+            "stage1_block1/conv1",
+            "stage1_block1/conv2",
+            "stage2_block1/conv1",
+            "stage2_block1/conv2",
+        ]
+        # The chain is stem, blocks, head: the network's bound is their product.
+        ends = [math.log(unit["l1inf"]) for unit in record["units"] if unit["unit"] in ("stem", "head")]
+        whole = sum(ends) + sum(block["log_block"] for block in record["blocks"])
+        assert whole == pytest.approx(record["log_bound"], abs=1e-4)
+    assert records[1]["log_bound"] <= 6 + 1e-3 < records[0]["log_bound"]
+    pixels = np.asarray(Image.open(tmp_path / "out" / "bounds.png").convert("RGB"))
+    assert pixels.shape[1] == 1600
+    assert (pixels != pixels[0, 0]).any(axis=-1).mean() > 0.005
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "name at least one run directory"),
+        (["nowhere"], "nowhere is not the directory of a run: it has no config.json"),
+        (["nowhere", "--images=0"], "images must be at least 1; got 0"),
+    ],
+)
+def test_wrong_input_is_told_in_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(BOUNDS), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"bounds.py: {sentence}\n"
+    assert list(tmp_path.iterdir()) == []
