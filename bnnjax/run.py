@@ -20,14 +20,15 @@ from bnnjax.models import make_model
 from bnnjax.network import make_measure
 from bnnjax.pretrained import BEGINNING, first_network, full_precision, path_within, take
 from bnnjax.task import LCR, TARGETS, Setup, make_setup
-from bnnjax.train.checkpoint import Checkpoints
+from bnnjax.train.checkpoint import Checkpoints, MisfitError
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
 from bnnjax.train.state import RunState, Tree, initial_state
 from bnnjax.train.step import Images
 from bnnjax.trained import Trained, read_teachers, read_trained
 
-STOPPED_BY_LOSS = 3  # exit code of a run whose loss stopped being finite
+# Exit codes: of a run whose checkpoints are of another structure, and whose loss stopped being finite.
+MISFIT, STOPPED_BY_LOSS = 2, 3
 
 
 class Prepared(NamedTuple):
@@ -149,10 +150,16 @@ def describe(mesh: Mesh) -> dict[str, Any]:
     }
 
 
+def complain(sentence: str) -> None:
+    """Prints a sentence on stderr."""
+    Console(stderr=True).print(sentence, soft_wrap=True, markup=False, highlight=False)
+
+
 def execute(run: Prepared, console: Console) -> int:
     """Trains, tests and reports; returns the exit code.
 
-    0: finished, or stopped by a signal with everything saved.  3: the loss stopped being finite.
+    0: finished, or stopped by a signal with everything saved.  2: the directory's checkpoints do not fit.
+    3: the loss stopped being finite.
     """
     config, task, dataset, mesh = run.config, run.setup.task, run.dataset, run.mesh
     assert config.batch_size is not None
@@ -169,7 +176,14 @@ def execute(run: Prepared, console: Console) -> int:
     init_key, data_key = jax.random.split(jax.random.key(config.seed))
     state = compiled.init(init_key)
     checkpoints = Checkpoints(run.place / "checkpoints", say)
-    restored = checkpoints.restore(state)
+    try:
+        restored = checkpoints.restore(state)
+    except MisfitError as error:
+        checkpoints.close()
+        complain(
+            f"the checkpoints in {run.place} are of another version's network: {error}; give a --workdir"
+        )
+        return MISFIT
     done = 0
     if restored is not None:
         done, state = restored
@@ -227,7 +241,7 @@ def execute(run: Prepared, console: Console) -> int:
             last = (
                 f"checkpoint {kept} in {run.place} is the last good one" if kept else "nothing was saved yet"
             )
-            Console(stderr=True).print(f"stopped: {error}; {last}", soft_wrap=True, markup=False)
+            complain(f"stopped: {error}; {last}")
             return STOPPED_BY_LOSS
         finally:
             checkpoints.close()

@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-from jax.sharding import SingleDeviceSharding
 
 from bnnjax.config import Config, from_json
 from bnnjax.data import Dataset
 from bnnjax.report.files import read_json
 from bnnjax.task import LCR, TARGETS, Setup, make_setup
-from bnnjax.train.checkpoint import Checkpoints, digest
-from bnnjax.train.state import Tree, initial_state
+from bnnjax.train.checkpoint import Checkpoints, MisfitError, check_fit, digest
+from bnnjax.train.state import Tree
 
 
 class Trained(NamedTuple):
@@ -60,30 +59,28 @@ def read_trained(place: Path, dataset: Dataset) -> Trained:
         raise ValueError(f"the run {place} has no checkpoint yet")
     # How its training was cut into steps is of no matter here, and need not fit this data set.
     setup = make_setup(config.with_values(batch_size=1, warmup_epochs=0.0), dataset)
-    like = jax.eval_shape(
-        lambda key: initial_state(*setup.task.init(key), setup.task.optimizer, setup.task.carried()),
-        jax.random.key(0),
-    )
-    here = SingleDeviceSharding(jax.local_devices()[0])
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like)
     complaints: list[str] = []
     checkpoints = Checkpoints(place / "checkpoints", complaints.append, read_only=True)
     try:
-        restored = checkpoints.restore(like)
+        found = checkpoints.read()
     finally:
         checkpoints.close()
-    if restored is None:
-        if not complaints:
-            raise ValueError(f"the run {place} has no checkpoint yet")
+    if found is None:
+        why = f" that can be read: {complaints[0]}" if complaints else " yet"
+        raise ValueError(f"the run {place} has no checkpoint{why}")
+    best = found[1]["best"]
+    if not int(best["epoch"]):
+        raise ValueError(f"the run {place} has not finished an epoch yet")
+    arrays = best["params"], best["batch_stats"]
+    try:
+        check_fit(arrays, jax.eval_shape(setup.task.init, jax.random.key(0)))
+    except MisfitError as error:
         size = "x".join(map(str, dataset.train.images.shape[1:]))
         raise ValueError(
             f"the run {place} has no network for images of {size} and {len(dataset.class_names)} classes: "
-            f"{complaints[0]}"
-        )
-    best = restored[1].best
-    if not int(best.epoch):
-        raise ValueError(f"the run {place} has not finished an epoch yet")
-    return Trained(place, config, setup, best.params, best.batch_stats)
+            f"{error}"
+        ) from error
+    return Trained(place, config, setup, *arrays)
 
 
 def _read_teacher(place: Path, config: Config, dataset: Dataset) -> Trained:

@@ -84,8 +84,8 @@ def prepare_table(config: TableConfig) -> Callable[[Console], int]:
 def fill_table(place: Path, config: TableConfig, runs: Sequence[Run], console: Console) -> int:
     """Executes the runs that are not finished, and writes the table anew after each; returns the exit code.
 
-    0: finished, or stopped by a signal with everything saved; the same command goes on.  A run whose loss
-    stops being finite is counted in its row and does not stop the others.
+    0: finished, or stopped by a signal with everything saved; the same command goes on.  Else as `execute`,
+    but a run whose loss stops being finite is counted in its row and does not stop the others.
     """
 
     def say(text: str) -> None:
@@ -95,10 +95,11 @@ def fill_table(place: Path, config: TableConfig, runs: Sequence[Run], console: C
     for number, run in enumerate(runs, start=1):
         if run.summary is None:
             say(f"\nrun {number} of {len(runs)}: {run.row.name}, seed {run.config.seed}")
-            if execute(prepare(run.config), console) == STOPPED_BY_LOSS:
+            code = execute(prepare(run.config), console)
+            if code == STOPPED_BY_LOSS:
                 diverged.add(run.place)
-            elif run.summary is None:  # stopped by a signal, which it has told
-                return 0
+            elif run.summary is None:  # stopped by a signal or refused, which it has told
+                return code
             jax.clear_caches()
         write_table(place, config, runs, diverged)
     say("\n" + report.comparison_table(table_records(config, runs, diverged)))

@@ -12,20 +12,57 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 KEPT = 2  # the latest, and the one before in case the latest is damaged
 SUMS = "sha256.json"  # of the files of a checkpoint, in its directory
 
 
+class MisfitError(ValueError):
+    """A checkpoint is whole, but its arrays are not those that are asked for."""
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Returns the leaves of a tree by names, e.g. `best/params/head/kernel`, in the order of these.
+
+    A tree of named tuples has the names of one of mappings, so that it may be read back as such.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return dict(
+        sorted((jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves)
+    )
+
+
 def digest(tree: Any) -> str:
-    """Returns the sha256, in hexadecimal, of all arrays of a tree with their places, types and shapes."""
+    """Returns the sha256, in hexadecimal, of all arrays of a tree with their names, types and shapes."""
     sha = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    for name, leaf in named_leaves(tree).items():
         array = np.asarray(leaf)
-        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        sha.update(f"{name} {array.dtype} {array.shape}".encode())
         sha.update(np.ascontiguousarray(array).tobytes())
     return sha.hexdigest()
+
+
+def check_fit(found: Any, needed: Any) -> None:
+    """Checks that two trees have arrays of the same names, types and shapes; values are not looked at.
+
+    Raises:
+      MisfitError: with one of the arrays that differ.
+    """
+
+    def kinds(tree: Any) -> dict[str, str]:
+        return {
+            name: f"{np.dtype(leaf.dtype)}[{','.join(map(str, leaf.shape))}]"
+            for name, leaf in named_leaves(tree).items()
+        }
+
+    there, here = kinds(found), kinds(needed)
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            raise MisfitError(
+                f"{name} is {there.get(name, 'missing')} there, {here.get(name, 'nothing')} here"
+            )
 
 
 def file_sums(directory: Path) -> dict[str, str]:
@@ -60,7 +97,8 @@ class Checkpoints:
             read_only=self._read_only,
             create=not self._read_only,
         )
-        return ocp.CheckpointManager(self._directory, options=options)
+        handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+        return ocp.CheckpointManager(self._directory, options=options, item_handlers=handlers)
 
     def latest_step(self) -> int | None:
         """Returns the step of the latest checkpoint, or None."""
@@ -89,11 +127,22 @@ class Checkpoints:
 
         Args:
           like: a state of the same structure, shapes, dtypes and shardings.
+
+        Raises:
+          MisfitError: if that checkpoint is of another structure, other shapes or other dtypes.
         """
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        return self._latest(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+
+    def read(self) -> tuple[int, Any] | None:
+        """Returns what `restore` does, whatever it holds, as mappings and lists on the first device."""
+        return self._latest(None)
+
+    def _latest(self, abstract: Any) -> tuple[int, Any] | None:
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 return step, self._read(step, abstract)
+            except MisfitError:
+                raise
             except Exception as error:  # whatever a reader of broken files may raise
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 moved = "" if self._read_only else f"; it was moved to {self._set_aside(step)}"
@@ -107,6 +156,14 @@ class Checkpoints:
             for name in sums:
                 if found.get(name) != sums[name]:
                     raise ValueError(f"{name} is {'changed' if name in found else 'missing'}")
+        # Orbax would find out about other shapes in the middle of reading, and its threads would complain.
+        saved = self._manager.item_metadata(step)["state"].tree
+        if abstract is None:
+            here = SingleDeviceSharding(jax.local_devices()[0])
+            abstract = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), saved
+            )
+        check_fit(saved, abstract)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
         restored = self._manager.restore(step, args=items)
         if digest(restored.state) != restored.meta["digest"]:

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from bnnjax.train.checkpoint import SUMS, Checkpoints, digest
+from bnnjax.train.checkpoint import SUMS, Checkpoints, MisfitError, digest
 from bnnjax.train.state import RunState, initial_state
 
 
@@ -73,6 +73,51 @@ def test_restored_arrays_lie_where_the_example_lies(opened: Callable[[], Checkpo
     assert restored is not None
     for new, old in zip(jax.tree.leaves(restored[1]), jax.tree.leaves(like), strict=True):
         assert new.sharding.is_equivalent_to(old.sharding, new.ndim)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda state: state._replace(carried={"u": jnp.ones(2)}),
+            r"carried/u is missing there, float32\[2\] here",
+        ),
+        (lambda state: state._replace(opt_state=()), "opt_state/0/trace/.* there, nothing here"),
+        (
+            lambda state: state._replace(batch_stats={"mean": jnp.ones(9)}),
+            r"batch_stats/mean is float32\[8\] there, float32\[9\] here",
+        ),
+        (
+            lambda state: state._replace(batch_stats={"mean": jnp.ones(8, jnp.bfloat16)}),
+            r"batch_stats/mean is float32\[8\] there, bfloat16\[8\] here",
+        ),
+    ],
+)
+def test_a_checkpoint_of_other_arrays_is_refused_and_stays(
+    change: Callable[..., object],
+    sentence: str,
+    opened: Callable[[], Checkpoints],
+    directory: Path,
+    said: list[str],
+) -> None:
+    like = state_of(0)
+    with pytest.raises(MisfitError, match=f"^train/{sentence}$"):
+        opened().restore(like._replace(train=change(like.train)))
+    assert said == []
+    assert sorted(path.name for path in directory.iterdir()) == ["1", "2"]
+    assert not directory.with_name("damaged").exists()
+
+
+def test_what_is_read_has_the_same_bits_and_needs_no_example(opened: Callable[[], Checkpoints]) -> None:
+    found = opened().read()
+    assert found is not None
+    step, state = found
+    expected = state_of(2)
+    assert step == 2
+    np.testing.assert_array_equal(
+        state["best"]["params"]["conv"]["latent"], expected.best.params["conv"]["latent"]
+    )
+    assert digest(state) == digest(expected)
 
 
 def test_an_empty_directory_restores_nothing(tmp_path: Path, said: list[str]) -> None:
