@@ -13,7 +13,7 @@ from typing import Literal
 NOT_NEGATIVE = "0 or positive, and finite"
 
 
-def check(name: str, value: float, allowed: str, holds: bool) -> None:
+def check(name: str, value: float | str, allowed: str, holds: bool) -> None:
     """Refuses a value.
 
     Raises:

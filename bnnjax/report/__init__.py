@@ -3,6 +3,12 @@
 from bnnjax.report.bound_comparison import bound_comparison, bound_tables, bounds_side_by_side
 from bnnjax.report.comparison import comparison_csv, comparison_latex, comparison_page, comparison_table
 from bnnjax.report.console import TrainingDisplay, summary_table, training_progress
+from bnnjax.report.constraint_study import (
+    constraint_study_csv,
+    constraint_study_figure,
+    constraint_study_page,
+    constraint_study_table,
+)
 from bnnjax.report.files import (
     append_metrics,
     read_json,
@@ -31,6 +37,10 @@ __all__ = [
     "comparison_page",
     "comparison_table",
     "confusion_matrix",
+    "constraint_study_csv",
+    "constraint_study_figure",
+    "constraint_study_page",
+    "constraint_study_table",
     "curves",
     "event_writer",
     "png_bytes",

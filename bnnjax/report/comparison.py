@@ -6,9 +6,6 @@ and `top5` in percent (or None) on the data set `published_on` with `source` and
 finished run.
 """
 
-import csv
-import io
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,9 +13,12 @@ from bnnjax.report.formatting import (
     MISSING,
     bytes_text,
     count_text,
+    csv_text,
     duration_text,
-    finite,
+    markdown_table,
     number_text,
+    spread,
+    spread_text,
     value_text,
 )
 
@@ -39,10 +39,7 @@ RECIPE = ("optimizer", "learning_rate", "weight_decay", "batch_size", "epochs", 
 
 def mean_and_deviation(record: Record, key: str) -> tuple[float | None, float | None]:
     """Returns mean and sample standard deviation of a summary's entry over the runs; None where undefined."""
-    values = [value for summary in record["summaries"] if (value := finite(summary.get(key))) is not None]
-    if not values:
-        return None, None
-    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
+    return spread(summary.get(key) for summary in record["summaries"])
 
 
 def one_of(record: Record, key: str) -> Any:
@@ -97,10 +94,6 @@ def _scores(top1: str, top5: str | None) -> str:
     return top1 if top5 is None else f"{top1} / {top5}"
 
 
-def _spread(mean: float | None, deviation: float | None) -> str:
-    return number_text(mean) + ("" if deviation is None else f" \N{PLUS-MINUS SIGN} {number_text(deviation)}")
-
-
 def _published(percent: float | None) -> str:
     text = number_text(percent)
     return text[:-1] if text.endswith("0") else text  # 86.5 and 86.75
@@ -117,7 +110,7 @@ def cells(record: Record, with_top5: bool) -> dict[str, str]:
     runs = f"{figures['runs']} run" + ("" if figures["runs"] == 1 else "s")
     diverged = f", {figures['diverged']} diverged" if figures["diverged"] else ""
     measured = {
-        rank: _spread(figures[f"{key}_mean"], figures[f"{key}_std"])
+        rank: spread_text(figures[f"{key}_mean"], figures[f"{key}_std"])
         for rank, key in (("top1", "test_accuracy"), ("top5", "test_top5_accuracy"))
     }
     published = {rank: _published(record[rank]) for rank in ("top1", "top5")}
@@ -149,15 +142,7 @@ def _grid(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
 
 def comparison_table(records: Sequence[Record]) -> str:
     """Returns the table in Markdown, its columns aligned for a reader of the plain text."""
-    heading, rows = _grid(records)
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-
-    def line(texts: Sequence[str]) -> str:
-        padded = [text.ljust(width) for text, width in zip(texts, widths, strict=True)]
-        return f"| {' | '.join(padded)} |"
-
-    rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
-    return "\n".join([line(heading), rule, *map(line, rows)]) + "\n"
+    return markdown_table(*_grid(records))
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
@@ -187,12 +172,7 @@ def comparison_page(title: str, command: str, records: Sequence[Record]) -> str:
 
 def comparison_csv(records: Sequence[Record]) -> str:
     """Returns the figures as CSV, a line a row; what is missing is empty."""
-    rows = [flat(record) for record in records]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text([flat(record) for record in records])
 
 
 def latex_text(text: str) -> str:

@@ -1,8 +1,10 @@
 """How the report says numbers: one wording for missing and for non-finite values everywhere."""
 
+import csv
+import io
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MISSING = "\N{EN DASH}"
@@ -104,6 +106,40 @@ def shortened(text: str, length: int) -> str:
         return text
     head = (length - 1) // 2
     return f"{text[:head]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - (length - 1 - head) :]}"
+
+
+def spread(values: Iterable[Any]) -> tuple[float | None, float | None]:
+    """Gives mean and sample standard deviation of the finite ones of the values; None where undefined."""
+    numbers = [number for value in values if (number := finite(value)) is not None]
+    if not numbers:
+        return None, None
+    return statistics.mean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None
+
+
+def spread_text(mean: float | None, deviation: float | None) -> str:
+    """Formats what `spread` gives as `93.10 ± 0.42`."""
+    return number_text(mean) + ("" if deviation is None else f" \N{PLUS-MINUS SIGN} {number_text(deviation)}")
+
+
+def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table in Markdown, its columns aligned for a reader of the plain text."""
+    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+
+    def line(texts: Sequence[str]) -> str:
+        padded = [text.ljust(width) for text, width in zip(texts, widths, strict=True)]
+        return f"| {' | '.join(padded)} |"
+
+    rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
+    return "\n".join([line(heading), rule, *map(line, rows)]) + "\n"
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns figures by the names of their columns as CSV; what is None is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def tightness_range(units: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:

@@ -5,35 +5,15 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 from rich.console import Console
 
-from bnnjax import report, workdir
-from bnnjax.config import Config
-from bnnjax.run import STOPPED_BY_LOSS, execute, load, prepare, resolve
+from bnnjax import report
+from bnnjax.run import resolve
+from bnnjax.series import Run, check_runs, execute_runs
 from bnnjax.tables.config import TableConfig
 from bnnjax.tables.rows import TABLES, Row, select
-
-
-class Run(NamedTuple):
-    """One row at one seed."""
-
-    row: Row
-    config: Config  # resolved
-
-    @property
-    def place(self) -> Path:
-        """Its run directory."""
-        assert self.config.workdir is not None
-        return self.config.workdir
-
-    @property
-    def summary(self) -> dict[str, Any] | None:
-        """What came of it; None if it is not finished."""
-        file = self.place / "summary.json"
-        return report.read_json(file) if file.exists() else None
 
 
 def table_runs(config: TableConfig, place: Path) -> list[Run]:
@@ -46,7 +26,7 @@ def table_runs(config: TableConfig, place: Path) -> list[Run]:
 
     def run(row: Row, seed: int) -> Run:
         return Run(
-            row,
+            row.name,
             resolve(
                 config.run(
                     method=row.method,
@@ -75,9 +55,7 @@ def prepare_table(config: TableConfig) -> Callable[[Console], int]:
         f"{config.table}-{config.dataset.strip('/').replace('/', '-')}-{config.constraint.replace(',', '+')}",
     )
     runs = table_runs(config, place)
-    for run in runs:
-        workdir.claim(run.place, run.config)
-    load(runs[0].config)
+    check_runs(runs)
     return partial(fill_table, place, config, runs)
 
 
@@ -87,36 +65,35 @@ def fill_table(place: Path, config: TableConfig, runs: Sequence[Run], console: C
     0: finished, or stopped by a signal with everything saved; the same command goes on.  Else as `execute`,
     but a run whose loss stops being finite is counted in its row and does not stop the others.
     """
+    records: list[dict[str, Any]] = []
 
-    def say(text: str) -> None:
+    def write(diverged: set[Path]) -> None:
+        nonlocal records
+        records = table_records(config, runs, diverged)
+        write_table(place, config, records)
+
+    code = execute_runs(runs, console, write)
+    if code is not None:
+        return code
+    for text in (
+        "\n" + report.comparison_table(records),
+        f"table: {place / 'table.md'}, table.csv, table.tex",
+    ):
         console.print(text, soft_wrap=True, markup=False, highlight=False)
-
-    diverged: set[Path] = set()
-    for number, run in enumerate(runs, start=1):
-        if run.summary is None:
-            say(f"\nrun {number} of {len(runs)}: {run.row.name}, seed {run.config.seed}")
-            code = execute(prepare(run.config), console)
-            if code == STOPPED_BY_LOSS:
-                diverged.add(run.place)
-            elif run.summary is None:  # stopped by a signal or refused, which it has told
-                return code
-            jax.clear_caches()
-        write_table(place, config, runs, diverged)
-    say("\n" + report.comparison_table(table_records(config, runs, diverged)))
-    say(f"table: {place / 'table.md'}, table.csv, table.tex")
     return 0
 
 
 def table_records(config: TableConfig, runs: Sequence[Run], diverged: set[Path]) -> list[dict[str, Any]]:
     """Returns a record a row, as `report.comparison` describes it, in the table's order."""
+    table = TABLES[config.table]
     records = []
-    for row in dict.fromkeys(run.row for run in runs):
-        own = [run for run in runs if run.row == row]
+    for row in select(table, config.rows):
+        own = [run for run in runs if run.name == row.name]
         records.append(
             {
                 **row._asdict(),
                 "name": row.name,
-                "published_on": TABLES[config.table].dataset,
+                "published_on": table.dataset,
                 "summaries": [summary for run in own if (summary := run.summary) is not None],
                 "diverged": sum(run.place in diverged for run in own),
             }
@@ -124,9 +101,8 @@ def table_records(config: TableConfig, runs: Sequence[Run], diverged: set[Path])
     return records
 
 
-def write_table(place: Path, config: TableConfig, runs: Sequence[Run], diverged: set[Path]) -> None:
+def write_table(place: Path, config: TableConfig, records: Sequence[dict[str, Any]]) -> None:
     """Writes table.md, table.csv and table.tex of what is finished."""
-    records = table_records(config, runs, diverged)
     title = f"{config.table} on {config.dataset}, constraint {config.constraint}"
     command = shlex.join(["python", *sys.argv])
     texts = {

@@ -1,0 +1,1 @@
+"""How trained networks stand noise."""

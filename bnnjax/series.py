@@ -1,0 +1,69 @@
+"""Several runs, one after the other, each gone on with where it stopped."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from rich.console import Console
+
+from bnnjax import report, workdir
+from bnnjax.config import Config
+from bnnjax.run import STOPPED_BY_LOSS, execute, load, prepare
+
+
+class Run(NamedTuple):
+    """One run of a series."""
+
+    name: str  # of its row, which its runs with other seeds share
+    config: Config  # resolved
+
+    @property
+    def place(self) -> Path:
+        """Its run directory."""
+        assert self.config.workdir is not None
+        return self.config.workdir
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What came of it; None if it is not finished."""
+        file = self.place / "summary.json"
+        return report.read_json(file) if file.exists() else None
+
+
+def check_runs(runs: Sequence[Run]) -> None:
+    """Checks all that can be wrong with the runs before the first.
+
+    Raises:
+      ValueError: with one sentence that says what is wrong.
+    """
+    for run in runs:
+        workdir.claim(run.place, run.config)
+    load(runs[0].config)
+
+
+def execute_runs(runs: Sequence[Run], console: Console, after: Callable[[set[Path]], None]) -> int | None:
+    """Executes the runs that are not finished.
+
+    Args:
+      runs: in their order.
+      console: for their output.
+      after: is called after each, finished before or now, with the places of those whose loss stopped being
+        finite, which stop no others.
+
+    Returns:
+      None if nothing is left to do, or else the exit code of the run that stopped the others.
+    """
+    diverged: set[Path] = set()
+    for number, run in enumerate(runs, start=1):
+        if run.summary is None:
+            text = f"\nrun {number} of {len(runs)}: {run.name}, seed {run.config.seed}"
+            console.print(text, soft_wrap=True, markup=False, highlight=False)
+            code = execute(prepare(run.config), console)
+            if code == STOPPED_BY_LOSS:
+                diverged.add(run.place)
+            elif run.summary is None:  # stopped by a signal or refused, which it has told
+                return code
+            jax.clear_caches()
+        after(diverged)
+    return None

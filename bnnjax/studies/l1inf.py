@@ -1,0 +1,134 @@
+"""What the L1,inf constraint does to accuracy, to accuracy under noise and to the bound."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from bnnjax import report
+from bnnjax.data import Split
+from bnnjax.robustness.accuracy import noisy_accuracies, noisy_images, predictor
+from bnnjax.run import load, resolve
+from bnnjax.series import Run, check_runs, execute_runs
+from bnnjax.studies.l1inf_config import L1InfStudyConfig
+from bnnjax.trained import read_trained
+
+NOISES = ("gaussian_noise", "impulse_noise", "gaussian_blur")
+BATCH = 200
+AMOUNTS = {"soft": "strength", "hard": "radius"}  # what a form is varied in
+
+
+def study_runs(config: L1InfStudyConfig) -> list[Run]:
+    """Returns the runs, all settings with the first seed, then all with the next."""
+    return [
+        Run(
+            name,
+            resolve(
+                config.run(
+                    seed=seed,
+                    constraint="none" if settings is None else "l1inf",
+                    workdir=config.place / "runs" / f"{name}-seed{seed}",
+                    **({} if settings is None else {"l1inf": settings}),
+                )
+            ),
+        )
+        for seed in range(config.seeds)
+        for name, settings in config.settings().items()
+    ]
+
+
+def prepare_study(config: L1InfStudyConfig) -> Callable[[Console], int]:
+    """Checks all that can be wrong with the runs before the first, and returns the work.
+
+    Raises:
+      ValueError: with one sentence that says what is wrong.
+    """
+    runs = study_runs(config)
+    check_runs(runs)
+    return partial(study, config, runs)
+
+
+def study(config: L1InfStudyConfig, runs: Sequence[Run], console: Console) -> int:
+    """Executes the runs that are not finished, tests each under noise, and writes the study anew after each.
+
+    Returns the exit code, as `execute`.
+    """
+    dataset = load(runs[0].config)
+    splits = {
+        name: Split(*(part[: config.noise_images] for part in split))
+        for name, split in (("validation", shuffled(dataset.validation)), ("test", shuffled(dataset.test)))
+    }
+    noisy = {
+        name: noisy_images(jax.random.key(place), split.images, NOISES, config.severities)
+        for place, (name, split) in enumerate(splits.items())
+    }
+
+    def measure(run: Run) -> dict[str, Any]:
+        predict = predictor(read_trained(run.place, dataset), dataset, BATCH)
+        return {
+            "severities": list(config.severities),
+            "images": {name: len(split.labels) for name, split in splits.items()},
+            **{name: noisy_accuracies(predict, noisy[name], split.labels) for name, split in splits.items()},
+        }
+
+    def write(diverged: set[Path]) -> None:
+        for run in runs:
+            if run.summary is not None and not noise_file(run).exists():
+                report.write_json(noise_file(run), measure(run))
+        write_study(config, study_records(config, runs, diverged))
+
+    code = execute_runs(runs, console, write)
+    if code is not None:
+        return code
+    table = report.constraint_study_table(study_records(config, runs, set()))
+    for text in ("\n" + table, f"study: {config.place / 'study.md'}, study.csv, study.png"):
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
+    return 0
+
+
+def shuffled(split: Split) -> Split:
+    """Returns the images in a fixed random order, so that the first ones are of all classes."""
+    order = np.random.default_rng(0).permutation(len(split.labels))
+    return Split(split.images[order], split.labels[order])
+
+
+def noise_file(run: Run) -> Path:
+    """Returns where the accuracies of a run under noise are kept."""
+    return run.place / "noise.json"
+
+
+def study_records(config: L1InfStudyConfig, runs: Sequence[Run], diverged: set[Path]) -> list[dict[str, Any]]:
+    """Returns a record a setting, as `report.constraint_study` describes it."""
+    records = []
+    for name, settings in config.settings().items():
+        own = [run for run in runs if run.name == name]
+        finished = [run for run in own if run.summary is not None and noise_file(run).exists()]
+        form = "none" if settings is None else settings.form
+        records.append(
+            {
+                "name": name,
+                "form": form,
+                "target": None if settings is None else settings.target,
+                "amount": None if settings is None else getattr(settings, AMOUNTS[form]),
+                "summaries": [run.summary for run in finished],
+                "noise": [report.read_json(noise_file(run)) for run in finished],
+                "diverged": sum(run.place in diverged for run in own),
+            }
+        )
+    return records
+
+
+def write_study(config: L1InfStudyConfig, records: Sequence[dict[str, Any]]) -> None:
+    """Writes study.md, study.csv and study.png of what is finished."""
+    title = f"L1,inf constraint on {config.dataset}: {config.model}, {config.method}"
+    page = report.constraint_study_page(title, shlex.join(["python", *sys.argv]), records)
+    report.write_text_atomically(config.place / "study.md", page)
+    report.write_text_atomically(config.place / "study.csv", report.constraint_study_csv(records))
+    figure = report.constraint_study_figure(records)
+    report.write_bytes_atomically(config.place / "study.png", report.png_bytes(figure))
