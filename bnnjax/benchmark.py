@@ -9,19 +9,25 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.sharding import PartitionSpec as P
 
 from bnnjax.config import Config, MethodName, ModelName, Precision, Recipe
-from bnnjax.data import Augmentation, Dataset, Split
+from bnnjax.constrained import LCR
+from bnnjax.constraint_settings import LCRConfig
+from bnnjax.data import Augmentation, Dataset, Split, normalize
 from bnnjax.pretrained import full_precision
-from bnnjax.task import LCR, make_setup
-from bnnjax.train.parallel import compile_task, make_mesh, replicate
-from bnnjax.train.step import Images
+from bnnjax.task import make_setup
+from bnnjax.train.parallel import compile_task, make_mesh, replicate, step_options
+from bnnjax.train.state import TrainState, Tree
+from bnnjax.train.step import AXIS, Images
 
 WARM_UP = 3  # steps that are not counted
 
@@ -33,19 +39,27 @@ class Case:
     model: ModelName = "resnet20"
     method: MethodName = "irnet"
     constraint: str = "none"
+    lcr_form: Literal["repo", "paper"] = "repo"
+    second_pass: bool = False  # of lcr's repo form
     batch: int = 128
     precision: Precision = "float32"
 
 
 @dataclass(kw_only=True)
 class Compiled:
-    """A compiled case: call `train` and `predict` to run a step of each, finished when they return."""
+    """A compiled case: call `train`, `predict` or `watch` to run a step, finished when they return.
+
+    `watch` predicts and computes the penalty of the same images.
+    """
 
     case: Case
     train: Callable[[], None]
     predict: Callable[[], None]
+    watch: Callable[[], None]
     compile_seconds: float
     peak_bytes: int | None  # arguments and temporaries; None where the backend does not tell
+    flops: float | None  # of a training step, as XLA counts; likewise
+    bytes_accessed: float | None  # by a training step, likewise
 
 
 def random_images(examples: int, classes: int = 10, size: int = 32) -> Dataset:
@@ -77,13 +91,15 @@ def compile_case(case: Case) -> Compiled:
         constraint=case.constraint,
         precision=case.precision,
         batch_size=case.batch,
+        lcr=LCRConfig(form=case.lcr_form, second_pass=case.second_pass),
     ).with_recipe(Recipe())
     mesh = make_mesh(case.batch)
     dataset = random_images(4 * case.batch)
     teachers = {}
     if config.compares:  # with a network of random weights
         teachers[LCR] = make_setup(full_precision(config.with_values(workdir=Path())), dataset)
-    task = make_setup(config, dataset, teachers).task
+    setup = make_setup(config, dataset, teachers)
+    task = setup.task
     compiled = compile_task(task, mesh, case.batch, len(dataset.train.labels))
     key = replicate(mesh, jax.random.key(0))
     state = compiled.init(key).train
@@ -94,8 +110,19 @@ def compile_case(case: Case) -> Compiled:
     began = time.perf_counter()
     step = compiled.train.lower(state, data, batches, key).compile()
     compile_seconds = time.perf_counter() - began
-    memory = step.memory_analysis()
+    memory, costs = step.memory_analysis(), step.cost_analysis() or {}
     tested = dataset.test.images[: case.batch]
+
+    def watched(state: TrainState, batch: Array, teacher: Tree) -> tuple[Array, Array]:
+        images = normalize(batch, task.mean, task.std, task.dtype)
+        logits, penalty = setup.watch(state.params, state.batch_stats, images, teacher, state.carried)
+        return logits, jax.lax.pmean(penalty, AXIS)
+
+    over_all = partial(jax.shard_map, mesh=mesh, check_vma=False)
+    watch_step = jax.jit(
+        over_all(watched, in_specs=(P(), P(AXIS), P()), out_specs=(P(AXIS), P())),
+        compiler_options=step_options(),
+    )
 
     def train() -> None:
         nonlocal state
@@ -104,12 +131,18 @@ def compile_case(case: Case) -> Compiled:
     def predict() -> None:
         compiled.predict(state.params, state.batch_stats, tested)
 
+    def watch() -> None:
+        jax.device_get(watch_step(state, tested, data.teacher))
+
     return Compiled(
         case=case,
         train=train,
         predict=predict,
+        watch=watch,
         compile_seconds=compile_seconds,
         peak_bytes=memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else None,
+        flops=costs.get("flops"),
+        bytes_accessed=costs.get("bytes accessed"),
     )
 
 
@@ -128,25 +161,32 @@ def spread(times: Sequence[float]) -> dict[str, float]:
     }
 
 
+def time_in_turn(functions: Sequence[Callable[[], Any]], repeats: int) -> list[list[float]]:
+    """Returns the seconds of each call, a list a function; all are called in turn, repeats times."""
+    for _ in range(WARM_UP):
+        for function in functions:
+            function()
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(repeats):
+        for function, own in zip(functions, times, strict=True):
+            own.append(seconds(function))
+    return times
+
+
+def median_ratio(times: Sequence[float], others: Sequence[float]) -> float:
+    """Returns the median of the ratios of times that were taken in turn."""
+    return statistics.median(mine / other for mine, other in zip(times, others, strict=True))
+
+
 def time_cases(cases: Sequence[Case], repeats: int) -> Iterator[dict[str, Any]]:
     """Times all cases in turn, repeats times, and yields a record a case.
 
     The ratio `train_ratio_to_first` compares a case with the first one, repeat by repeat.
     """
     compiled = [compile_case(case) for case in cases]
-    for _ in range(WARM_UP):
-        for one in compiled:
-            one.train()
-            one.predict()
-    train_times: list[list[float]] = [[] for _ in compiled]
-    predict_times: list[list[float]] = [[] for _ in compiled]
-    for _ in range(repeats):
-        for one, trained, predicted in zip(compiled, train_times, predict_times, strict=True):
-            trained.append(seconds(one.train))
-            predicted.append(seconds(one.predict))
+    times = time_in_turn([function for one in compiled for function in (one.train, one.predict)], repeats)
     device = jax.devices()[0]
-    for one, trained, predicted in zip(compiled, train_times, predict_times, strict=True):
-        ratios = [mine / first for mine, first in zip(trained, train_times[0], strict=True)]
+    for one, trained, predicted in zip(compiled, times[::2], times[1::2], strict=True):
         yield {
             **vars(one.case),
             "devices": jax.device_count(),
@@ -158,7 +198,7 @@ def time_cases(cases: Sequence[Case], repeats: int) -> Iterator[dict[str, Any]]:
             "predict_ms": spread(predicted),
             "train_images_per_second": round(one.case.batch / statistics.median(trained), 1),
             "predict_images_per_second": round(one.case.batch / statistics.median(predicted), 1),
-            "train_ratio_to_first": round(statistics.median(ratios), 4),
+            "train_ratio_to_first": round(median_ratio(trained, times[0]), 4),
             "compile_seconds": round(one.compile_seconds, 2),
             "peak_mbytes": None if one.peak_bytes is None else round(one.peak_bytes / 1e6, 1),
         }

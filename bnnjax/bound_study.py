@@ -1,6 +1,11 @@
-"""The bounds of trained networks, side by side: from above by two norms, from below by search."""
+"""The bounds of trained networks, side by side: from above by two norms, from below by search.
 
-from collections.abc import Callable, Sequence
+Beside them stands what the rival LCR takes for Lipschitz constants, which are estimates and bound nothing.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +16,15 @@ from jax import Array
 from rich.console import Console
 
 from bnnjax import report
-from bnnjax.bounds import Slope, block_table, log_bound, slopes
+from bnnjax.bounds import Chain, Slope, block_table, log_bound, slopes, unit_names
 from bnnjax.cache import use_compilation_cache
 from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize
-from bnnjax.empirical import empirical_log_bound
+from bnnjax.empirical import NOTHING, empirical_log_bound
 from bnnjax.models import make_model
-from bnnjax.network import final_schedule, make_network, tabulate_units
+from bnnjax.network import final_schedule, infer, make_network, tabulate_units
+from bnnjax.nn.layers import ACTIVATIONS
+from bnnjax.ops.retention import largest_singular_value, retention_matrix
 from bnnjax.run import load
 from bnnjax.trained import Trained, read_config, read_trained
 
@@ -31,10 +38,34 @@ def surrogate(trained: Trained, dataset: Dataset) -> Callable[[Array], Array]:
     network = make_network(model, method.relaxed(), dataset.train.images.shape[1:])
 
     def logits_of(images: Array) -> Array:
-        arrays = (trained.params, trained.batch_stats)
-        return network.forward(*arrays, images, final_schedule(method), False, ())[0]
+        return infer(network, method, (trained.params, trained.batch_stats), images)[0]
 
     return logits_of
+
+
+def retention_estimates(
+    chain: Chain, activations: Mapping[str, tuple[Array, Array]], iterations: int = 20
+) -> dict[str, dict[str, float]]:
+    """Returns sigma(RM) between each quantized layer and the next, by the unit of the first of the two.
+
+    RM = X Y^T / (H W), sigma its largest singular value, mean over images; X and Y are the layers' `inputs`
+    before they are quantized, or the `codes` after it.  Were the pixels of X uncorrelated and of variance 1,
+    it would be the spectral norm of the map from X to Y.
+
+    Args:
+      chain: the network.
+      activations: inputs and codes, [batch, h, w, c], by unit.
+      iterations: of the power method.
+    """
+    layers = [(name, activations[name]) for name in unit_names(chain) if name in activations]
+
+    def sigma(x: Array, y: Array) -> float:
+        return float(jnp.mean(largest_singular_value(retention_matrix(x, y), iterations)))
+
+    return {
+        name: {"inputs": sigma(own[0], following[0]), "codes": sigma(own[1], following[1])}
+        for (name, own), (_, following) in pairwise(layers)
+    }
 
 
 def study_run(trained: Trained, dataset: Dataset, images: int, steps: int) -> dict[str, Any]:
@@ -47,9 +78,11 @@ def study_run(trained: Trained, dataset: Dataset, images: int, steps: int) -> di
       steps: of the search.
 
     Returns:
-      A record with `run`, `constraint`, `units` (see `unit_table`), `blocks` (see `block_table`), and in nats
+      A record with `run`, `constraint`, `units` (see `unit_table`), `blocks` (see `block_table`), `retention`
+      (see `retention_estimates`; empty for a network that quantizes no activations), and in nats
       `log_bound`, `log_spectral_bound` (of sqrt(fan_in) * spectral norm in the place of each unit's norm) and
-      `log_empirical` by the size of the noise.
+      `log_empirical` by the size of the noise, and `log_retention`, the sum of the logarithms of the
+      estimates between inputs, which is no bound.
     """
     network, method = trained.setup.network, trained.setup.method
     arrays = (trained.params, trained.batch_stats)
@@ -60,6 +93,9 @@ def study_run(trained: Trained, dataset: Dataset, images: int, steps: int) -> di
         return activations | {str(unit["unit"]): jnp.float32(unit[norm]) for unit in units}
 
     batch = normalize(jnp.asarray(dataset.test.images[:images]), dataset.mean, dataset.std, jnp.float32)
+    activations_of = jax.jit(lambda images: infer(network, method, arrays, images, (ACTIVATIONS,))[1].more)
+    retention = retention_estimates(network.chain, activations_of(batch)[ACTIVATIONS])
+    logs = [math.log(max(each["inputs"], NOTHING)) for each in retention.values()]
     return {
         "run": str(trained.place),
         "constraint": trained.config.constraint,
@@ -68,6 +104,8 @@ def study_run(trained: Trained, dataset: Dataset, images: int, steps: int) -> di
         "log_bound": float(log_bound(network.chain, factors("l1inf"))),
         "log_spectral_bound": float(log_bound(network.chain, factors("spectral_bound"))),
         "median_tightness": float(np.median([unit["tightness"] for unit in units])),
+        "retention": retention,
+        "log_retention": sum(logs) if logs else None,
         "log_empirical": empirical_log_bound(surrogate(trained, dataset), batch, steps),
     }
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from bnnjax import report, workdir
 from bnnjax.config import Config, to_json
+from bnnjax.constrained import LEARNED
 from bnnjax.data import Dataset
 from bnnjax.network import make_measure, tabulate_units
-from bnnjax.task import LEARNED, Setup
+from bnnjax.task import Setup
 from bnnjax.train.loop import accuracy, score
 from bnnjax.train.parallel import Compiled
 from bnnjax.train.state import Best, Tree

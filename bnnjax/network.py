@@ -54,6 +54,22 @@ def final_schedule(method: Method) -> Values:
     return method.schedule(jnp.float32(1))
 
 
+def infer(
+    network: Network, method: Method, arrays: tuple[Tree, Tree], images: Array, more: Iterable[str] = ()
+) -> tuple[Array, Collected]:
+    """Returns logits and what is collected of a network at inference, as it is used once trained.
+
+    Args:
+      network: as a function.
+      method: its own.
+      arrays: params and batch_stats.
+      images: normalized, [batch, h, w, c].
+      more: names in COLLECTIONS.
+    """
+    logits, _, collected = network.forward(*arrays, images, final_schedule(method), False, more)
+    return logits, collected
+
+
 def project_latents(params: Tree, project: Callable[[Array], Array]) -> Tree:
     """Returns params with `project` applied to every latent kernel."""
 

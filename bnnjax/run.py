@@ -14,12 +14,13 @@ from bnnjax import report, workdir
 from bnnjax.cache import use_compilation_cache
 from bnnjax.conclusion import conclude
 from bnnjax.config import Config
+from bnnjax.constrained import LCR
 from bnnjax.data import Dataset, load_cifar10, load_digits, load_prepared
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.network import make_measure
 from bnnjax.pretrained import BEGINNING, first_network, full_precision, path_within, take
-from bnnjax.task import LCR, TARGETS, Setup, make_setup
+from bnnjax.task import TARGETS, Setup, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
 from bnnjax.train.parallel import compile_task, make_mesh, replicate

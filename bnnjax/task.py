@@ -1,7 +1,6 @@
 """From a configuration to the functions that training is made from."""
 
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -11,30 +10,20 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config import Config
-from bnnjax.constraints import After, Seen, make_constraint
-from bnnjax.constraints.base import INPUT_GRADIENT, LATENTS, InputGradient
+from bnnjax.constrained import LCR, Given, constrain
+from bnnjax.constraints import make_constraint
+from bnnjax.constraints.base import LATENTS
 from bnnjax.data import Dataset, steps_per_epoch
-from bnnjax.methods import Method, Values, make_method
+from bnnjax.methods import Method, make_method
 from bnnjax.methods.base import stage_restarts
 from bnnjax.models import make_model
-from bnnjax.network import COLLECTIONS, Collected, Network, final_schedule, make_network, project_latents
+from bnnjax.network import Network, final_schedule, infer, make_network, project_latents
 from bnnjax.nn.layers import remember_gradients
-from bnnjax.nn.units import KERNELS, STAGES, replace_gains
 from bnnjax.train.optimizer import learning_rate_schedule, make_optimizer
 from bnnjax.train.state import Tree
 from bnnjax.train.step import AXIS, Moment, Task
 
-# The other networks that a run may learn from, by what they are for: the targets, and the constraint lcr.
-TARGETS, LCR = "targets", "lcr"
-LEARNED = "learned"  # where constraints have theirs among the parameters; none below that name decays
-
-
-class Given(NamedTuple):
-    """What a forward pass is given of the moment it is in."""
-
-    values: Values  # the method's schedule, and in training key and epoch_begins
-    progress: Array  # epoch / epochs, [] float32; 1 at inference
-    teacher: Tree = ()  # in training as in `Images`
+TARGETS = "targets"  # the network whose probabilities are learned, among a step's teachers; and see LCR
 
 
 class Setup(NamedTuple):
@@ -44,13 +33,9 @@ class Setup(NamedTuple):
     network: Network
     task: Task
     learning_rate: Callable[[int], Any]  # by step
-
-
-def image_keys(key: Array, count: int) -> Array:
-    """Returns a random key for each of this device's images, [count], by their places in the global batch."""
-    places = jax.lax.axis_index(AXIS) * count + jnp.arange(count)
-    own = jax.random.fold_in(key, zlib.crc32(INPUT_GRADIENT.encode()))  # apart from those of layers
-    return jax.vmap(jax.random.fold_in, (None, 0))(own, places)
+    # (params, batch_stats, normalized images, teachers' arrays, carried) -> logits and the penalty of these
+    # images, both at inference
+    watch: Callable[[Tree, Tree, Array, Tree, Tree], tuple[Array, Array]]
 
 
 def make_setup(
@@ -78,9 +63,9 @@ def make_setup(
     method = make_method(config.method, config.wbits, config.abits)
     classes = len(dataset.class_names)
     model = make_model(config.model, method, structure=config.structure, classes=classes, axis_name=AXIS)
-    network = make_network(model, method, dataset.train.images.shape[1:])
+    shape = dataset.train.images.shape[1:]
+    network = make_network(model, method, shape)
     constraint = make_constraint(config, network.chain)
-    collections = constraint.needs & COLLECTIONS.keys()
     if LATENTS in constraint.needs and method.wbits == 32:
         raise ValueError(
             f"constraint {config.constraint} is about latent kernels, "
@@ -99,76 +84,20 @@ def make_setup(
             moment.teacher,
         )
 
-    def infer(
-        name: str, teacher: Mapping[str, Tree], images: Array, more: Iterable[str]
-    ) -> tuple[Array, Collected]:
-        of = teachers[name]
-        params, batch_stats = teacher[name]
-        logits, _, collected = of.network.forward(
-            params, batch_stats, images, final_schedule(of.method), False, more
-        )
-        return logits, collected
-
-    def taught(teacher: Mapping[str, Tree], images: Array) -> tuple[Array, ...]:
-        collected = infer(LCR, teacher, images, (STAGES,))[1]
-        return jax.lax.stop_gradient(collected.more[STAGES])
-
-    def shown(key: Array) -> Seen:
-        image = jnp.zeros((1, *dataset.train.images.shape[1:]))
-        params, batch_stats = network.init(key)
-        _, _, collected = network.forward(
-            params, batch_stats, image, final_schedule(method), False, collections
-        )
-        theirs = taught({LCR: teachers[LCR].network.init(key)}, image) if LCR in teachers else ()
-        return Seen(collected.units, collected.latents, jnp.zeros(()), teacher=theirs, **collected.more)
-
-    learned: Mapping[str, Array] = {}
-    if constraint.learned is not None:
-        learned = constraint.learned(jax.eval_shape(shown, jax.random.key(0)))
-
-    def init(key: Array) -> tuple[Tree, Tree]:
-        params, batch_stats = network.init(key)
-        return ({**params, LEARNED: learned} if learned else params), batch_stats
+    twin = (teachers[LCR].network, teachers[LCR].method) if LCR in teachers else None
+    constrained = constrain(network, method, constraint, shape, twin)
 
     def forward(
         params: Tree, batch_stats: Tree, images: Array, given: Given, train: bool
-    ) -> tuple[Array, Tree, tuple[Seen, Array]]:
-        more = collections if train else ()
+    ) -> tuple[Array, Tree, Any]:
+        return constrained.forward(params, batch_stats, images, given, train, train)
 
-        def network_on(images: Array) -> tuple[Array, tuple[Tree, Collected]]:
-            logits, *rest = network.forward(params, batch_stats, images, given.values, train, more)
-            return logits, tuple(rest)
-
-        shows: dict[str, Any] = {}
-        if train and INPUT_GRADIENT in constraint.needs:
-            logits, pull, (new_stats, collected) = jax.vjp(network_on, images, has_aux=True)
-            keys = image_keys(given.values["key"], len(images))
-            shows["input_gradient"] = InputGradient(lambda v: pull(v)[0], logits, keys)
-        else:
-            logits, (new_stats, collected) = network_on(images)
-        shows |= collected.more
-        if train and constraint.second_pass:
-            # Times 1, which the compiler does not know: it could make one pass of two of the same images.
-            again = images * jnp.where(given.progress < 2, 1, 0).astype(images.dtype)
-            _, new_stats, second = network.forward(params, new_stats, again, given.values, True, more)
-            shows |= second.more
-        if train and "teacher" in constraint.needs:
-            shows["teacher"] = taught(given.teacher, images)
-        own = params.get(LEARNED, {})
-        seen = Seen(collected.units, collected.latents, given.progress, learned=own, **shows)
-        return logits, new_stats, (seen, collected.layer_loss)
-
-    def penalty(collected: tuple[Seen, Array], carried: Tree) -> tuple[Array, Tree]:
-        seen, layer_loss = collected
-        if constraint.penalty is None:
-            return layer_loss, carried
-        own, carried = constraint.penalty(seen, carried)
-        return own + layer_loss, carried
-
-    def carried() -> Tree:
-        arrays = jax.eval_shape(network.init, jax.random.key(0))
-        kernels = jax.eval_shape(network.kernels, *arrays, final_schedule(method))
-        return constraint.init({name: kernel.shape for name, kernel in kernels.items()})
+    def watch(
+        params: Tree, batch_stats: Tree, images: Array, teacher: Tree, carried: Tree
+    ) -> tuple[Array, Array]:
+        given = schedule(None)._replace(teacher=teacher)
+        logits, _, seen = constrained.forward(params, batch_stats, images, given, False, True)
+        return logits, constrained.penalty(seen, carried)[0]
 
     def after_update(params: Tree, batch_stats: Tree, gradients: Tree, carried: Tree) -> tuple[Tree, Tree]:
         if method.remember_gradient is not None:
@@ -177,15 +106,11 @@ def make_setup(
         for project in (constraint.project_latent, method.project_latent, clip_latent):
             if project is not None:
                 params = project_latents(params, project)
-        if constraint.project_gains is not None:
-            now = (params, batch_stats, final_schedule(method))
-            kernels = network.kernels(*now) if KERNELS in constraint.needs else {}
-            gains = constraint.project_gains(After(network.units(*now), kernels), carried)
-            params = replace_gains(params, gains)
-        return params, batch_stats
+        return constrained.project_gains(params, batch_stats, carried), batch_stats
 
     def targets(teacher: Mapping[str, Tree], images: Array) -> Array:
-        return jax.nn.softmax(infer(TARGETS, teacher, images, ())[0])
+        of = teachers[TARGETS]
+        return jax.nn.softmax(infer(of.network, of.method, teacher[TARGETS], images)[0])
 
     steps = steps_per_epoch(len(dataset.train.labels), config.batch_size)
     learning_rate = learning_rate_schedule(
@@ -195,11 +120,11 @@ def make_setup(
         [epoch * steps for epoch in stage_restarts(method, config.epochs)],
     )
     task = Task(
-        init=init,
+        init=constrained.init,
         forward=forward,
         schedule=schedule,
-        penalty=penalty,
-        carried=carried,
+        penalty=constrained.penalty,
+        carried=constrained.carried,
         after_update=after_update,
         optimizer=make_optimizer(config.optimizer, learning_rate, config.weight_decay, config.momentum),
         augmentation=dataset.augmentation,
@@ -211,4 +136,4 @@ def make_setup(
         epochs=config.epochs,
         steps_per_epoch=steps,
     )
-    return Setup(method, network, task, learning_rate)
+    return Setup(method, network, task, learning_rate, watch)

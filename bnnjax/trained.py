@@ -6,9 +6,10 @@ from typing import NamedTuple
 import jax
 
 from bnnjax.config import Config, from_json
+from bnnjax.constrained import LCR
 from bnnjax.data import Dataset
 from bnnjax.report.files import read_json
-from bnnjax.task import LCR, TARGETS, Setup, make_setup
+from bnnjax.task import TARGETS, Setup, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError, check_fit, digest
 from bnnjax.train.state import Tree
 

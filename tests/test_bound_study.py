@@ -14,7 +14,8 @@ from rich.console import Console
 
 import bnnjax.run
 from bnnjax import bound_study
-from bnnjax.config import Config, L1InfConfig, Recipe
+from bnnjax.config import Config, Recipe
+from bnnjax.constraint_settings import L1InfConfig
 from bnnjax.run import execute, prepare
 
 BOUNDS = Path(__file__).parents[1] / "experiments" / "bounds.py"
@@ -38,6 +39,27 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             )
             assert execute(prepare(config), Console(quiet=True)) == 0
     return [folder / "free", folder / "hard"]
+
+
+def test_retention_estimates_are_largest_singular_values_between_neighbours() -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"a": (5, 4, 4, 3), "c": (5, 2, 2, 6), "b": (5, 2, 2, 2)}
+    inputs = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    activations = {name: (x, np.sign(x)) for name, x in inputs.items()}
+
+    def expected(x: np.ndarray, y: np.ndarray) -> float:
+        if x.shape[1] > y.shape[1]:
+            x = x.reshape(5, 2, 2, 2, 2, -1).mean((2, 4))
+        matrices = np.einsum("bhwi,bhwo->bio", x, y) / y.shape[1] ** 2
+        return float(np.linalg.svd(matrices, compute_uv=False)[:, 0].mean())
+
+    found = bound_study.retention_estimates(("stem", "a", "c", "b", "head"), activations, iterations=200)
+    assert found.keys() == {"a", "c"}
+    for first, second in (("a", "c"), ("c", "b")):
+        for side, name in enumerate(("inputs", "codes")):
+            value = expected(activations[first][side], activations[second][side])
+            assert found[first][name] == pytest.approx(value, rel=1e-4)
+    assert bound_study.retention_estimates(("stem", "head"), {}) == {}
 
 
 def test_bounds_side_by_side(runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +89,13 @@ def test_bounds_side_by_side(runs: list[Path], tmp_path: Path, monkeypatch: pyte
             "stage2_block1/conv1",
             "stage2_block1/conv2",
         ]
+        assert list(record["retention"]) == [
+            "stage1_block1/conv1",
+            "stage1_block1/conv2",
+            "stage2_block1/conv1",
+        ]
+        logs = [math.log(each["inputs"]) for each in record["retention"].values()]
+        assert record["log_retention"] == pytest.approx(sum(logs))
         # The chain is stem, blocks, head: the network's bound is their product.
         ends = [math.log(unit["l1inf"]) for unit in record["units"] if unit["unit"] in ("stem", "head")]
         whole = sum(ends) + sum(block["log_block"] for block in record["blocks"])

@@ -19,6 +19,7 @@ from bnnjax.report.files import (
     write_text_atomically,
 )
 from bnnjax.report.html import write_report
+from bnnjax.report.overhead import overhead_table
 from bnnjax.report.pictures import Examples, confusion_matrix, worst_examples
 from bnnjax.report.plots import bounds, curves
 from bnnjax.report.tensorboard import event_writer
@@ -43,6 +44,7 @@ __all__ = [
     "constraint_study_table",
     "curves",
     "event_writer",
+    "overhead_table",
     "png_bytes",
     "read_json",
     "read_metrics",

@@ -18,6 +18,7 @@ Record = Mapping[str, Any]
 
 MARKERS = "os^Dv<>P*X"
 UPPER, SPECTRAL, EMPIRICAL = "L1,inf bound", "spectral bound", "largest movement found"
+RETENTION = "retention matrices (estimate, no bound)"
 
 
 def label(record: Record) -> str:
@@ -44,6 +45,10 @@ def bound_tables(record: Record) -> list[Table]:
             unit["unit"],
             *(number_text(unit[key], ".4g") for key in ("l1inf", "spectral", "spectral_bound")),
             number_text(unit["tightness"], ".3f"),
+            *(
+                number_text(record["retention"].get(unit["unit"], {}).get(side), ".4g")
+                for side in ("inputs", "codes")
+            ),
         ]
         for unit in record["units"]
     ]
@@ -55,11 +60,19 @@ def bound_tables(record: Record) -> list[Table]:
         ]
         for block in record["blocks"]
     ]
-    columns = ("unit", "L1,inf", "spectral", "sqrt(fan-in) x spectral", "tightness")
+    columns = (
+        "unit",
+        "L1,inf",
+        "spectral",
+        "sqrt(fan-in) x spectral",
+        "tightness",
+        "retention, before sign",
+        "after",
+    )
     tables = [_table(f"Units of {record['run']}", columns, units)]
     if blocks:
-        columns = ("block that ends with", "branch", "shortcut", "block", "shortcut adds")
-        tables.append(_table("Residual blocks, log bounds in nats", columns, blocks))
+        parts = ("block that ends with", "branch", "shortcut", "block", "shortcut adds")
+        tables.append(_table("Residual blocks, log bounds in nats", parts, blocks))
     return [*tables, bound_comparison([record])]
 
 
@@ -69,6 +82,7 @@ def bound_comparison(records: Sequence[Record]) -> Table:
         (UPPER, ["log_bound"]),
         (SPECTRAL, ["log_spectral_bound"]),
         ("median tightness", ["median_tightness"]),
+        (RETENTION, ["log_retention"]),
         *((f"{EMPIRICAL}, |d| = {size}", ["log_empirical", size]) for size in records[0]["log_empirical"]),
     ]
 
@@ -98,7 +112,7 @@ def bounds_side_by_side(records: Sequence[Record], *, theme: Theme = LIGHT) -> F
     for part in (top, bottom):
         part.set_facecolor(theme.paper)
     network = top.subplots()
-    norms, ratios = bottom.subplots(1, 2, sharey=True, width_ratios=(2.1, 1))
+    norms, ratios, retention = bottom.subplots(1, 3, sharey=True, width_ratios=(1.6, 1, 1))
     colors = [theme.first, theme.second, theme.third, *(f"C{number}" for number in range(3, 10))]
 
     style_axes(network, theme, title="Whole network", x="log bound, nats", grid="x")
@@ -119,6 +133,7 @@ def bounds_side_by_side(records: Sequence[Record], *, theme: Theme = LIGHT) -> F
 
     style_axes(norms, theme, title="L1,inf norm of each unit", x="norm, log scale")
     style_axes(ratios, theme, title="Tightness", x="L1,inf norm / spectral bound")
+    style_axes(retention, theme, title="Retention estimate", x="sigma before sign, log scale")
     place = {name: row for row, name in enumerate(names)}
     for row, record in enumerate(records):
         own = [place[unit["unit"]] for unit in record["units"]]
@@ -128,7 +143,11 @@ def bounds_side_by_side(records: Sequence[Record], *, theme: Theme = LIGHT) -> F
         }  # fmt: skip
         norms.plot([max(unit["l1inf"], 1e-6) for unit in record["units"]], own, label=label(record), **style)
         ratios.plot([unit["tightness"] for unit in record["units"]], own, **style)
+        estimates = [(max(each["inputs"], 1e-6), place[unit]) for unit, each in record["retention"].items()]
+        if estimates:
+            retention.plot(*zip(*estimates, strict=True), **style)
     norms.set_xscale("log")
+    retention.set_xscale("log")
     ratios.axvline(1.0, color=theme.muted, linewidth=1, linestyle="--")
     ratios.set_xlim(0, 1.05)
     norms.set_yticks(range(len(names)), [shortened(name, 30) for name in names])

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from bnnjax.config import Config
+from bnnjax.constrained import LEARNED
 from bnnjax.constraint_settings import LCRConfig
 from bnnjax.constraints.lcr import GAINS
 from bnnjax.data import Augmentation, Dataset, Split
 from bnnjax.data.dataset import assemble
 from bnnjax.pretrained import full_precision
-from bnnjax.task import LEARNED, make_setup
+from bnnjax.task import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh
 from bnnjax.train.step import Images
 
