@@ -75,17 +75,19 @@ def one_step_norm(matrix: Array) -> Array:
 
 
 def largest_singular_value(matrix: Array, iterations: int) -> Array:
-    """Returns the largest singular value of each matrix, [batch], by power iterations from a vector of ones.
+    """Returns the largest singular value of each matrix, [batch], by power iterations.
 
-    It is ||R^T v|| for the unit vector v that they end at, which no gradient flows through: for the singular
-    vector the derivative is exact.
+    They begin from one fixed normal vector; ones would be orthogonal to what is sought where the entries of
+    each column cancel, as those of codes do.  It is ||R^T v|| for the unit vector v that they end at, which
+    no gradient flows through: for the singular vector the derivative is exact.
 
     Args:
       matrix: [batch, i, o] float32.
       iterations: of v := R R^T v / ||R R^T v||.
     """
     fixed = jax.lax.stop_gradient(matrix)
-    v = jnp.full(matrix.shape[:2], matrix.shape[1] ** -0.5)
+    v = jnp.broadcast_to(jax.random.normal(jax.random.key(0), matrix.shape[1:2]), matrix.shape[:2])
+    v = v / _length(v)[..., None]
     for _ in range(iterations):
         v = _times(fixed, _transposed_times(fixed, v))
         length = _length(v)[..., None]

@@ -89,7 +89,7 @@ def test_one_step_norm_has_the_gradient_of_finite_differences():
 
 
 def test_largest_singular_value_and_its_gradient_are_those_of_the_decomposition():
-    matrix = normal(3, 6, 4) + 1  # the ones are near the first singular vector
+    matrix = normal(3, 6, 4) + 1  # one singular value is far above the others
     value = largest_singular_value(matrix, 30)
     gradient = jax.grad(lambda m: largest_singular_value(m, 30).sum())(jnp.asarray(matrix))
     for n, one in enumerate(matrix.astype(np.float64)):
@@ -105,8 +105,11 @@ def test_few_iterations_find_the_norm_from_below():
     assert values == sorted(values)
     assert values[0] < 0.99 * exact
     np.testing.assert_allclose(values[-1], exact, rtol=1e-3)
-    v = matrix[0] @ matrix[0].T @ np.ones(8)
-    np.testing.assert_allclose(values[0], np.linalg.norm(matrix[0].T @ v) / np.linalg.norm(v), rtol=1e-5)
+
+
+def test_codes_whose_columns_cancel_have_a_norm():
+    matrix = np.array([[[1.0, 1.0], [-1.0, -1.0]]], np.float32)  # the ones are orthogonal to all columns
+    np.testing.assert_allclose(largest_singular_value(matrix, 2), [2.0], rtol=1e-6)
 
 
 NORMS = [one_step_norm, lambda matrix: largest_singular_value(matrix, 3)]
