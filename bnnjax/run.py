@@ -1,6 +1,5 @@
 """A training run from its configuration to its report."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from bnnjax.pretrained import BEGINNING, first_network, full_precision, path_wit
 from bnnjax.task import TARGETS, Setup, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
-from bnnjax.train.parallel import compile_task, make_mesh, replicate
+from bnnjax.train.parallel import compile_task, describe, make_mesh, replicate
 from bnnjax.train.state import RunState, Tree, initial_state
 from bnnjax.train.step import Images
 from bnnjax.trained import Trained, read_teachers, read_trained
@@ -142,20 +141,6 @@ def is_finished(place: Path) -> bool:
     return (place / "summary.json").exists()
 
 
-def describe(mesh: Mesh) -> dict[str, Any]:
-    """Returns the number and the kind of a mesh's devices, for the records of a run."""
-    return {
-        "devices": mesh.size,
-        "device_kind": mesh.devices.flat[0].device_kind,
-        "cpu_cores": os.cpu_count(),
-    }
-
-
-def complain(sentence: str) -> None:
-    """Prints a sentence on stderr."""
-    Console(stderr=True).print(sentence, soft_wrap=True, markup=False, highlight=False)
-
-
 def execute(run: Prepared, console: Console) -> int:
     """Trains, tests and reports; returns the exit code.
 
@@ -181,7 +166,7 @@ def execute(run: Prepared, console: Console) -> int:
         restored = checkpoints.restore(state)
     except MisfitError as error:
         checkpoints.close()
-        complain(
+        report.complain(
             f"the checkpoints in {run.place} are of another version's network: {error}; give a --workdir"
         )
         return MISFIT
@@ -242,7 +227,7 @@ def execute(run: Prepared, console: Console) -> int:
             last = (
                 f"checkpoint {kept} in {run.place} is the last good one" if kept else "nothing was saved yet"
             )
-            complain(f"stopped: {error}; {last}")
+            report.complain(f"stopped: {error}; {last}")
             return STOPPED_BY_LOSS
         finally:
             checkpoints.close()

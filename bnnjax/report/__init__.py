@@ -2,7 +2,7 @@
 
 from bnnjax.report.bound_comparison import bound_comparison, bound_tables, bounds_side_by_side
 from bnnjax.report.comparison import comparison_csv, comparison_latex, comparison_page, comparison_table
-from bnnjax.report.console import TrainingDisplay, summary_table, training_progress
+from bnnjax.report.console import TrainingDisplay, complain, summary_table, training_progress
 from bnnjax.report.constraint_study import (
     constraint_study_csv,
     constraint_study_figure,
@@ -37,6 +37,7 @@ __all__ = [
     "comparison_latex",
     "comparison_page",
     "comparison_table",
+    "complain",
     "confusion_matrix",
     "constraint_study_csv",
     "constraint_study_figure",

@@ -210,3 +210,10 @@ def result_rows(summary: Mapping[str, Any], units: Sequence[Mapping[str, Any]]) 
         ("devices", text("devices") + kind),
         ("seed", text("seed")),
     ]
+
+
+def complain(sentence: str) -> None:
+    """Prints a sentence on stderr."""
+    from rich.console import Console
+
+    Console(stderr=True).print(sentence, soft_wrap=True, markup=False, highlight=False)

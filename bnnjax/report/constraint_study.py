@@ -140,6 +140,9 @@ def constraint_study_figure(records: Sequence[Record], *, theme: Theme = LIGHT) 
             axes = grid[row, column]
             style_axes(axes, theme, title=title if row == 0 else "", x=x, y=f"{form}: {unit}")
             axes.set_xscale("log")
+            amounts = sorted({r["amount"] for r in records if r["form"] == form})
+            axes.set_xticks(amounts, [f"{amount:g}" for amount in amounts])
+            axes.minorticks_off()
             _band(axes, [r for r in records if r["form"] == "none"], key, theme)
             for number, target in enumerate(dict.fromkeys(r["target"] for r in records if r["form"] == form)):
                 own = [r for r in records if (r["form"], r["target"]) == (form, target)]

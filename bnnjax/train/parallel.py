@@ -3,6 +3,7 @@
 The mapped axis is called `data`.  `jax.shard_map` is what `jax.pmap` itself is made of since JAX 0.8.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,6 +28,15 @@ def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> M
     devices = jax.devices() if devices is None else devices
     device_share(batch_size, len(devices))
     return Mesh(np.array(devices), (AXIS,))
+
+
+def describe(mesh: Mesh) -> dict[str, Any]:
+    """Returns the number and the kind of a mesh's devices, for the records of a run."""
+    return {
+        "devices": mesh.size,
+        "device_kind": mesh.devices.flat[0].device_kind,
+        "cpu_cores": os.cpu_count(),
+    }
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:

@@ -13,6 +13,7 @@ import tiny_experiment
 from rich.console import Console
 
 import bnnjax.run
+from bnnjax import series
 from bnnjax.run import STOPPED_BY_LOSS
 from bnnjax.tables import study
 from bnnjax.tables.config import TableConfig
@@ -33,7 +34,7 @@ SETTINGS = {"table": "tiny", "dataset": "digits", "epochs": 1, "batch_size": 32,
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(study.TABLES, "tiny", ROWS)
-    monkeypatch.setattr(study, "load", tiny_experiment.load)
+    monkeypatch.setattr(series, "load", tiny_experiment.load)
     monkeypatch.setattr(bnnjax.run, "load", tiny_experiment.load)
     monkeypatch.chdir(tmp_path)
 
@@ -86,13 +87,13 @@ def test_a_table_is_filled_and_more_seeds_and_rows_go_on_from_it(
 
     # Nothing is left to do; then one row more, of which alone something runs.
     executed: list[str] = []
-    execute = study.execute
+    execute = series.execute
 
     def counted(run: Any, console: Console) -> int:
         executed.append(run.place.name)
         return execute(run, console)
 
-    monkeypatch.setattr(study, "execute", counted)
+    monkeypatch.setattr(series, "execute", counted)
     before = (place / "table.csv").read_bytes()
     assert fill(place, seeds=2)[0] == 0
     assert executed == []
@@ -109,7 +110,7 @@ def test_a_run_that_diverges_is_counted_and_a_stopped_one_stops_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes = iter([STOPPED_BY_LOSS, 0])
-    monkeypatch.setattr(study, "execute", lambda run, console: next(codes))
+    monkeypatch.setattr(series, "execute", lambda run, console: next(codes))
     assert fill(tmp_path / "table", seeds=2)[0] == 0
     assert next(codes, None) is None  # the third of four was not begun
     lines = lines_of(tmp_path / "table")

@@ -1,0 +1,85 @@
+"""The noise of CIFAR-10-C: its definitions, its independence of how images are cut into batches."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnnjax.data.corruptions import CORRUPTIONS, corrupt
+
+KEY = jax.random.key(3)
+GREY = np.full((40, 16, 16, 3), 128, np.uint8)
+RANDOM = np.random.default_rng(0).integers(0, 256, (6, 9, 11, 3), dtype=np.uint8)
+
+
+def noisy(images: np.ndarray, corruption: str, severity: int, **more: int) -> np.ndarray:
+    return np.asarray(corrupt(KEY, images, corruption, severity, **more))
+
+
+@pytest.mark.parametrize(("severity", "deviation"), [(1, 0.04), (3, 0.08), (5, 0.10)])
+def test_gaussian_noise_has_its_deviation(severity: int, deviation: float) -> None:
+    moved = noisy(GREY, "gaussian_noise", severity).astype(float) - 128
+    assert moved.std() == pytest.approx(255 * deviation, rel=0.02)
+    assert moved.mean() == pytest.approx(-0.5, abs=0.4)  # grey levels are cut, not rounded
+    assert np.mean(moved**4) / np.mean(moved**2) ** 2 == pytest.approx(3, abs=0.15)
+
+
+def test_gaussian_noise_is_cut_off_at_black_and_white() -> None:
+    for level in (0, 255):
+        found = noisy(np.full_like(GREY, level), "gaussian_noise", 5)
+        assert np.mean(found == level) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(("severity", "share"), [(1, 0.01), (3, 0.03), (5, 0.07)])
+def test_impulse_noise_hits_its_share_of_entries(severity: int, share: float) -> None:
+    found = noisy(GREY, "impulse_noise", severity)
+    assert set(np.unique(found)) == {0, 128, 255}
+    assert np.mean(found != 128) == pytest.approx(share, rel=0.15)
+    assert np.mean(found[found != 128] == 255) == pytest.approx(0.5, abs=0.08)
+    hit = found != 128
+    assert np.mean(hit.any(-1)) - np.mean(hit.all(-1)) > 0  # channels on their own
+
+
+@pytest.mark.parametrize(("severity", "sigma"), [(1, 0.4), (3, 0.7), (5, 1.0)])
+def test_gaussian_blur_is_the_sum_over_neighbours(severity: int, sigma: float) -> None:
+    radius = int(4 * sigma + 0.5)
+    weights = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(-radius, radius + 1)]
+    expected = np.zeros(RANDOM.shape)
+    for y in range(9):
+        for x in range(11):
+            for dy, wy in zip(range(-radius, radius + 1), weights, strict=True):
+                for dx, wx in zip(range(-radius, radius + 1), weights, strict=True):
+                    pixel = RANDOM[:, min(max(y + dy, 0), 8), min(max(x + dx, 0), 10)]
+                    expected[:, y, x] += wy * wx * pixel / sum(weights) ** 2
+    found = noisy(RANDOM, "gaussian_blur", severity).astype(int)
+    assert np.abs(found - np.floor(expected)).max() <= 1
+    assert np.mean(found == np.floor(expected)) > 0.99
+    for level in range(256):
+        flat = np.full((1, 4, 4, 1), level, np.uint8)
+        np.testing.assert_array_equal(noisy(flat, "gaussian_blur", severity), flat)
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
+def test_an_image_has_its_noise_wherever_the_batch_is_cut(corruption: str) -> None:
+    whole = noisy(RANDOM, corruption, 4)
+    parts = [noisy(RANDOM[:2], corruption, 4), noisy(RANDOM[2:], corruption, 4, first=2)]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    assert whole.dtype == np.uint8
+    assert not np.array_equal(whole, RANDOM)
+
+
+@pytest.mark.parametrize("corruption", ["gaussian_noise", "impulse_noise"])
+def test_images_and_keys_have_noise_of_their_own(corruption: str) -> None:
+    found = noisy(GREY, corruption, 5)
+    assert not np.array_equal(found[0], found[1])
+    other = np.asarray(corrupt(jax.random.key(4), jnp.asarray(GREY), corruption, 5))
+    assert not np.array_equal(found, other)
+
+
+def test_unknown_names_and_severities_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown corruption 'rain'; allowed are gaussian_noise, impulse"):
+        noisy(GREY, "rain", 1)
+    with pytest.raises(ValueError, match="severity must be one of 1, 2, 3, 4, 5; got 6"):
+        noisy(GREY, "gaussian_blur", 6)

@@ -1,0 +1,38 @@
+"""Every method in every topology, with and without the constraint: a step fits.
+
+Nothing is compiled; that steps learn is tested with one small network a method.
+"""
+
+import jax
+import pytest
+from noise import noise
+
+from bnnjax.config import Config
+from bnnjax.methods import METHODS
+from bnnjax.task import make_setup
+from bnnjax.train.parallel import compile_task, make_mesh
+from bnnjax.train.step import Images
+
+BATCH, EXAMPLES = 4, 8
+DATASET = noise(EXAMPLES)
+NETWORKS = [("resnet_tiny", "plain"), ("resnet_tiny", "bireal"), ("vgg_tiny", None)]
+
+
+@pytest.mark.parametrize("constraint", ["none", "l1inf"])
+@pytest.mark.parametrize(("model", "structure"), NETWORKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_gives_back_a_state_of_the_same_shape(
+    method: str, model: str, structure: str | None, constraint: str
+) -> None:
+    config = Config(
+        model=model, structure=structure, method=method, constraint=constraint, batch_size=BATCH, epochs=4
+    )
+    setup = make_setup(config.with_recipe(config.common), DATASET)
+    compiled = compile_task(setup.task, make_mesh(BATCH, jax.devices()[:1]), BATCH, EXAMPLES)
+    key = jax.random.key(0)
+    state = jax.eval_shape(compiled.init, key).train
+    data = Images(DATASET.train.images, DATASET.train.labels)
+    after = jax.eval_shape(compiled.train, state, data, jax.eval_shape(compiled.order, key, 0), key)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), state
+    )

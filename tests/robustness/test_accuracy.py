@@ -1,0 +1,63 @@
+"""Accuracy under noise: of a network that is known, and of one that was trained."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny_experiment
+from rich.console import Console
+
+import bnnjax.run
+from bnnjax.config import Config, Recipe
+from bnnjax.data.corruptions import corrupt
+from bnnjax.report import read_json
+from bnnjax.robustness import accuracy
+from bnnjax.robustness.accuracy import noisy_accuracies, noisy_images, predictor
+from bnnjax.trained import read_trained
+
+KEY = jax.random.key(0)
+
+
+def test_all_images_are_covered_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
+    monkeypatch.setattr(accuracy, "CHUNK", 3)
+    found = noisy_images(KEY, images, ("impulse_noise", "gaussian_noise"), (1, 5))
+    assert {name: list(each) for name, each in found.items()} == {
+        "impulse_noise": ["1", "5"],
+        "gaussian_noise": ["1", "5"],
+    }
+    for name, each in found.items():
+        for severity, noisy in each.items():
+            np.testing.assert_array_equal(noisy, corrupt(KEY, images, name, int(severity)))
+
+
+def test_the_accuracy_is_that_of_the_noisy_images() -> None:
+    """The network says whether there is any white: salt, and only that, changes its answer."""
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return np.stack([np.full(len(images), 0.5), (images == 255).any(axis=(1, 2, 3))], axis=1)
+
+    images = np.full((400, 4, 4, 1), 100, np.uint8)
+    noisy = noisy_images(KEY, images, ("impulse_noise", "gaussian_blur"), (1, 5))
+    found = noisy_accuracies(predict, noisy, np.zeros(400, np.int32))
+    assert found["gaussian_blur"] == {"1": 100, "5": 100}
+    for severity, share in (("1", 0.01), ("5", 0.07)):
+        assert found["impulse_noise"][severity] == pytest.approx(100 * (1 - share / 2) ** 16, abs=6)
+
+
+def test_a_trained_network_predicts_as_its_run_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bnnjax.run, "load", tiny_experiment.load)
+    config = Config(
+        dataset="digits",
+        model="resnet_tiny",
+        common=Recipe(batch_size=8, epochs=1, learning_rate=0.05),
+        train_examples=320,
+        workdir=tmp_path / "run",
+    )
+    assert bnnjax.run.execute(bnnjax.run.prepare(config), Console(quiet=True)) == 0
+    dataset = tiny_experiment.load(config)
+    predict = predictor(read_trained(tmp_path / "run", dataset), dataset, batch_size=7)
+    found = noisy_accuracies(predict, {"none": {"0": dataset.test.images}}, dataset.test.labels)
+    summary = read_json(tmp_path / "run" / "summary.json")
+    assert found["none"]["0"] == pytest.approx(summary["test_accuracy"])

@@ -1,0 +1,117 @@
+"""A small study from its first run to its files: it goes on where it stopped; each row is its setting's."""
+
+import csv
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_experiment
+from rich.console import Console
+
+import bnnjax.run
+from bnnjax import series
+from bnnjax.studies import l1inf
+from bnnjax.studies.l1inf_config import L1InfStudyConfig
+
+SCRIPT = Path(__file__).parents[2] / "experiments" / "study_l1inf.py"
+SETTINGS: dict[str, Any] = {
+    "dataset": "digits",
+    "model": "resnet_tiny",
+    "epochs": 1,
+    "batch_size": 32,
+    "train_examples": 64,
+    "seeds": 1,
+    "targets": ("folded",),
+    "strengths": (0.01,),
+    "radii": (3.0,),
+    "severities": (5,),
+    "noise_images": 15,
+}
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (l1inf, series, bnnjax.run):
+        monkeypatch.setattr(module, "load", tiny_experiment.load)
+
+
+def do(place: Path, **more: Any) -> tuple[int, str]:
+    console = Console(width=300)
+    with console.capture() as capture:
+        code = l1inf.prepare_study(L1InfStudyConfig(**{**SETTINGS, "workdir": place, **more}))(console)
+    return code, capture.get()
+
+
+def test_a_study_is_made_and_goes_on_with_another_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "study"
+    code, output = do(place)
+    assert code == 0
+    assert output.splitlines()[-1] == f"study: {place / 'study.md'}, study.csv, study.png"
+    names = ["none", "soft-folded-0.01", "hard-3"]
+    configs = {
+        name: json.loads((place / "runs" / f"{name}-seed0" / "config.json").read_text()) for name in names
+    }
+    assert [configs[name]["config"]["constraint"] for name in names] == ["none", "l1inf", "l1inf"]
+    assert configs["soft-folded-0.01"]["config"]["l1inf"]["strength"] == 0.01
+    assert configs["hard-3"]["config"]["l1inf"]["radius"] == 3
+    assert configs["hard-3"]["config"]["l1inf"]["form"] == "hard"
+
+    executed: list[str] = []
+    execute = series.execute
+
+    def counted(run: Any, console: Console) -> int:
+        executed.append(run.place.name)
+        return execute(run, console)
+
+    monkeypatch.setattr(series, "execute", counted)
+    assert do(place, seeds=2)[0] == 0
+    assert executed == [f"{name}-seed1" for name in names]
+    with open(place / "study.csv") as file:
+        lines = {line["name"]: line for line in csv.DictReader(file)}
+    assert list(lines) == names
+    for name, line in lines.items():
+        runs = [place / "runs" / f"{name}-seed{seed}" for seed in (0, 1)]
+        noise = [json.loads((run / "noise.json").read_text()) for run in runs]
+        summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
+        assert noise[0]["images"] == {"validation": 15, "test": 15}
+        for kind in ("gaussian_noise", "impulse_noise", "gaussian_blur"):
+            values = [one["test"][kind]["5"] for one in noise]
+            assert float(line[f"{kind}_mean"]) == pytest.approx(statistics.mean(values))
+            assert float(line[f"{kind}_std"]) == pytest.approx(statistics.stdev(values))
+        values = [statistics.mean(each["5"] for each in one["validation"].values()) for one in noise]
+        assert float(line["validation_noise_mean"]) == pytest.approx(statistics.mean(values))
+        values = [summary["log_lipschitz_bound"] for summary in summaries]
+        assert float(line["log_bound_mean"]) == pytest.approx(statistics.mean(values))
+    page = (place / "study.md").read_text()
+    assert "Of the soft folded settings soft-folded-0.01 has the highest validation accuracy" in page
+    assert (place / "study.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_run_that_stops_stops_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series, "execute", lambda run, console: 0)
+    assert do(tmp_path / "study")[0] == 0
+    assert not (tmp_path / "study" / "study.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--targets", "fold"], "targets must be among folded, gain, weights, scales; got fold"),
+        (["--severities", "6"], "severities must be among 1, 2, 3, 4, 5; got 6"),
+        (["--strengths", "0"], "strengths must be positive and finite; got 0.0"),
+        (["--radii", "-1"], "radii must be positive and finite; got -1.0"),
+        (["--noise-images", "0"], "noise_images must be at least 1; got 0"),
+    ],
+)
+def test_wrong_input_is_told_in_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"study_l1inf.py: {sentence}\n"
+    assert list(tmp_path.iterdir()) == []
