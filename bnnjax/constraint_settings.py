@@ -37,7 +37,7 @@ class L1InfConfig:
     # 0 takes the exact maximum over channels; T > 0 smooths it by a log-sum-exp, in units of the norm.
     temperature: float = 0.0
     # Factor of the penalty (soft forms).
-    strength: float = 0.01
+    strength: float = 0.003
     # Share of training in which the strength rises from 0, on a line; 0: it is there from the beginning.
     ramp: float = 0.0
     # Largest norm of a unit (hard forms).
