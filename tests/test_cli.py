@@ -219,7 +219,7 @@ def test_a_batch_that_does_not_split_over_the_devices_names_both_numbers(
 
 def test_experiments_exit_with_2_as_processes(run: Callable[..., Any], tmp_path: Path) -> None:
     for script, arguments, sentence in (
-        (DIGITS, ["--no-such-flag"], "unknown flag --no-such-flag; allowed are --dataset, "),
+        (DIGITS, ["--no-such-flag"], "unknown flag --no-such-flag; allowed are --constraint, "),
         (CIFAR10, [f"--data-dir={tmp_path}"], "CIFAR-10 is not prepared in"),
     ):
         done = run(script, *arguments, COLUMNS="50")

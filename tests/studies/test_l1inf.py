@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
     "seeds": 1,
     "targets": ("folded",),
     "strengths": (0.01,),
-    "radii": (3.0,),
+    "radii": (),
     "severities": (5,),
     "noise_images": 15,
 }
@@ -53,14 +53,12 @@ def test_a_study_is_made_and_goes_on_with_another_seed(
     code, output = do(place)
     assert code == 0
     assert output.splitlines()[-1] == f"study: {place / 'study.md'}, study.csv, study.png"
-    names = ["none", "soft-folded-0.01", "hard-3"]
+    names = ["none", "soft-folded-0.01"]
     configs = {
         name: json.loads((place / "runs" / f"{name}-seed0" / "config.json").read_text()) for name in names
     }
-    assert [configs[name]["config"]["constraint"] for name in names] == ["none", "l1inf", "l1inf"]
+    assert [configs[name]["config"]["constraint"] for name in names] == ["none", "l1inf"]
     assert configs["soft-folded-0.01"]["config"]["l1inf"]["strength"] == 0.01
-    assert configs["hard-3"]["config"]["l1inf"]["radius"] == 3
-    assert configs["hard-3"]["config"]["l1inf"]["form"] == "hard"
 
     executed: list[str] = []
     execute = series.execute
@@ -91,6 +89,17 @@ def test_a_study_is_made_and_goes_on_with_another_seed(
     page = (place / "study.md").read_text()
     assert "Of the soft folded settings soft-folded-0.01 has the highest validation accuracy" in page
     assert (place / "study.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_every_form_is_tried_with_every_seed(tmp_path: Path) -> None:
+    config = L1InfStudyConfig(**{**SETTINGS, "workdir": tmp_path, "radii": (3.0, 10.0), "seeds": 2})
+    runs = l1inf.study_runs(config)
+    assert [(run.name, run.config.seed) for run in runs] == [
+        (name, seed) for seed in (0, 1) for name in ("none", "soft-folded-0.01", "hard-3", "hard-10")
+    ]
+    hard = runs[2].config
+    assert (hard.constraint, hard.l1inf.form, hard.l1inf.radius) == ("l1inf", "hard", 3)
+    assert runs[2].place == tmp_path / "runs" / "hard-3-seed0"
 
 
 def test_a_run_that_stops_stops_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
