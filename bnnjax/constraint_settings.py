@@ -30,7 +30,8 @@ class L1InfConfig:
     # soft: a penalty on the loss; hard: a projection of the batch norm gains after each update; or both.
     form: Literal["soft", "hard", "both"] = "soft"
     # Which norm: folded (kernel, scale and batch norm), gain (the batch norm's gain left out, the batch
-    # variance differentiated), weights or scales (the naive forms).  The hard forms take folded alone.
+    # variance differentiated), weights or scales (the naive forms; scales does nothing where a method's scale
+    # has no gradient, as IR-Net's).  The hard forms take folded alone.
     target: Literal["folded", "gain", "weights", "scales"] = "folded"
     # bound: log of the network's bound; sum: of the units' norms.
     reduction: Literal["bound", "sum"] = "bound"
