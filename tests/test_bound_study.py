@@ -82,6 +82,7 @@ def test_bounds_side_by_side(runs: list[Path], tmp_path: Path, monkeypatch: pyte
         assert record["log_bound"] == pytest.approx(summary["log_lipschitz_bound"], abs=1e-4)
         assert record["units"] == json.loads((run / "units.json").read_text())
         assert record["log_spectral_bound"] > record["log_bound"]
+        assert all(0 < unit["tightness"] <= 1 + 1e-6 for unit in record["units"])  # of trained kernels
         assert -5 < max(record["log_empirical"].values()) <= record["log_bound"] + 1e-3
         assert [block["block"] for block in record["blocks"]] == [
             "stage1_block1/conv1",
