@@ -174,7 +174,7 @@ def test_in_training_the_penalty_falls_and_the_vectors_follow_the_network(train,
     assert vectors.keys() == after.keys()
     for name, vector in vectors.items():
         matrix = np.asarray(kernels[name]).reshape(-1, kernels[name].shape[-1])
-        assert 0.95 * after[name] <= np.linalg.norm(matrix @ vector) <= after[name] * (1 + 1e-5), name
+        assert 0.85 * after[name] <= np.linalg.norm(matrix @ vector) <= after[name] * (1 + 1e-5), name
     # A checkpoint holds them.
     checkpoints = Checkpoints(tmp_path, print)
     try:
