@@ -12,6 +12,7 @@ from rich.console import Console
 from bnnjax import report
 from bnnjax.benchmark import Case, compile_case, median_ratio, time_in_turn
 from bnnjax.cache import use_compilation_cache
+from bnnjax.train.parallel import make_mesh
 
 # By name: what of a case is changed.  The first is what the others are compared with.
 CONSTRAINTS: dict[str, dict[str, Any]] = {
@@ -59,7 +60,12 @@ def measure(case: Case, examples: Sequence[int], repeats: int) -> list[dict[str,
 def prepare_overhead(
     case: Case, examples: Sequence[int], repeats: int, place: Path
 ) -> Callable[[Console], int]:
-    """Returns the work: overhead.md and overhead.json in `place`, and the table on the console."""
+    """Returns the work: overhead.md and overhead.json in `place`, and the table on the console.
+
+    Raises:
+      ValueError: if the batch cannot be split evenly over all devices.
+    """
+    make_mesh(case.batch)
     use_compilation_cache()
 
     def work(console: Console) -> int:

@@ -48,13 +48,14 @@ def execute_runs(runs: Sequence[Run], console: Console, after: Callable[[set[Pat
     Args:
       runs: in their order.
       console: for their output.
-      after: is called after each, finished before or now, with the places of those whose loss stopped being
+      after: is called before the first and after each, with the places of those whose loss stopped being
         finite, which stop no others.
 
     Returns:
       None if nothing is left to do, or else the exit code of the run that stopped the others.
     """
     diverged: set[Path] = set()
+    after(diverged)
     for number, run in enumerate(runs, start=1):
         if run.summary is None:
             text = f"\nrun {number} of {len(runs)}: {run.name}, seed {run.config.seed}"
@@ -65,5 +66,5 @@ def execute_runs(runs: Sequence[Run], console: Console, after: Callable[[set[Pat
             elif run.summary is None:  # stopped by a signal or refused, which it has told
                 return code
             jax.clear_caches()
-        after(diverged)
+            after(diverged)
     return None

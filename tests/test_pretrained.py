@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from noise import noise
 
 from bnnjax.config import Config
-from bnnjax.data import Augmentation, Dataset, Split
-from bnnjax.data.dataset import assemble
+from bnnjax.data import Augmentation, Dataset
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.network import make_network
@@ -24,21 +24,7 @@ from bnnjax.trained import Trained
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    rng = np.random.default_rng(0)
-    everything = Split(
-        rng.integers(0, 256, (EXAMPLES + 60, 8, 8, 3), np.uint8),
-        np.arange(EXAMPLES + 60, dtype=np.int32) % 10,
-    )
-    return assemble(
-        name="noise",
-        class_names=tuple("0123456789"),
-        train=everything,
-        test=everything,
-        validation_examples=10,
-        train_examples=None,
-        augmentation=Augmentation(crop_padding=1, flip=True),
-        source="made up",
-    )
+    return noise(EXAMPLES + 50, Augmentation(crop_padding=1, flip=True))
 
 
 def configured(dataset: Dataset, method: str, **fields: Any) -> tuple[Config, Setup]:

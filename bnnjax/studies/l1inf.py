@@ -20,7 +20,6 @@ from bnnjax.studies.l1inf_config import L1InfStudyConfig
 from bnnjax.trained import read_trained
 
 NOISES = ("gaussian_noise", "impulse_noise", "gaussian_blur")
-BATCH = 200
 AMOUNTS = {"soft": "strength", "hard": "radius"}  # what a form is varied in
 
 
@@ -69,24 +68,37 @@ def study(config: L1InfStudyConfig, runs: Sequence[Run], console: Console) -> in
         for place, (name, split) in enumerate(splits.items())
     }
 
+    noise = {
+        "severities": list(config.severities),
+        "images": {name: len(split.labels) for name, split in splits.items()},
+    }
+
+    def is_measured(run: Run) -> bool:
+        found = report.read_json(noise_file(run)) if noise_file(run).exists() else {}
+        return {key: found.get(key) for key in noise} == noise
+
     def measure(run: Run) -> dict[str, Any]:
-        predict = predictor(read_trained(run.place, dataset), dataset, BATCH)
+        assert run.config.batch_size is not None
+        predict = predictor(read_trained(run.place, dataset), dataset, run.config.batch_size)
         return {
-            "severities": list(config.severities),
-            "images": {name: len(split.labels) for name, split in splits.items()},
+            **noise,
             **{name: noisy_accuracies(predict, noisy[name], split.labels) for name, split in splits.items()},
         }
 
+    records: list[dict[str, Any]] = []
+
     def write(diverged: set[Path]) -> None:
+        nonlocal records
         for run in runs:
-            if run.summary is not None and not noise_file(run).exists():
+            if run.summary is not None and not is_measured(run):
                 report.write_json(noise_file(run), measure(run))
-        write_study(config, study_records(config, runs, diverged))
+        records = study_records(config, runs, diverged)
+        write_study(config, records)
 
     code = execute_runs(runs, console, write)
     if code is not None:
         return code
-    table = report.constraint_study_table(study_records(config, runs, set()))
+    table = report.constraint_study_table(records)
     for text in ("\n" + table, f"study: {config.place / 'study.md'}, study.csv, study.png"):
         console.print(text, soft_wrap=True, markup=False, highlight=False)
     return 0

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from noise import noise
 
 from bnnjax.config import Config
 from bnnjax.constrained import LEARNED
 from bnnjax.constraint_settings import LCRConfig
 from bnnjax.constraints.lcr import GAINS
-from bnnjax.data import Augmentation, Dataset, Split
-from bnnjax.data.dataset import assemble
+from bnnjax.data import Dataset
 from bnnjax.pretrained import full_precision
 from bnnjax.task import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh
@@ -25,20 +25,7 @@ BATCH = 16  # all training images, so that every step sees the same
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    split = Split(
-        np.random.default_rng(0).integers(0, 256, (BATCH + 10, 8, 8, 3), np.uint8),
-        np.arange(BATCH + 10, dtype=np.int32) % 10,
-    )
-    return assemble(
-        name="noise",
-        class_names=tuple("0123456789"),
-        train=split,
-        test=split,
-        validation_examples=10,
-        train_examples=None,
-        augmentation=Augmentation(),
-        source="made up",
-    )
+    return noise(BATCH)
 
 
 def configured(lcr: LCRConfig, **fields: Any) -> Config:

@@ -86,6 +86,11 @@ def test_a_study_is_made_and_goes_on_with_another_seed(
         assert float(line["validation_noise_mean"]) == pytest.approx(statistics.mean(values))
         values = [summary["log_lipschitz_bound"] for summary in summaries]
         assert float(line["log_bound_mean"]) == pytest.approx(statistics.mean(values))
+    # Other noise is measured anew, with nothing trained again.
+    assert do(place, seeds=2, noise_images=10)[0] == 0
+    again = json.loads((place / "runs" / "none-seed0" / "noise.json").read_text())
+    assert again["images"] == {"validation": 10, "test": 10}
+    assert len(executed) == 2
     page = (place / "study.md").read_text()
     assert "Of the soft folded settings soft-folded-0.01 has the highest validation accuracy" in page
     assert (place / "study.png").read_bytes()[:4] == b"\x89PNG"
@@ -105,7 +110,8 @@ def test_every_form_is_tried_with_every_seed(tmp_path: Path) -> None:
 def test_a_run_that_stops_stops_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(series, "execute", lambda run, console: 0)
     assert do(tmp_path / "study")[0] == 0
-    assert not (tmp_path / "study" / "study.md").exists()
+    with open(tmp_path / "study" / "study.csv") as file:
+        assert [line["runs"] for line in csv.DictReader(file)] == ["0", "0"]
 
 
 @pytest.mark.parametrize(
