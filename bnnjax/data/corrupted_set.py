@@ -168,7 +168,7 @@ def npy_files(
         raise DataError(
             f"{path} has labels from {labels.min()} to {labels.max()}: {dataset.name} has {classes} classes."
         )
-    files = {file.stem: file for file in directory.glob("*.npy") if file != path}
+    files = {file.stem: file for file in sorted(directory.glob("*.npy")) if file != path}
     if not files:
         raise DataError(f"{directory} has labels.npy, but no NAME.npy with images.")
     arrays = {name: load_array(file) for name, file in files.items()}

@@ -94,11 +94,9 @@ def prepared_corrupted(
         def read(part: slice) -> Noisy:
             images = np.empty((len(sources), part.stop - part.start, *shape), np.uint8)
             for place, (builder, _) in enumerate(opened):
-                records = read_records(builder, sources[place], part)
-                own = np.array([record["label"] for record in records], np.int32)
+                encoded, own = read_records(builder, sources[place], part)
                 if np.any(own != labels[part]):
                     raise DataError(f"{builder.data_dir} has its images in another order than the others.")
-                encoded = [record["image"] for record in records]
                 try:
                     images[place] = list(pool.map(lambda data: decode(data, shape), encoded))
                 except Exception as error:  # any type: Pillow has a family of its own
@@ -155,9 +153,17 @@ def data_source(builder: Any, split: str) -> Any:
         raise damaged(builder.data_dir, error) from error
 
 
-def read_records(builder: Any, source: Any, part: slice) -> list[dict[str, Any]]:
+def read_records(builder: Any, source: Any, part: slice) -> tuple[list[bytes], np.ndarray]:
+    """Returns the encoded images and the labels, int32, of some records.
+
+    Raises:
+      DataError: one is damaged.
+    """
     try:
-        return list(source.__getitems__(list(range(part.start, part.stop))))
+        records = source.__getitems__(list(range(part.start, part.stop)))
+        # Of a cut file array_record may give records without contents.
+        labels = np.array([record["label"] for record in records], np.int32)
+        return [record["image"] for record in records], labels
     except Exception as error:  # any type: array_record and protobuf have families of their own
         raise damaged(builder.data_dir, error) from error
 
@@ -170,8 +176,8 @@ def read_labels(builder: Any, split: str, classes: int) -> np.ndarray:
     """
     source = data_source(builder, split)
     parts = [slice(a, min(a + READ_AT_ONCE, len(source))) for a in range(0, len(source), READ_AT_ONCE)]
-    found = [record["label"] for part in parts for record in read_records(builder, source, part)]
-    labels = np.array(found, np.int32)
+    none = np.empty(0, np.int32)
+    labels = np.concatenate([none, *(read_records(builder, source, part)[1] for part in parts)])
     if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
         raise DataError(f"{builder.data_dir} is empty or has a label that is not one of {classes} classes.")
     return labels
