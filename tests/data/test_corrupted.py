@@ -210,7 +210,7 @@ def test_prepared_sets_are_read_in_their_stored_order(pristine_prepared: Path) -
     where = pristine_prepared / "shapes_corrupted"
     found = open_corrupted(where, data_set(), batch_size=5)
     assert found.source == f"TFDS shapes_corrupted 1.0.0 in {pristine_prepared}"
-    assert found.corruptions == ("glass_blur", "fog") or set(found.corruptions) == {"fog", "glass_blur"}
+    assert {*found.corruptions} == {"fog", "glass_blur"}  # TFDS calls one frosted_glass_blur
     assert (found.severities, found.examples, found.is_aligned) == ((1, 3), N, False)
     for name in found.corruptions:
         images, labels = all_of(found, name, (3, 1))
