@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from bnnjax.data.augment import Augmentation
-from bnnjax.data.dataset import DataError, Dataset, assemble
+from bnnjax.data.dataset import Dataset, assemble
 from bnnjax.data.decoded import read_cached
-from bnnjax.data.prepared import data_root
+from bnnjax.data.prepared import data_root, only_version
 
 
 def load_prepared(
@@ -30,13 +30,7 @@ def load_prepared(
     Raises:
       DataError: it is not there, ambiguous, damaged, or of another kind.
     """
-    directory = data_root(data_dir) / name
-    if not (directory / "dataset_info.json").is_file():
-        versions = sorted(path.parent for path in directory.glob("*/dataset_info.json"))
-        if len(versions) != 1:
-            found = ", ".join(path.name for path in versions) or "none"
-            raise DataError(f"{directory} should hold one prepared version, found: {found}.")
-        directory = versions[0]
+    directory = only_version(data_root(data_dir) / name)
     stored = read_cached(directory)
     return assemble(
         name=stored.name,

@@ -40,11 +40,27 @@ def data_root(data_dir: Path | None) -> Path:
     return root
 
 
-def open_prepared(directory: Path) -> Any:
+def only_version(directory: Path) -> Path:
+    """The version directory that a name stands for: itself, or the one below it.
+
+    Raises:
+      DataError: there are several, or none.
+    """
+    if (directory / "dataset_info.json").is_file():
+        return directory
+    versions = sorted(path.parent for path in directory.glob("*/dataset_info.json"))
+    if len(versions) != 1:
+        found = ", ".join(path.name for path in versions) or "none"
+        raise DataError(f"{directory} should hold one prepared version, found: {found}.")
+    return versions[0]
+
+
+def open_prepared(directory: Path, splits: tuple[str, ...] = ("train", "test")) -> Any:
     """The read-only TFDS builder of one version directory, e.g. `root/cifar10/3.0.2`.
 
     Raises:
-      DataError: a description file is missing or damaged, or the records are in another format.
+      DataError: a description file is missing or damaged, the records are in another format, or one of
+        `splits` is not there.
     """
     import tensorflow_datasets as tfds
 
@@ -67,8 +83,9 @@ def open_prepared(directory: Path) -> Any:
             f"{directory} holds {kind} files, which cannot be read without TensorFlow: "
             "prepare it with file_format='array_record', or point --data-dir elsewhere."
         )
-    if not {"train", "test"} <= names:
-        raise DataError(f"{directory} has the splits {sorted(names)}: 'train' and 'test' are needed.")
+    if not {*splits} <= names:
+        needed = " and ".join(map(repr, splits))
+        raise DataError(f"{directory} has the splits {sorted(names)}: {needed} must be among them.")
     return builder
 
 
