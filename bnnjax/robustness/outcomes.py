@@ -1,0 +1,113 @@
+"""What trained networks say about corrupted images, kept on disk so that nothing is measured twice."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from bnnjax.data.corrupted import CorruptedSet
+from bnnjax.data.dataset import DataError
+from bnnjax.report.files import write_bytes_atomically
+from bnnjax.robustness.scores import Outcome
+
+# uint8 [n, h, w, c] -> logits [n, classes]
+Predict = Callable[[np.ndarray | jax.Array], np.ndarray]
+
+
+def outcome_of(logits: np.ndarray) -> Outcome:
+    """Returns the likeliest class of each image and its probability, of logits [n, classes]."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    confidences = 1 / np.exp(shifted).sum(axis=1)
+    return Outcome(logits.argmax(axis=1).astype(np.int32), confidences.astype(np.float32))
+
+
+def measure(
+    predicts: Sequence[Predict], corrupted: CorruptedSet, corruption: str, severities: tuple[int, ...]
+) -> tuple[list[dict[str, Outcome]], np.ndarray]:
+    """Returns each network's outcomes by severity (as text), and the labels; images are made once for all.
+
+    Args:
+      predicts: the networks.
+      corrupted: the images.
+      corruption: which of its corruptions.
+      severities: which of its severities.
+
+    Raises:
+      DataError: if the images cannot be read.
+    """
+    parts: list[list[Outcome]] = [[] for _ in predicts]
+    labels = []
+    for noisy in corrupted.batches(corruption, severities):
+        labels.append(noisy.labels)
+        flat = noisy.images.reshape(-1, *noisy.images.shape[2:])
+        for own, predict in zip(parts, predicts, strict=True):
+            own.append(outcome_of(predict(flat)))
+    found = []
+    for own in parts:
+        # [severities, b] of each batch, joined along b.
+        predictions, confidences = (
+            np.concatenate([part[field].reshape(len(severities), -1) for part in own], axis=1)
+            for field in (0, 1)
+        )
+        found.append(
+            {
+                str(severity): Outcome(predictions[place], confidences[place])
+                for place, severity in enumerate(severities)
+            }
+        )
+    return found, np.concatenate(labels)
+
+
+def outcome_file(place: Path, network: str, settings: object, corruption: str) -> Path:
+    """Returns where the outcomes of a network are kept.
+
+    Args:
+      place: of the evaluation.
+      network: its digest.
+      settings: all else that they depend on, as JSON knows it.
+      corruption: its name.
+    """
+    text = json.dumps(settings, sort_keys=True)
+    return (
+        place
+        / "outcomes"
+        / network[:16]
+        / hashlib.sha256(text.encode()).hexdigest()[:8]
+        / f"{corruption}.npz"
+    )
+
+
+def write_outcomes(path: Path, outcomes: dict[str, Outcome], labels: np.ndarray) -> None:
+    """Writes outcomes by severity, and the labels, whole or not at all."""
+    arrays = {"labels": labels}
+    for severity, outcome in outcomes.items():
+        arrays |= {
+            f"predictions_{severity}": outcome.predictions,
+            f"confidences_{severity}": outcome.confidences,
+        }
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_bytes_atomically(path, buffer.getvalue())
+
+
+def read_outcomes(path: Path, severities: Sequence[int]) -> tuple[dict[str, Outcome], np.ndarray] | None:
+    """Returns what `write_outcomes` has written; None if the file is not there.
+
+    Raises:
+      DataError: if it cannot be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            outcomes = {
+                str(severity): Outcome(arrays[f"predictions_{severity}"], arrays[f"confidences_{severity}"])
+                for severity in severities
+            }
+            return outcomes, arrays["labels"]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"{path} is damaged; delete it to measure anew.") from error

@@ -1,0 +1,123 @@
+"""From what a network says about corrupted images to the scores that a report shows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bnnjax.config import Config
+from bnnjax.data.corrupted import CorruptedSet
+from bnnjax.data.corruptions import BENCHMARK
+from bnnjax.robustness.scores import (
+    Outcome,
+    accuracy,
+    bootstrap_interval,
+    expected_calibration_error,
+    flip_rate,
+    mce,
+    mean_corruption_accuracy,
+    relative_mce,
+)
+
+
+class Evaluated(NamedTuple):
+    """What one network says about all images that it was shown."""
+
+    clean: Outcome
+    clean_labels: np.ndarray  # int32 [n]
+    noisy: Mapping[str, Mapping[str, Outcome]]  # by corruption and severity
+    labels: np.ndarray  # int32 [n], of the noisy images
+
+
+def constraint_in_words(config: Config) -> str:
+    """Returns a run's constraint, with its form where that is not the default."""
+    if config.constraint != "l1inf" or config.l1inf.form == "soft":
+        return config.constraint
+    amount = (
+        f"bound {config.l1inf.bound:g}"
+        if config.l1inf.bound is not None
+        else f"radius {config.l1inf.radius:g}"
+    )
+    return f"l1inf ({config.l1inf.form}, {amount})"
+
+
+def robustness_record(config: Config, found: Evaluated, corrupted: CorruptedSet) -> dict[str, Any]:
+    """Returns the scores of one network, without those that need a baseline.
+
+    Args:
+      config: of its run, resolved.
+      found: of all corruptions, at the same severities.
+      corrupted: the set of images.
+
+    Returns:
+      A JSON-able record.  Percent: `clean_accuracy`, `accuracy`, `ece` and `flip_rate` by corruption and
+      severity, and their means, which are over those of BENCHMARK (if there are any, else over all).
+      `intervals` hold 95 % of a bootstrap over images.  Flip rates are None where noisy image i is not known
+      to be made of test image i.
+    """
+    names = [name for name in BENCHMARK if name in found.noisy] or list(found.noisy)
+
+    def each(score: Any) -> dict[str, dict[str, Any]]:
+        return {
+            name: {severity: score(outcome) for severity, outcome in outcomes.items()}
+            for name, outcomes in found.noisy.items()
+        }
+
+    def mean(values: Mapping[str, Mapping[str, float]]) -> float:
+        return float(np.mean([value for name in names for value in values[name].values()]))
+
+    def is_right(outcome: Outcome) -> np.ndarray:
+        return outcome.predictions == found.labels
+
+    accuracies = each(lambda outcome: accuracy(outcome, found.labels))
+    ece = each(lambda outcome: expected_calibration_error(outcome, found.labels))
+    clean = Outcome(*(part[: len(found.labels)] for part in found.clean))
+    flips = each(lambda outcome: flip_rate(outcome, clean)) if corrupted.is_aligned else None
+    right = np.array([is_right(outcome) for name in names for outcome in found.noisy[name].values()])
+    return {
+        "run": str(config.workdir),
+        "label": f"{config.method}, {constraint_in_words(config)}, seed {config.seed}",
+        "model": config.model,
+        "method": config.method,
+        "constraint": constraint_in_words(config),
+        "seed": config.seed,
+        "source": corrupted.source,
+        "examples": len(found.labels),
+        "clean_examples": len(found.clean_labels),
+        "severities": list(accuracies[names[0]]),
+        "benchmark": names,
+        "clean_accuracy": accuracy(found.clean, found.clean_labels),
+        "accuracy": accuracies,
+        "intervals": each(lambda outcome: bootstrap_interval(is_right(outcome))),
+        "mean_corruption_accuracy": mean_corruption_accuracy(accuracies, names),
+        "mean_corruption_accuracy_interval": bootstrap_interval(right),
+        "mce": None,
+        "relative_mce": None,
+        "baseline": None,
+        "clean_ece": expected_calibration_error(found.clean, found.clean_labels),
+        "ece": ece,
+        "mean_ece": mean(ece),
+        "flip_rate": flips,
+        "mean_flip_rate": None if flips is None else mean(flips),
+    }
+
+
+def against_baseline(
+    records: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Returns the records with mCE and relative mCE against the baseline's."""
+    return [
+        {
+            **record,
+            "mce": mce(record["accuracy"], baseline["accuracy"], record["benchmark"]),
+            "relative_mce": relative_mce(
+                record["accuracy"],
+                record["clean_accuracy"],
+                baseline["accuracy"],
+                baseline["clean_accuracy"],
+                record["benchmark"],
+            ),
+            "baseline": baseline["label"],
+        }
+        for record in records
+    ]
