@@ -2,7 +2,7 @@
 
 from bnnjax.report.bound_comparison import bound_comparison, bound_tables, bounds_side_by_side
 from bnnjax.report.comparison import comparison_csv, comparison_latex, comparison_page, comparison_table
-from bnnjax.report.console import TrainingDisplay, complain, summary_table, training_progress
+from bnnjax.report.console import TrainingDisplay, complain, progress_bar, summary_table, training_progress
 from bnnjax.report.constraint_study import (
     constraint_study_csv,
     constraint_study_figure,
@@ -47,6 +47,7 @@ __all__ = [
     "event_writer",
     "overhead_table",
     "png_bytes",
+    "progress_bar",
     "read_json",
     "read_metrics",
     "summary_table",

@@ -217,3 +217,25 @@ def complain(sentence: str) -> None:
     from rich.console import Console
 
     Console(stderr=True).print(sentence, soft_wrap=True, markup=False, highlight=False)
+
+
+@contextmanager
+def progress_bar(console: Console, what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Shows a bar in a terminal and a line for each part elsewhere.
+
+    Yields a function that is told the name of each part that is done.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task, done = progress.add_task(what, total=total), 0
+
+        def advance(name: str) -> None:
+            nonlocal done
+            done += 1
+            progress.update(task, advance=1, description=name)
+            if not console.is_terminal:
+                console.print(f"{what} {done}/{total}: {name}", markup=False, highlight=False)
+
+        yield advance

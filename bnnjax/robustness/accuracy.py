@@ -1,20 +1,18 @@
 """The accuracy of trained networks on noisy images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 
 from bnnjax.data import Dataset
 from bnnjax.data.corruptions import corrupt
+from bnnjax.robustness.outcomes import Predict
 from bnnjax.train.loop import accuracy, score
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
 from bnnjax.trained import Trained
 
 CHUNK = 1000  # images that are corrupted at once
-
-# uint8 [n, h, w, c] -> logits [n, classes]
-Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def predictor(trained: Trained, dataset: Dataset, batch_size: int) -> Predict:

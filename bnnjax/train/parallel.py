@@ -70,7 +70,7 @@ class Compiled(NamedTuple):
     # (state, training images, batches, key) -> state after a step; the state given is consumed
     train: jax.stages.Wrapped
     # (params, batch_stats, images uint8 [n, h, w, c]) -> logits float32 [n, classes], for any n
-    predict: Callable[[Tree, Tree, np.ndarray], np.ndarray]
+    predict: Callable[[Tree, Tree, np.ndarray | Array], np.ndarray]
 
 
 def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Compiled:
@@ -90,7 +90,7 @@ def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Comp
     def order(key: Array, epoch: int) -> Array:
         return training_batches(epoch_keys(key, epoch), examples, batch_size)
 
-    def predict(params: Tree, batch_stats: Tree, images: np.ndarray) -> np.ndarray:
+    def predict(params: Tree, batch_stats: Tree, images: np.ndarray | Array) -> np.ndarray:
         indices, _ = evaluation_batches(len(images), batch_size)
         parts = [logits(params, batch_stats, jax.device_put(images[batch], shared)) for batch in indices]
         return np.concatenate([np.asarray(part) for part in parts])[: len(images)]

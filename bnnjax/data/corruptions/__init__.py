@@ -1,8 +1,9 @@
 """Noise on images, of the 19 kinds and 5 severities of the corruption benchmarks, on the device.
 
 Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261; the values are those of the published scripts,
-`make_cifar_c.py` for 32x32 images and `make_imagenet_c.py` for 224x224.  As there, results are cut to whole grey
-levels, not rounded.  The published ImageNet-C is compressed by JPEG afterwards (quality 85); this is not.
+`make_cifar_c.py` for 32x32 images and `make_imagenet_c.py` for 224x224.  As there, results are cut to
+whole grey levels, not rounded.  The published ImageNet-C is compressed by JPEG afterwards (quality 85);
+this is not.
 
 Where sizes are given in pixels they are the same for any image, but for `elastic_transform` and `fog`.
 """
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from bnnjax.data.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
@@ -155,7 +157,7 @@ def values_for(shape: tuple[int, ...]) -> str:
 
 def corrupt(
     key: Array,
-    images: Array,
+    images: Array | np.ndarray,
     corruption: str,
     severity: int,
     *,
@@ -164,8 +166,8 @@ def corrupt(
 ) -> Array:
     """Returns images with noise, uint8 [batch, h, w, c].
 
-    What happens to an image depends on `key`, the corruption and the image's place alone; at all severities the
-    same random numbers are used.
+    What happens to an image depends on `key`, the corruption and the image's place alone; all severities use
+    the same random numbers.
 
     Args:
       key: random.
@@ -184,7 +186,7 @@ def corrupt(
 @partial(jax.jit, static_argnames=("corruption", "severities", "values"))
 def corrupt_severities(
     key: Array,
-    images: Array,
+    images: Array | np.ndarray,
     corruption: str,
     severities: tuple[int, ...],
     *,

@@ -84,7 +84,7 @@ def glass_sources(offsets: Array, reach: int) -> Array:
 
 
 def glass_blur(key: Array, image: Array, deviation: float, reach: int, times: int) -> Array:
-    """Returns x smoothed, its pixels displaced by up to `reach` in each of `times` rounds, and smoothed again.
+    """Returns x smoothed, its pixels displaced by up to `reach` in each of `times` rounds, smoothed again.
 
     After the first smoothing values are cut to whole levels, as published; see `glass_sources`.
     """
@@ -110,13 +110,13 @@ def streak(image: Array, angle: Array, radius: int, deviation: float) -> Array:
     offsets = [jnp.ceil(steps * jnp.round(f(direction), 6) - 0.5).astype(int) for f in (jnp.sin, jnp.cos)]
     padded = jnp.pad(image, ((length, length), (length, length), (0, 0)), mode="edge")
 
-    def add(total: Array, part: tuple[Array, Array, Array]) -> tuple[Array, None]:
+    def add(total: Array, part: tuple[Array, ...]) -> tuple[Array, None]:
         weight, down, right = part
         shifted = jax.lax.dynamic_slice(padded, (length + down, length + right, 0), image.shape)
         return total + weight * shifted, None
 
     weights = jnp.asarray(kernel / kernel.sum(), jnp.float32)
-    return jax.lax.scan(add, jnp.zeros_like(image), (weights, *offsets))[0]
+    return jax.lax.scan(add, jnp.zeros_like(image), (weights, offsets[0], offsets[1]))[0]
 
 
 def motion_blur(key: Array, image: Array, radius: int, deviation: float) -> Array:

@@ -7,6 +7,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from bnnjax.data.corruptions.filters import (
@@ -59,19 +60,16 @@ def pixelate(key: Array, image: Array, factor: float) -> Array:
     Each direction, columns first, is rounded to whole levels, as Pillow does.
     """
     height, width, _ = image.shape
+    rows, columns = np.eye(height), np.eye(width)
     small = int(height * factor), int(width * factor)
-    for rows, columns in (
-        (None, box_matrix(width, small[1])),
-        (box_matrix(height, small[0]), None),
-        (None, box_matrix(small[1], width)),
-        (box_matrix(small[0], height), None),
+    for along_rows, along_columns in (
+        (rows, box_matrix(width, small[1])),
+        (box_matrix(height, small[0]), np.eye(small[1])),
+        (np.eye(small[0]), box_matrix(small[1], width)),
+        (box_matrix(small[0], height), columns),
     ):
-        one_way = rows if rows is not None else jnp.eye(image.shape[0])
-        image = along_rows_and_columns(
-            image, one_way, columns if columns is not None else jnp.eye(image.shape[1])
-        )
         # Halves go up; a sum of equal shares must not fall short of one.
-        image = jnp.floor(image + 0.5 + 1e-3)
+        image = jnp.floor(along_rows_and_columns(image, along_rows, along_columns) + 0.5 + 1e-3)
     return image
 
 
@@ -86,7 +84,7 @@ def affine(image: Array, shifts: Array) -> Array:
     third = min(height, width) // 3
     before = middle + third * jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
     after = before + shifts
-    # Where each pixel comes from: before = [after, 1] @ back.  Solved by hand, so that it is the same anywhere.
+    # Where each pixel comes from; solved by hand, so that it is the same on any device.
     edges = after[:2] - after[2]
     determinant = edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0]
     inverse = jnp.array([[edges[1, 1], -edges[0, 1]], [-edges[1, 0], edges[0, 0]]]) / determinant
@@ -115,8 +113,8 @@ def displaced(image: Array, uniform: Array, deviation: float, strength: float) -
 def elastic_transform(key: Array, image: Array, strength: float, deviation: float, shift: float) -> Array:
     """Returns x under a random affine map, then displaced smoothly; see `affine` and `displaced`.
 
-    The values are shares of the shorter side; published are those of 32 and 244 (a slip of the script for 224)
-    pixels.  OpenCV's map interpolates in steps of 1/32 pixel; here it is exact.
+    The values are shares of the shorter side; the scripts have pixels, of sides of 32 and 244 (a slip, says
+    the script for 224).  OpenCV's map interpolates in steps of 1/32 pixel; here it is exact.
     """
     affine_key, shift_key = jax.random.split(key)
     side = min(image.shape[:2])

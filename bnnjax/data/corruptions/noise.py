@@ -18,7 +18,7 @@ def gaussian_noise(key: Array, image: Array, deviation: float) -> Array:
 
 
 def poisson_table(photons: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns, for each grey level g, where the law of Poisson(photons * g / 255) begins and its distribution.
+    """Returns the law of Poisson(photons * g / 255) for each grey level g: where it begins, and how it rises.
 
     Returns:
       int32 [256], the first count k0 whose probability is not negligible, and float32 [256, 2^n], P(count <=

@@ -114,11 +114,12 @@ def spatter(
     strength: float,
     is_mud: int,
 ) -> Array:
-    """Returns x under water, x + m water, or mud, (1 - m) x + m mud, where smooth noise is above a threshold.
+    """Returns x under water, x + m water, or mud, (1 - m) x + m mud, where smooth noise exceeds a threshold.
 
-    Water: m is the noise times the relief of its rims (`relief`), its largest entry made `strength`.  Mud: m is
-    the region smoothed by a Gaussian of deviation `strength`, 0 where that is below 0.8.  The published colours
-    lie in the order of the array: the first channel of an RGB image gets 175 and 63.  A grey image gets the means.
+    Water: m is the noise times the relief of its rims (`relief`), its largest entry made `strength`.
+    Mud: m is the region smoothed by a Gaussian of deviation `strength`, 0 where that is below 0.8.  The first
+    channel gets 175 and 63, as in the scripts; a grey image gets the colours' means.  Noise above 1 is cut to
+    1, where the script's levels overflow.
 
     Args:
       key: random.

@@ -18,8 +18,8 @@ from bnnjax.data.corruptions.noise import GREY
 def plasma(key: Array, size: int, decay: float) -> Array:
     """Returns a cloud by the diamond-square algorithm on a torus, [size, size] from 0 to 1.
 
-    Each new point is the mean of its four neighbours and a uniform number within +-a^2, where a is 100 at first
-    and divided by `decay` at each halving of the step.  `size` is a power of two.
+    Each new point is the mean of its four neighbours and a uniform number within +-a^2, where a is 100 at
+    first and divided by `decay` at each halving of the step.  `size` is a power of two.
     """
     cloud = jnp.zeros((size, size))
     step, wobble = size, 100.0
@@ -62,7 +62,7 @@ def fog(key: Array, image: Array, thickness: float, decay: float) -> Array:
 
 # Of the five photographs of ice in the published scripts (the second and third are alike): grey levels at the
 # 0, 12.5, ... 100 % quantiles, the channels as linear functions of the grey level (factor, offset), and the
-# slope of log power over log frequency, of the photograph and of the one scaled to a fifth that small images get.
+# slope of log power over log frequency, of the photograph and of it scaled to a fifth, for small images.
 ICE_LEVELS = (
     (82, 111, 118, 123, 129, 135, 142, 152, 219),
     (57, 181, 195, 203, 210, 216, 222, 230, 254),
@@ -84,9 +84,9 @@ SMALL = 64  # pixels up to which images get textures of the photographs scaled t
 def ice(key: Array, shape: tuple[int, int]) -> Array:
     """Returns a texture of ice, [h, w, 3] from 0 to 255.
 
-    Made instead of cut from a photograph: Gaussian noise with a power law for its spectrum on a torus twice as
-    large as the image, so that the mean differs from cut to cut, whose values are then mapped to the grey
-    levels and colours of one of the five photographs, drawn at random.  Its crystals have no edges: phases are
+    Made instead of cut from a photograph: Gaussian noise with a power law for its spectrum, on a torus twice
+    as large as the image, so that the mean differs from cut to cut.  Its values are then mapped to the grey
+    levels and colours of one of the five photographs, drawn at random.  Crystals have no edges: phases are
     random.
     """
     which_key, noise_key = jax.random.split(key)
@@ -108,7 +108,7 @@ def ice(key: Array, shape: tuple[int, int]) -> Array:
 
 def frost(key: Array, image: Array, kept: float, added: float) -> Array:
     """Returns kept x + added `ice`; an image of one channel gets the mean of the ice's channels."""
-    texture = ice(key, image.shape[:2])
+    texture = ice(key, (image.shape[0], image.shape[1]))
     if image.shape[2] == 1:
         texture = jnp.mean(texture, axis=2, keepdims=True)
     return kept * image + added * texture
@@ -127,8 +127,8 @@ def snow(
 ) -> Array:
     """Returns kept x + (1 - kept) max(x, 1.5 grey(x) + 0.5) + flakes + flakes turned by 180 degrees.
 
-    x from 0 to 1.  Flakes are N(mean, deviation^2) a pixel, enlarged, 0 below the threshold, cut to whole levels,
-    and smeared downwards at a random angle (`streak`, radius and smear in pixels).
+    x from 0 to 1.  Flakes are N(mean, deviation^2) a pixel, enlarged, 0 below the threshold, cut to whole
+    levels and smeared downwards at a random angle (`streak`, radius and smear in pixels).
     """
     noise_key, angle_key = jax.random.split(key)
     flakes = mean + deviation * jax.random.normal(noise_key, (*image.shape[:2], 1))
