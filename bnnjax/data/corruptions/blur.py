@@ -105,7 +105,7 @@ def streak(image: Array, angle: Array, radius: int, deviation: float) -> Array:
     length = 2 * radius + 1
     kernel = np.exp(-0.5 * (np.arange(length) / deviation) ** 2)
     direction = jnp.deg2rad(angle)
-    steps = jnp.arange(length)
+    steps = jnp.arange(length, dtype=jnp.float32)
     # Turns by a right angle must not be a step off because of rounding.
     offsets = [jnp.ceil(steps * jnp.round(f(direction), 6) - 0.5).astype(int) for f in (jnp.sin, jnp.cos)]
     padded = jnp.pad(image, ((length, length), (length, length), (0, 0)), mode="edge")

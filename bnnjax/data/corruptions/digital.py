@@ -22,7 +22,7 @@ from bnnjax.data.corruptions.noise import GREY
 
 def contrast(key: Array, image: Array, factor: float) -> Array:
     """Returns m + factor (x - m), m the mean of each channel of the image."""
-    mean = jnp.mean(image, axis=(0, 1))
+    mean = jnp.mean(image, axis=(0, 1), keepdims=True)
     return mean + factor * (image - mean)
 
 
@@ -49,7 +49,7 @@ def saturate(key: Array, image: Array, factor: float, shift: float) -> Array:
     distance = value - image
     saturation = jnp.max(distance, axis=2, keepdims=True) / jnp.where(value > 0, value, 1)
     wanted = jnp.clip(factor * saturation + shift, 0, 1)
-    red = value * (1 - wanted * jnp.array([0.0, 1.0, 1.0]))
+    red = value * (1 - wanted * jnp.array([[[0.0, 1.0, 1.0]]]))
     ratio = wanted / jnp.where(saturation > 0, saturation, 1)
     return jnp.where(saturation > 0, value - distance * ratio, red)
 
@@ -73,6 +73,13 @@ def pixelate(key: Array, image: Array, factor: float) -> Array:
     return image
 
 
+def pixel_places(height: int, width: int) -> tuple[Array, Array]:
+    """Returns the row and the column of each pixel, float32 [h, w]."""
+    sides = (jnp.arange(size, dtype=jnp.float32) for size in (height, width))
+    rows, columns = jnp.meshgrid(*sides, indexing="ij")
+    return rows, columns
+
+
 def affine(image: Array, shifts: Array) -> Array:
     """Returns the image [h, w, c] under the affine map that moves three points around its middle.
 
@@ -80,16 +87,16 @@ def affine(image: Array, shifts: Array) -> Array:
     (m0 - s, m1 - s) with m = (h // 2, w // 2); `shifts` [3, 2] is added.  Edges are mirrored.
     """
     height, width, _ = image.shape
-    middle = jnp.array([height // 2, width // 2], jnp.float32)
+    middle = jnp.array([[height // 2, width // 2]], jnp.float32)
     third = min(height, width) // 3
     before = middle + third * jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
     after = before + shifts
     # Where each pixel comes from; solved by hand, so that it is the same on any device.
-    edges = after[:2] - after[2]
+    edges = after[:2] - after[2:]
     determinant = edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0]
     inverse = jnp.array([[edges[1, 1], -edges[0, 1]], [-edges[1, 0], edges[0, 0]]]) / determinant
-    linear = jnp.einsum("ij,jk->ik", inverse, before[:2] - before[2], precision=jax.lax.Precision.HIGHEST)
-    rows, columns = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
+    linear = jnp.einsum("ij,jk->ik", inverse, before[:2] - before[2:], precision=jax.lax.Precision.HIGHEST)
+    rows, columns = pixel_places(height, width)
     x, y = columns - after[2, 0], rows - after[2, 1]
     source = [before[2, n] + x * linear[0, n] + y * linear[1, n] for n in (0, 1)]
     return sample(image, source[1], source[0], "reflect")
@@ -106,7 +113,7 @@ def displaced(image: Array, uniform: Array, deviation: float, strength: float) -
     """
     matrix = partial(gaussian_matrix, deviation=deviation, border="symmetric", truncate=3.0)
     right, down = jnp.moveaxis(strength * filtered(jnp.moveaxis(uniform, 0, 2), matrix), 2, 0)
-    rows, columns = jnp.meshgrid(jnp.arange(image.shape[0]), jnp.arange(image.shape[1]), indexing="ij")
+    rows, columns = pixel_places(*image.shape[:2])
     return sample(image, rows + down, columns + right, "symmetric")
 
 

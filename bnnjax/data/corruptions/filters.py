@@ -109,7 +109,7 @@ def _folded(places: Array, size: int, border: Border) -> Array:
         return jnp.clip(places, 0, size - 1)
     period = 2 * size if border == "symmetric" else max(2 * size - 2, 1)
     inside = jnp.mod(places, period)
-    return jnp.where(inside < size, inside, period - inside - (border == "symmetric"))
+    return jnp.where(inside < size, inside, period - inside - int(border == "symmetric"))
 
 
 def sample(image: Array, rows: Array, columns: Array, border: Border) -> Array:

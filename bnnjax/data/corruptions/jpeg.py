@@ -73,7 +73,7 @@ def coded(plane: Array, table: np.ndarray) -> Array:
     height, width = plane.shape
     matrix = jnp.asarray(transform_matrix())
     # Coefficients are 8 times those of the orthogonal transform.
-    steps = jnp.asarray(8 * table, jnp.int32)[:, None, :]
+    steps = jnp.asarray(8 * table, jnp.int32)[None, :, None, :]
     blocks = plane.reshape(height // 8, 8, width // 8, 8) - 128
     along_rows = _shifted(jnp.einsum("vy,ixjy->ixjv", matrix, blocks), TRANSFORM_BITS - PASS_BITS)
     coefficients = _shifted(jnp.einsum("ux,ixjv->iujv", matrix, along_rows), TRANSFORM_BITS + PASS_BITS)
@@ -87,7 +87,7 @@ def halved(plane: Array) -> Array:
     """Returns the means of 2x2 pixels; sums are rounded up and down in turn along a row."""
     height, width = plane.shape
     sums = plane.reshape(height // 2, 2, width // 2, 2).sum((1, 3))
-    return (sums + 1 + jnp.arange(width // 2) % 2) >> 2
+    return (sums + 1 + jnp.arange(width // 2)[None] % 2) >> 2
 
 
 def doubled(plane: Array) -> Array:
@@ -104,8 +104,10 @@ def doubled(plane: Array) -> Array:
     return jnp.stack([(left + 8) >> 4, (right + 7) >> 4], axis=2).reshape(len(rows), -1)
 
 
-def _padded(plane: Array, multiple: int) -> Array:
-    return jnp.pad(plane, [(0, -size % multiple) for size in plane.shape], mode="edge")
+def _padded(plane: Array, rows: int, columns: int) -> Array:
+    """Returns the plane with its edges repeated up to multiples of these."""
+    widths = [(0, -size % multiple) for size, multiple in zip(plane.shape, (rows, columns), strict=True)]
+    return jnp.pad(plane, widths, mode="edge")
 
 
 def _weighed(planes: Iterable[Array], weights: Iterable[float], rest: int = 1 << 15) -> Array:
@@ -126,19 +128,20 @@ def jpeg_compression(key: Array, image: Array, quality: int) -> Array:
     luma_table, chroma_table = (quantization_table(table, quality) for table in (LUMA_TABLE, CHROMA_TABLE))
     planes = jnp.moveaxis(jnp.round(image).astype(jnp.int32), 2, 0)
     if channels == 1:
-        return coded(_padded(planes[0], 8), luma_table)[:height, :width, None].astype(image.dtype)
+        return coded(_padded(planes[0], 8, 8), luma_table)[:height, :width, None].astype(image.dtype)
     # Half a level less a bit is added to chroma, so that 255.5 stays 255.
     offset = (128 << 16) + (1 << 15) - 1
     luma = _weighed(planes, (0.299, 0.587, 0.114))
     blueness = _weighed(planes, (-0.168735892, -0.331264108, 0.5), offset)
     redness = _weighed(planes, (0.5, -0.418687589, -0.081312411), offset)
-    luma = coded(_padded(luma, 16), luma_table)[:height, :width]
+    luma = coded(_padded(luma, 8, 8), luma_table)[:height, :width]
     small = -(-height // 2), -(-width // 2)
     blue, red = (
-        doubled(coded(halved(_padded(plane, 16)), chroma_table)[: small[0], : small[1]])[:height, :width]
-        - 128
+        # Rows are repeated after they were halved, columns before.
+        coded(_padded(halved(_padded(plane, 2, 16)), 8, 8), chroma_table)
         for plane in (blueness, redness)
     )
+    blue, red = (doubled(plane[: small[0], : small[1]])[:height, :width] - 128 for plane in (blue, red))
     decoded = [
         luma + _weighed([red], [1.402]),
         luma + _weighed([blue, red], [-0.344136286, -0.714136286]),

@@ -50,7 +50,7 @@ def shot_noise(key: Array, image: Array, photons: float) -> Array:
         ahead = count + step
         count = jnp.where(flat[level * length + ahead - 1] <= uniform, ahead, count)
         step //= 2
-    return (jnp.asarray(first)[level] + count) * (GREY / photons)
+    return (jnp.asarray(first)[level] + count).astype(image.dtype) * (GREY / photons)
 
 
 def impulse_noise(key: Array, image: Array, share: float) -> Array:

@@ -91,7 +91,8 @@ def equalized(plane: Array) -> Array:
     first = jnp.argmax(counts > 0)
     above = jnp.cumsum(counts) - counts[first]
     rest = levels.size - counts[first]
-    spread = jnp.round(above * (GREY / jnp.maximum(rest, 1)))
+    factor = GREY / jnp.maximum(rest, 1).astype(jnp.float32)
+    spread = jnp.round(above.astype(jnp.float32) * factor)
     return jnp.where(rest > 0, jnp.clip(spread, 0, GREY)[levels], plane)
 
 
@@ -133,7 +134,7 @@ def spatter(
     """
     noise = mean + deviation * jax.random.normal(key, (*image.shape[:2], 1))
     smooth = filtered(noise, partial(gaussian_matrix, deviation=smoothing))[..., 0]
-    color = jnp.array(MUD if is_mud else WATER)
+    color = jnp.array([[MUD if is_mud else WATER]])
     color = color if image.shape[2] == 3 else jnp.mean(color, keepdims=True)
     if is_mud:
         region = (smooth > threshold).astype(jnp.float32)[..., None]

@@ -94,16 +94,17 @@ def ice(key: Array, shape: tuple[int, int]) -> Array:
     slopes = ICE_SLOPES["fifth" if min(shape) <= SMALL else "photograph"]
     height, width = 2 * shape[0], 2 * shape[1]
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(height), np.fft.rfftfreq(width), indexing="ij"))
-    frequency[0, 0] = np.inf
-    log_frequency = jnp.asarray(np.log(np.where(np.isinf(frequency), 1.0, frequency)), jnp.float32)
-    filters = jnp.exp(jnp.asarray(slopes, jnp.float32)[which] / 2 * log_frequency) * (frequency < np.inf)
+    is_constant = frequency == 0
+    log_frequency = jnp.asarray(np.log(np.where(is_constant, 1.0, frequency)), jnp.float32)
+    gains = jnp.exp(jnp.asarray(slopes, jnp.float32)[which] / 2 * log_frequency)
+    filters = jnp.where(is_constant, 0.0, gains)
     white = jnp.fft.rfft2(jax.random.normal(noise_key, (height, width)))
-    field = jnp.fft.irfft2(white * filters, (height, width))
+    field = jnp.fft.irfft2(white * filters.astype(white.dtype), (height, width))
     share = jax.scipy.stats.norm.cdf(field / jnp.std(field))[: shape[0], : shape[1]]
     levels = jnp.asarray(ICE_LEVELS, jnp.float32)[which]
     grey = jnp.interp(share, jnp.linspace(0, 1, levels.shape[0]), levels)
     color = jnp.asarray(ICE_COLORS, jnp.float32)[which]
-    return jnp.clip(jnp.round(grey[..., None] * color[:, 0] + color[:, 1]), 0, GREY)
+    return jnp.clip(jnp.round(grey[..., None] * color[None, None, :, 0] + color[None, None, :, 1]), 0, GREY)
 
 
 def frost(key: Array, image: Array, kept: float, added: float) -> Array:

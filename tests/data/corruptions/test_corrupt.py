@@ -57,7 +57,7 @@ def test_gaussian_blur_is_the_sum_over_neighbours(severity: int, sigma: float) -
     assert np.abs(found - np.floor(expected)).max() <= 1
     assert np.mean(found == np.floor(expected)) > 0.99
     for level in range(256):
-        flat = np.full((1, 4, 4, 1), level, np.uint8)
+        flat = np.full((1, 8, 8, 1), level, np.uint8)
         np.testing.assert_array_equal(noisy(flat, "gaussian_blur", severity), flat)
 
 
@@ -79,7 +79,9 @@ def test_images_and_keys_have_noise_of_their_own(corruption: str) -> None:
 
 
 def test_unknown_names_and_severities_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown corruption 'rain'; allowed are gaussian_noise, impulse"):
+    with pytest.raises(
+        ValueError, match="unknown corruption 'rain'; allowed are gaussian_noise, shot_noise, impulse"
+    ):
         noisy(GREY, "rain", 1)
     with pytest.raises(ValueError, match="severity must be one of 1, 2, 3, 4, 5; got 6"):
         noisy(GREY, "gaussian_blur", 6)
