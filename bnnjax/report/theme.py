@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class Theme:
     first: str
     second: str
     third: str
+    more: tuple[str, ...]  # further series colours
     map: str  # a Matplotlib colour map, from no example to all
 
 
@@ -34,6 +35,7 @@ LIGHT = Theme(
     first="#0072b2",
     second="#d55e00",
     third="#009e73",
+    more=("#b8579a", "#e69f00", "#56b4e9"),
     map="Blues",
 )
 DARK = Theme(
@@ -44,6 +46,7 @@ DARK = Theme(
     first="#56b4e9",
     second="#e69f00",
     third="#2cc295",
+    more=("#e39cc4", "#f0e442", "#ff7a4d"),
     map="cividis",
 )
 
@@ -61,7 +64,7 @@ def new_figure(height: float, theme: Theme, *, constrained: bool = True) -> Figu
       theme: its colours.
       constrained: whether axes make room for their labels; otherwise `subplots_adjust` places them.
     """
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     layout: Literal["constrained"] | None = "constrained" if constrained else None
     return Figure(figsize=(PAGE_INCHES, height), facecolor=theme.paper, layout=layout)
@@ -99,6 +102,34 @@ def add_legend(axes: Axes, theme: Theme) -> None:
         return
     legend = axes.legend(fontsize=SMALL_POINTS, labelcolor=theme.ink, facecolor=theme.paper, loc="best")
     legend.get_frame().set_edgecolor(theme.grid)
+
+
+def legend_below(figure: Figure | SubFigure, axes: Axes, theme: Theme, ncols: int) -> None:
+    """Adds a legend of what axes show below a figure, in the page's look, if they have anything to name."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not handles:
+        return
+    legend = figure.legend(
+        handles, labels, loc="outside lower center", fontsize=SMALL_POINTS, labelcolor=theme.ink,
+        ncols=min(ncols, len(labels)),
+    )  # fmt: skip
+    legend.get_frame().set(facecolor=theme.paper, edgecolor=theme.grid)
+
+
+def series_style(number: int, theme: Theme) -> dict[str, Any]:
+    """Gives colour and line of one of up to a dozen series; every six the colours come again, broken."""
+    colors = (theme.first, theme.second, theme.third, *theme.more)
+    lines: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+    return {
+        "color": colors[number % len(colors)],
+        "linestyle": lines[number // len(colors) % len(lines)],
+    }
+
+
+def text_on(color: tuple[float, ...]) -> str:
+    """Gives black or white, whichever reads on a colour given as red, green and blue from 0 to 1."""
+    red, green, blue = color[:3]
+    return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "#1a1d21"
 
 
 def png_bytes(figure: Figure, dpi: int = 160) -> bytes:
