@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 Cells = tuple[list[str], list[list[str]]]  # heading and rows
 
-# The groups of Hendrycks and Dietterich, arXiv 1903.12261; the last of each is one of their extra corruptions.
+# The groups of Hendrycks and Dietterich, arXiv 1903.12261; the last of each is one of their extras.
 GROUPS = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
     "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),

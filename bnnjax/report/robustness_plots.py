@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from itertools import pairwise
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,6 @@ from bnnjax.report.robustness import (
     check_records,
     corruptions_of,
     group_of,
-    groups_of,
     interval_of,
     spoken,
 )
@@ -50,7 +50,7 @@ def accuracies(record: Record, corruption: str, severities: Sequence[str]) -> np
     return np.array([math.nan if number is None else number for number in numbers])
 
 
-def _mean(record: Record, names: Sequence[str], severities: Sequence[str]) -> np.ndarray:
+def mean_accuracies(record: Record, names: Sequence[str], severities: Sequence[str]) -> np.ndarray:
     """Returns the mean over those corruptions, NaN for a severity that one of them lacks."""
     return np.mean([accuracies(record, name, severities) for name in names], axis=0)
 
@@ -84,7 +84,7 @@ def severity_curves(records: Sequence[Record], *, theme: Theme = LIGHT) -> Figur
         for number, record in enumerate(records):
             style = series_style(number, theme)
             if name is None:
-                values = _mean(record, record["benchmark"], severities)
+                values = mean_accuracies(record, record["benchmark"], severities)
             else:
                 values = accuracies(record, name, severities)
                 _band(axes, record, name, severities, style["color"])
@@ -131,14 +131,14 @@ def robustness_map(records: Sequence[Record], *, theme: Theme = LIGHT) -> Figure
     if lying:
         height = 1.6 + rows * (0.35 + 0.26 * len(severities))
     else:
-        height = 0.5 + rows * (0.55 + 0.19 * len(names))
+        height = 0.5 + rows * (0.65 + 0.19 * len(names))
     figure = new_figure(height, theme)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    limits = _limits(records)
+    limits = color_limits(records)
     image = None
     for axes, record in zip(grid.flat, records, strict=False):
         image = draw_map(axes, record, names, severities, limits, theme, lying=lying)
-        title = record["label"] if lying else _two_lines(record["label"])
+        title = record["label"] if lying else "\n".join(wrap(record["label"], 15, max_lines=3))
         axes.set_title(title, loc="left", fontsize=PANEL_TITLE if lying else SMALL_POINTS, color=theme.ink)
     for place, axes in enumerate(grid.flat):
         axes.set_visible(place < len(records))
@@ -213,42 +213,6 @@ def color_bar(
     bar.outline.set_visible(False)  # type: ignore[operator]
 
 
-def noise_figure(record: Record, *, theme: Theme = LIGHT) -> Figure:
-    """Draws what noise does to one run: means by group against severity, and the map of all corruptions.
-
-    Args:
-      record: the run.
-      theme: colours.
-    """
-    names, severities = corruptions_of([record]), list(record["severities"])
-    figure = new_figure(4.6 + 0.26 * len(severities), theme)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(2.9, 1.7 + 0.26 * len(severities)))  # type: ignore[misc]
-    for part in (top, bottom):
-        part.set_facecolor(theme.paper)
-    curves, single = top.subplots(), bottom.subplots()
-    style_axes(curves, theme, title="Mean accuracy by group of corruptions", x="severity", y="percent")
-    x = [0.0, *map(float, severities)]
-    clean = finite(record["clean_accuracy"])
-    lines = [(f"all {len(record['benchmark'])}", list(record["benchmark"]))]
-    lines += [(g, [name for name in record["benchmark"] if group_of(name) == g]) for g in groups_of(record)]
-    for number, (label, members) in enumerate(lines):
-        y = [math.nan if clean is None else clean, *_mean(record, members, severities)]
-        style = series_style(number - 1, theme) if number else {"color": theme.ink, "linestyle": "--"}
-        curves.plot(x, y, linewidth=1.8, marker="o", markersize=3.5, label=label, **style)
-    curves.set_xticks(x, ["no noise", *severities])
-    legend = curves.legend(
-        loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=SMALL_POINTS, labelcolor=theme.ink,
-        facecolor=theme.paper,
-    )  # fmt: skip
-    legend.get_frame().set_edgecolor(theme.grid)
-    image = draw_map(single, record, names, severities, _limits([record]), theme, lying=True)
-    single.set_title(
-        "Accuracy by corruption", loc="left", fontsize=TEXT_POINTS + 1, fontweight="bold", color=theme.ink
-    )
-    color_bar(bottom, image, [single], "percent", theme)
-    return figure
-
-
 def curves_caption(records: Sequence[Record]) -> str:
     """Says how to read the curves, and which run keeps the most."""
     many = "One line a run" if len(records) > 1 else "The line"
@@ -284,17 +248,8 @@ def map_caption(records: Sequence[Record]) -> str:
     return f"Accuracy in whole percent by corruption and severity, all on one colour scale.{said}"
 
 
-def _limits(records: Sequence[Record]) -> tuple[float, float]:
+def color_limits(records: Sequence[Record]) -> tuple[float, float]:
     """Returns the least and the greatest accuracy of the records, 0 and 100 if there is none."""
     found = [finite(v) for r in records for each in r["accuracy"].values() for v in each.values()]
     numbers = [number for number in found if number is not None] or [0.0, 100.0]
     return min(numbers), max(numbers)
-
-
-def _two_lines(label: str) -> str:
-    """Breaks a label that is too long for a narrow panel at the space nearest to its middle."""
-    spaces = [at for at, letter in enumerate(label) if letter == " "]
-    if len(label) <= 18 or not spaces:
-        return shortened(label, 20)
-    at = min(spaces, key=lambda place: abs(place - len(label) / 2))
-    return f"{shortened(label[:at], 20)}\n{shortened(label[at + 1 :], 20)}"

@@ -64,7 +64,7 @@ def new_figure(height: float, theme: Theme, *, constrained: bool = True) -> Figu
       theme: its colours.
       constrained: whether axes make room for their labels; otherwise `subplots_adjust` places them.
     """
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
 
     layout: Literal["constrained"] | None = "constrained" if constrained else None
     return Figure(figsize=(PAGE_INCHES, height), facecolor=theme.paper, layout=layout)
