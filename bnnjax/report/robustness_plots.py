@@ -25,6 +25,7 @@ from bnnjax.report.theme import (
     SMALL_POINTS,
     TEXT_POINTS,
     Theme,
+    color_bar,
     legend_below,
     new_figure,
     series_style,
@@ -34,7 +35,7 @@ from bnnjax.report.theme import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
 COLUMNS = 4  # panels a row
@@ -201,16 +202,6 @@ def draw_map(
                 fontsize=SMALL_POINTS - (0 if lying else 1), color=text_on(image.cmap(image.norm(value))),
             )  # fmt: skip
     return image
-
-
-def color_bar(
-    figure: Figure | SubFigure, image: AxesImage, axes: Sequence[Axes], label: str, theme: Theme
-) -> None:
-    """Adds a colour bar beside axes, in the page's look."""
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, pad=0.01)
-    bar.set_label(label, color=theme.muted)
-    bar.ax.tick_params(labelsize=SMALL_POINTS, colors=theme.muted, labelcolor=theme.ink)
-    bar.outline.set_visible(False)  # type: ignore[operator]
 
 
 def curves_caption(records: Sequence[Record]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.image import AxesImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +116,16 @@ def legend_below(figure: Figure | SubFigure, axes: Axes, theme: Theme, ncols: in
         ncols=min(ncols, len(labels)),
     )  # fmt: skip
     legend.get_frame().set(facecolor=theme.paper, edgecolor=theme.grid)
+
+
+def color_bar(
+    figure: Figure | SubFigure, image: AxesImage, axes: Sequence[Axes], label: str, theme: Theme
+) -> None:
+    """Adds a colour bar beside axes, in the page's look."""
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, pad=0.01)
+    bar.set_label(label, color=theme.muted)
+    bar.ax.tick_params(labelsize=SMALL_POINTS, colors=theme.muted, labelcolor=theme.ink)
+    bar.outline.set_visible(False)  # type: ignore[operator]
 
 
 def series_style(number: int, theme: Theme) -> dict[str, Any]:
