@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 
 MOST_MAPS = 5  # units whose maps are shown
+FEW_RUNS = 4  # up to which maps are large; of more runs there are smaller maps of more units
 
 
 def names_of_units(records: Sequence[Record]) -> list[str]:
@@ -37,7 +38,7 @@ def names_of_units(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(name for record in records for name in record["units"]))
 
 
-def shown_units(names: Sequence[str], most: int = MOST_MAPS) -> list[str]:
+def shown_units(names: Sequence[str], most: int) -> list[str]:
     """Returns the first, the last and those evenly between them."""
     places = np.linspace(0, len(names) - 1, min(most, len(names)))
     return [names[round(place)] for place in places]
@@ -68,9 +69,10 @@ def feature_study_figure(records: Sequence[Record], *, theme: Theme = LIGHT) -> 
         raise ValueError(
             f"a feature study needs records with units, got {count_text(len(records), 'record')}"
         )
-    shown, called = shown_units(names), run_names(records)
-    side = 1.45 if len(records) <= 4 else 0.8  # inches
-    heights = (0.5 + side * len(records), 2.9 + 0.2 * -(-len(records) // 3))
+    few = len(records) <= FEW_RUNS
+    shown, called = shown_units(names, MOST_MAPS if few else 2 * MOST_MAPS - 2), run_names(records)
+    side = 1.45 if few else 0.86  # inches
+    heights = (0.6 + side * len(records), 3.3 + 0.2 * -(-len(records) // 3))
     figure = new_figure(sum(heights), theme)
     top, bottom = figure.subfigures(2, 1, height_ratios=heights)  # type: ignore[misc]
     for part in (top, bottom):
@@ -90,8 +92,7 @@ def feature_study_figure(records: Sequence[Record], *, theme: Theme = LIGHT) -> 
             for spine in axes.spines.values():
                 spine.set_visible(False)
             if row == 0:
-                title = "\n".join(wrap(unit, 20, max_lines=2))
-                axes.set_title(title, loc="left", fontsize=SMALL_POINTS, color=theme.ink)
+                axes.set_title(unit.replace("/", "/\n"), loc="left", fontsize=SMALL_POINTS, color=theme.ink)
             if column == 0:
                 words = "\n".join(wrap(name_of_run, 18, max_lines=3))
                 axes.set_ylabel(
@@ -105,7 +106,7 @@ def feature_study_figure(records: Sequence[Record], *, theme: Theme = LIGHT) -> 
                 continue
             image = axes.imshow(own, cmap=theme.map, vmin=0, vmax=high, interpolation="nearest")
     if image is not None:
-        color_bar(top, image, list(grid.flat), "mean |change| / mean |input|", theme)
+        color_bar(top, image, list(grid.flat), "relative change", theme)
 
     _flips(bottom.subplots(), records, called, names, theme)
     legend_below(bottom, bottom.axes[0], theme, ncols=3)
@@ -164,7 +165,7 @@ def feature_study_caption(records: Sequence[Record]) -> str:
     flips = f" Mean over units: {'; '.join(shares)}." if shares else ""
     images = count_text(records[0]["images"], "image")
     return (
-        f"How {noises} changes what a unit gets before it takes signs, on {images}: at each position the mean "
-        "change over images and channels, in parts of the unit's mean input, so that small activations alone "
+        f"How {noises} changes what a unit gets before it takes signs, on {images}: at each position the "
+        "mean change over images and channels, in parts of the unit's mean input, so that small activations alone "
         f"do not look robust. Below, the share of signs that become the opposite.{flips}"
     )

@@ -125,7 +125,7 @@ def color_bar(
     bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, pad=0.01)
     bar.set_label(label, color=theme.muted)
     bar.ax.tick_params(labelsize=SMALL_POINTS, colors=theme.muted, labelcolor=theme.ink)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def series_style(number: int, theme: Theme) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def series_style(number: int, theme: Theme) -> dict[str, Any]:
     }
 
 
-def text_on(color: tuple[float, ...]) -> str:
+def text_on(color: Any) -> str:
     """Gives black or white, whichever reads on a colour given as red, green and blue from 0 to 1."""
     red, green, blue = color[:3]
     return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "#1a1d21"
