@@ -166,6 +166,6 @@ def feature_study_caption(records: Sequence[Record]) -> str:
     images = count_text(records[0]["images"], "image")
     return (
         f"How {noises} changes what a unit gets before it takes signs, on {images}: at each position the "
-        "mean change over images and channels, in parts of the unit's mean input, so that small activations alone "
-        f"do not look robust. Below, the share of signs that become the opposite.{flips}"
+        "mean change over images and channels, in parts of the unit's mean input, so that small activations "
+        f"alone do not look robust. Below, the share of signs that become the opposite.{flips}"
     )

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEANING = (
-    "Under noise: mean accuracy over the corruptions of the benchmark and their severities, with its interval. "
-    "mCE: errors over all severities divided by those of the baseline, mean over corruptions; below 100 is "
+    "Under noise: mean accuracy over the corruptions of the benchmark and their severities, with its "
+    "interval. mCE: errors over all severities divided by those of the baseline, mean over corruptions; below 100 is "
     "better than the baseline. Relative mCE: the same of the errors that noise adds. ECE: how far confidence "
     "is from accuracy. Flip rate: how often noise changes the prediction. A dash: not measured."
 )

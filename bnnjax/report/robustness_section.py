@@ -128,7 +128,7 @@ def quick_caption(record: Record) -> str:
     """Says that this is the quick version, and how to read the figure."""
     return (
         f"The quick version, on {count_text(record['examples'], 'test image')} and at severities "
-        f"{value_text(list(record['severities']))}: good to notice a network that noise breaks, too coarse to "
-        "publish. Above, the flatter a line the more robust the network; below, corruptions marked extra "
+        f"{value_text(list(record['severities']))}: good to notice a network that noise breaks, too coarse "
+        "to publish. Above, the flatter a line the more robust the network; below, corruptions marked extra "
         f"do not enter the means. {map_caption([record])}"
     )
