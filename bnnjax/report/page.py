@@ -52,6 +52,8 @@ thead th { color: var(--muted); font-weight: 600; vertical-align: bottom; }
 .numbers td:not(:first-child):not(:nth-child(2)), .numbers th:not(:first-child):not(:nth-child(2)) {
   text-align: right; font-variant-numeric: tabular-nums;
 }
+.numbers td:not(:first-child) { white-space: nowrap; }
+.wide + p { margin-top: .8rem; }
 .pairs th { font-weight: 400; color: var(--muted); width: 16rem; }
 .pairs td { overflow-wrap: anywhere; }
 tr.off td { color: var(--warn); }

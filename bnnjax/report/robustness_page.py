@@ -23,7 +23,6 @@ from bnnjax.report.robustness import (
     robustness_cells,
     spoken,
     spread_cells,
-    with_interval,
     worst_corruptions,
 )
 from bnnjax.report.robustness_plots import curves_caption, map_caption, robustness_map, severity_curves
@@ -34,9 +33,10 @@ if TYPE_CHECKING:
 
 MEANING = (
     "Under noise: mean accuracy over the corruptions of the benchmark and their severities, with its "
-    "interval. mCE: errors over all severities divided by those of the baseline, mean over corruptions; below 100 is "
-    "better than the baseline. Relative mCE: the same of the errors that noise adds. ECE: how far confidence "
-    "is from accuracy. Flip rate: how often noise changes the prediction. A dash: not measured."
+    "interval. mCE: errors over all severities divided by those of the baseline, mean over corruptions; "
+    "below 100 is better than the baseline. Relative mCE: the same of the errors that noise adds. ECE: how "
+    "far confidence is from accuracy. Flip rate: how often noise changes the prediction. A dash: not "
+    "measured."
 )
 
 
@@ -146,10 +146,9 @@ def _head(records: Sequence[Record]) -> str:
 
 def _strip(record: Record) -> list[tuple[str, str]]:
     worst = worst_corruptions(record, 1)
-    interval = record.get("mean_corruption_accuracy_interval")
     return [
         ("clean accuracy", number_text(record["clean_accuracy"], ".2f", "%")),
-        ("under noise, %", with_interval(record["mean_corruption_accuracy"], interval)),
+        ("under noise", number_text(record["mean_corruption_accuracy"], ".2f", "%")),
         ("mCE", number_text(record.get("mce"), ".1f", "%")),
         ("hardest", f"{number_text(worst[0][1], '.1f', '%')} {spoken(worst[0][0])}" if worst else MISSING),
     ]

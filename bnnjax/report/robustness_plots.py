@@ -206,6 +206,7 @@ def draw_map(
 
 def curves_caption(records: Sequence[Record]) -> str:
     """Says how to read the curves, and which run keeps the most."""
+    banded = any(record.get("intervals") for record in records)
     many = "One line a run" if len(records) > 1 else "The line"
     means = {
         record["label"]: mean
@@ -216,7 +217,8 @@ def curves_caption(records: Sequence[Record]) -> str:
     keeps = f" {best} keeps the most, {number_text(means[best], '.1f', '%')} on average." if best else ""
     return (
         f"{many}, from the accuracy without noise (0) to the strongest noise: the flatter, the more robust. "
-        "Bands are the intervals of the measured accuracies. Panels marked extra do not enter the means."
+        + ("Bands are intervals of the measured accuracies. " if banded else "")
+        + "Panels marked extra do not enter the means."
         + (keeps if len(records) > 1 else "")
     )
 
