@@ -10,7 +10,7 @@ from jax import Array
 from bnnjax.bounds import Chain, Units, network_log_bound, unit_table, units_off
 from bnnjax.methods import Method, Values
 from bnnjax.models import Model
-from bnnjax.nn.layers import ACTIVATIONS, LOSSES, PREPARED
+from bnnjax.nn.layers import ACTIVATIONS, INPUTS, LOSSES, PREPARED
 from bnnjax.nn.units import KERNELS, STAGES, UNITS, by_unit, by_unit_of_layer, in_order
 from bnnjax.train.state import Tree
 
@@ -18,6 +18,7 @@ from bnnjax.train.state import Tree
 COLLECTIONS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     KERNELS: by_unit,
     ACTIVATIONS: by_unit_of_layer,
+    INPUTS: by_unit_of_layer,
     STAGES: in_order,
 }
 

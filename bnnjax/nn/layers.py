@@ -14,8 +14,9 @@ from bnnjax.methods import Initial, Method, Quantized, Site, Values
 from bnnjax.ops.conv import conv, patches
 
 # Collections that a forward pass fills where they are mutable: what layers add to the loss, the latent
-# kernels that the method prepares before training, and a layer's input and the codes made of it.
-LOSSES, PREPARED, ACTIVATIONS = "losses", "prepared", "activations"
+# kernels that the method prepares before training, a quantizing layer's input and the codes made of it, and
+# any layer's input.
+LOSSES, PREPARED, ACTIVATIONS, INPUTS = "losses", "prepared", "activations", "inputs"
 MOST_PATCHES = 2**14  # of a layer's inputs, for the method to prepare its kernel by
 
 
@@ -81,9 +82,11 @@ class _Quantized(nn.Module):
             values |= memory.value
         # Jitted, so that they are traced once for all layers of a shape: half of a step's tracing otherwise.
         inputs = jax.jit(method.quantize_activation)(x, values)
-        if method.abits < 32 and not self.is_initializing():
-            both = (x, inputs.codes)
-            self.sow(ACTIVATIONS, "record", both, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+        if not self.is_initializing():
+            self.sow(INPUTS, "record", x, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+            if method.abits < 32:
+                both = (x, inputs.codes)
+                self.sow(ACTIVATIONS, "record", both, init_fn=lambda: None, reduce_fn=lambda _, new: new)
         if method.prepare is not None and not self.is_initializing() and self.is_mutable_collection(PREPARED):
             latent = jax.jit(method.prepare)(latent, gather(inputs.value.astype(jnp.float32)), values)
             self.put_variable(PREPARED, self._name, latent)

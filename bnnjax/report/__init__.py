@@ -9,6 +9,8 @@ from bnnjax.report.constraint_study import (
     constraint_study_page,
     constraint_study_table,
 )
+from bnnjax.report.corrupted import corruption_examples
+from bnnjax.report.feature_study import feature_study_figure
 from bnnjax.report.files import (
     append_metrics,
     read_json,
@@ -22,6 +24,15 @@ from bnnjax.report.html import write_report
 from bnnjax.report.overhead import overhead_table
 from bnnjax.report.pictures import Examples, confusion_matrix, worst_examples
 from bnnjax.report.plots import bounds, curves
+from bnnjax.report.robustness import (
+    robustness_csv,
+    robustness_groups_table,
+    robustness_spread_table,
+    robustness_table,
+)
+from bnnjax.report.robustness_page import write_robustness_page
+from bnnjax.report.robustness_plots import robustness_map, severity_curves
+from bnnjax.report.robustness_section import robustness_section
 from bnnjax.report.tensorboard import event_writer
 from bnnjax.report.theme import png_bytes
 
@@ -43,13 +54,22 @@ __all__ = [
     "constraint_study_figure",
     "constraint_study_page",
     "constraint_study_table",
+    "corruption_examples",
     "curves",
     "event_writer",
+    "feature_study_figure",
     "overhead_table",
     "png_bytes",
     "progress_bar",
     "read_json",
     "read_metrics",
+    "robustness_csv",
+    "robustness_groups_table",
+    "robustness_map",
+    "robustness_section",
+    "robustness_spread_table",
+    "robustness_table",
+    "severity_curves",
     "summary_table",
     "training_progress",
     "truncate_metrics",
@@ -57,5 +77,6 @@ __all__ = [
     "write_bytes_atomically",
     "write_json",
     "write_report",
+    "write_robustness_page",
     "write_text_atomically",
 ]

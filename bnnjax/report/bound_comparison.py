@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnnjax.report.formatting import number_text, shortened
-from bnnjax.report.theme import LIGHT, SMALL_POINTS, Theme, new_figure, style_axes
+from bnnjax.report.table import plain_table
+from bnnjax.report.theme import LIGHT, Theme, legend_below, new_figure, style_axes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
     from rich.table import Table
 
 Record = Mapping[str, Any]
@@ -23,18 +23,6 @@ UPPER, SPECTRAL, EMPIRICAL = "L1,inf bound", "spectral bound", "largest movement
 def label(record: Record) -> str:
     """Returns what a run is called in a figure: its constraint and its directory's name."""
     return f"{record['constraint']} ({shortened(Path(record['run']).name, 44)})"
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def bound_tables(record: Record) -> list[Table]:
@@ -68,10 +56,10 @@ def bound_tables(record: Record) -> list[Table]:
         "retention, before sign",
         "after",
     )
-    tables = [_table(f"Units of {record['run']}", columns, units)]
+    tables = [plain_table(f"Units of {record['run']}", columns, units)]
     if blocks:
         parts = ("block that ends with", "branch", "shortcut", "block", "shortcut adds")
-        tables.append(_table("Residual blocks, log bounds in nats", parts, blocks))
+        tables.append(plain_table("Residual blocks, log bounds in nats", parts, blocks))
     return [*tables, bound_comparison([record])]
 
 
@@ -94,7 +82,7 @@ def bound_comparison(records: Sequence[Record]) -> Table:
         ]
         for record in records
     ]
-    return _table(
+    return plain_table(
         "Networks, log bounds in nats; retention is no bound; moved: the most found, by size of noise",
         columns,
         rows,
@@ -132,7 +120,7 @@ def bounds_side_by_side(records: Sequence[Record], *, theme: Theme = LIGHT) -> F
             )  # fmt: skip
     network.set_yticks(range(len(records)), [label(record) for record in records])
     network.set_ylim(len(records) - 0.4, -0.6)
-    _legend_below(top, network, theme, ncols=3)
+    legend_below(top, network, theme, ncols=3)
 
     style_axes(norms, theme, title="L1,inf norm of each unit", x="norm, log scale")
     style_axes(ratios, theme, title="Tightness", x="L1,inf norm / spectral bound")
@@ -155,13 +143,5 @@ def bounds_side_by_side(records: Sequence[Record], *, theme: Theme = LIGHT) -> F
     ratios.set_xlim(0, 1.05)
     norms.set_yticks(range(len(names)), [shortened(name, 30) for name in names])
     norms.set_ylim(len(names) - 0.4, -0.6)
-    _legend_below(bottom, norms, theme, ncols=1)
+    legend_below(bottom, norms, theme, ncols=1)
     return figure
-
-
-def _legend_below(part: SubFigure, axes: Axes, theme: Theme, ncols: int) -> None:
-    legend = part.legend(
-        *axes.get_legend_handles_labels(), loc="outside lower center", fontsize=SMALL_POINTS,
-        labelcolor=theme.ink, ncols=ncols,
-    )  # fmt: skip
-    legend.get_frame().set(facecolor=theme.paper, edgecolor=theme.grid)

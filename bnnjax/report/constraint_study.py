@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bnnjax.report.formatting import csv_text, markdown_table, number_text, spread, spread_text, value_text
-from bnnjax.report.theme import LIGHT, SMALL_POINTS, Theme, new_figure, style_axes
+from bnnjax.report.theme import LIGHT, Theme, legend_below, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,13 +147,7 @@ def constraint_study_figure(records: Sequence[Record], *, theme: Theme = LIGHT) 
             for number, target in enumerate(dict.fromkeys(r["target"] for r in records if r["form"] == form)):
                 own = [r for r in records if (r["form"], r["target"]) == (form, target)]
                 _line(axes, own, key, label=target, color=colors[number % 4], marker=MARKERS[number % 4])
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    if handles:
-        legend = figure.legend(
-            handles, labels, loc="outside lower center", ncols=len(labels), fontsize=SMALL_POINTS,
-            labelcolor=theme.ink,
-        )  # fmt: skip
-        legend.get_frame().set(facecolor=theme.paper, edgecolor=theme.grid)
+    legend_below(figure, grid[0, 0], theme, ncols=4)
     return figure
 
 

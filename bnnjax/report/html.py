@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,10 +11,12 @@ import numpy as np
 
 from bnnjax.report import captions, page
 from bnnjax.report.console import result_rows
+from bnnjax.report.corrupted import Corrupted
 from bnnjax.report.files import write_bytes_atomically, write_text_atomically
 from bnnjax.report.formatting import MISSING, finite, tightness_range
 from bnnjax.report.pictures import Examples, confusion_matrix, worst_examples
 from bnnjax.report.plots import bounds, curves
+from bnnjax.report.robustness_section import robustness_section
 from bnnjax.report.theme import DARK, LIGHT, Theme, png_bytes
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def write_report(
     units: Sequence[Mapping[str, Any]],
     examples: Examples | None,
     confusion: np.ndarray | None,
+    robustness: Mapping[str, Any] | None = None,
+    corrupted: Corrupted | None = None,
 ) -> Path:
     """Writes report.html and its plots into a run directory, each file whole or not at all.
 
@@ -44,12 +47,15 @@ def write_report(
       units: one mapping a unit, in the order of the network.
       examples: test images with the highest loss; None leaves the section out.
       confusion: counts [true class, predicted class]; None leaves the section out.
+      robustness: accuracies under noise, a record as `bnnjax.report.robustness` describes it; None leaves the
+        section out.
+      corrupted: an image by corruption and severity to go with it, as `corruption_examples` takes them.
 
     Returns:
       The path of report.html.
 
     Raises:
-      ValueError: examples or confusion have a shape that cannot be drawn; nothing is written.
+      ValueError: examples, confusion or corrupted have a shape that cannot be drawn; nothing is written.
       OSError: writing failed.
     """
     best = finite(summary.get("best_epoch"))
@@ -81,18 +87,22 @@ def write_report(
             lambda theme: confusion_matrix(confusion, names, theme=theme),
         )
 
+    noise = None if robustness is None else robustness_section(robustness, corrupted)
+    plots |= noise.plots if noise else {}
+
     # Everything is drawn before anything is written: a plot that fails leaves no half of a report.
     images = {name: (png_bytes(draw(LIGHT)), png_bytes(draw(DARK))) for name, (_, _, draw) in plots.items()}
-    sections = [_head(summary, metrics, units)]
+    sections = [_head(summary, metrics, units, noise.strip if noise else [])]
     for name, (title, caption, _) in plots.items():
-        light, dark = (base64.b64encode(data).decode("ascii") for data in images[name])
-        sections.append(f"<section><h2>{escape(title)}</h2>{page.picture(light, dark, title, caption)}")
+        sections.append(f"<section><h2>{escape(title)}</h2>{page.picture(*images[name], title, caption)}")
         if name == "bounds.png":
             sections.append(f"<p>{escape(captions.SURROGATE)}</p>")
             table = page.numbers_table(
                 captions.UNIT_HEADER, captions.unit_rows(units), [bool(unit.get("off")) for unit in units]
             )
             sections.append(f"<details><summary>Table of units</summary>{table}</details>")
+        if name == "noise.png" and noise:
+            sections.append(page.pairs_table(noise.rows))
         sections.append("</section>")
     sections.append(_provenance(config, summary))
 
@@ -105,7 +115,10 @@ def write_report(
 
 
 def _head(
-    summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], units: Sequence[Mapping[str, Any]]
+    summary: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]],
+    units: Sequence[Mapping[str, Any]],
+    more: Sequence[tuple[str, str]],
 ) -> str:
     rows = dict(result_rows(summary, units))
     ratios = tightness_range(units)
@@ -118,6 +131,7 @@ def _head(
         ("training time", rows["training time"]),
         ("images/s in training", rows["images/s"]),
         ("parameters", rows["parameters"]),
+        *more,
     ]
     run = ", ".join(
         f"{key} {summary[key]}" for key in ("model", "dataset", "epochs", "seed") if key in summary

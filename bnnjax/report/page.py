@@ -1,5 +1,6 @@
 """The HTML page's frame: its style sheet and the few elements everything is set with."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -51,6 +52,8 @@ thead th { color: var(--muted); font-weight: 600; vertical-align: bottom; }
 .numbers td:not(:first-child):not(:nth-child(2)), .numbers th:not(:first-child):not(:nth-child(2)) {
   text-align: right; font-variant-numeric: tabular-nums;
 }
+.numbers td:not(:first-child) { white-space: nowrap; }
+.wide + p { margin-top: .8rem; }
 .pairs th { font-weight: 400; color: var(--muted); width: 16rem; }
 .pairs td { overflow-wrap: anywhere; }
 tr.off td { color: var(--warn); }
@@ -131,35 +134,36 @@ def nested_details(name: str, values: Mapping[str, Any], *, opened: bool = False
     return f"<details{' open' if opened else ''}><summary>{escape(name)}</summary>{inner}</details>"
 
 
-def numbers_table(header: Sequence[str], rows: Sequence[Sequence[str]], off: Sequence[bool]) -> str:
+def numbers_table(header: Sequence[str], rows: Sequence[Sequence[str]], off: Sequence[bool] = ()) -> str:
     """Sets a table whose columns after the second are numbers.
 
     Args:
       header: one name a column.
       rows: texts.
-      off: one flag a row; flagged rows are coloured.
+      off: one flag a row, or none at all; flagged rows are coloured.
     """
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     body = "".join(
         f"<tr{' class=off' if flag else ''}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row, flag in zip(rows, off, strict=True)
+        for row, flag in zip(rows, off or [False] * len(rows), strict=True)
     )
     table = f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="wide">{table}</div>'
 
 
-def picture(light: str, dark: str, alternative: str, caption: str) -> str:
+def picture(light: bytes, dark: bytes, alternative: str, caption: str) -> str:
     """Sets an image with its caption, one image for light pages and one for dark.
 
     Args:
-      light: PNG in base64.
+      light: PNG.
       dark: the same for dark pages.
       alternative: what the image shows, for those who cannot see it.
       caption: plain text.
     """
+    by_day, by_night = (base64.b64encode(png).decode("ascii") for png in (light, dark))
     return (
         "<figure><picture>"
-        f'<source media="(prefers-color-scheme: dark)" srcset="data:image/png;base64,{dark}">'
-        f'<img src="data:image/png;base64,{light}" alt="{escape(alternative)}"></picture>'
+        f'<source media="(prefers-color-scheme: dark)" srcset="data:image/png;base64,{by_night}">'
+        f'<img src="data:image/png;base64,{by_day}" alt="{escape(alternative)}"></picture>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

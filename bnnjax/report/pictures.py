@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bnnjax.report.formatting import number_text, shortened
-from bnnjax.report.theme import LIGHT, SMALL_POINTS, Theme, new_figure, style_axes
+from bnnjax.report.theme import LIGHT, SMALL_POINTS, Theme, color_bar, new_figure, style_axes, text_on
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,17 +113,12 @@ def confusion_matrix(
     if classes <= 20:
         for (row, column), value in np.ndenumerate(percent):
             if np.isfinite(value) and value >= 0.05:
-                red, green, blue, _ = image.cmap(image.norm(value))
-                dark_cell = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
                 digits = 0 if value >= 9.95 or classes > 12 else 1
                 axes.text(
                     column, row, f"{value:.{digits}f}", ha="center", va="center",
-                    fontsize=SMALL_POINTS, color="#ffffff" if dark_cell else "#1a1d21",
+                    fontsize=SMALL_POINTS, color=text_on(image.cmap(image.norm(value))),
                 )  # fmt: skip
-    bar = figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.set_label("percent of the true class", color=theme.muted)
-    bar.ax.tick_params(labelsize=SMALL_POINTS, colors=theme.muted, labelcolor=theme.ink)
-    bar.outline.set_visible(False)
+    color_bar(figure, image, [axes], "percent of the true class", theme)
     return figure
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.image import AxesImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,7 @@ class Theme:
     first: str
     second: str
     third: str
+    more: tuple[str, ...]  # further series colours
     map: str  # a Matplotlib colour map, from no example to all
 
 
@@ -34,6 +37,7 @@ LIGHT = Theme(
     first="#0072b2",
     second="#d55e00",
     third="#009e73",
+    more=("#b8579a", "#e69f00", "#56b4e9"),
     map="Blues",
 )
 DARK = Theme(
@@ -44,6 +48,7 @@ DARK = Theme(
     first="#56b4e9",
     second="#e69f00",
     third="#2cc295",
+    more=("#e39cc4", "#f0e442", "#ff7a4d"),
     map="cividis",
 )
 
@@ -99,6 +104,44 @@ def add_legend(axes: Axes, theme: Theme) -> None:
         return
     legend = axes.legend(fontsize=SMALL_POINTS, labelcolor=theme.ink, facecolor=theme.paper, loc="best")
     legend.get_frame().set_edgecolor(theme.grid)
+
+
+def legend_below(figure: Figure | SubFigure, axes: Axes, theme: Theme, ncols: int) -> None:
+    """Adds a legend of what axes show below a figure, in the page's look, if they have anything to name."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not handles:
+        return
+    legend = figure.legend(
+        handles, labels, loc="outside lower center", fontsize=SMALL_POINTS, labelcolor=theme.ink,
+        ncols=min(ncols, len(labels)),
+    )  # fmt: skip
+    legend.get_frame().set(facecolor=theme.paper, edgecolor=theme.grid)
+
+
+def color_bar(
+    figure: Figure | SubFigure, image: AxesImage, axes: Sequence[Axes], label: str, theme: Theme
+) -> None:
+    """Adds a colour bar beside axes, in the page's look."""
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, pad=0.01)
+    bar.set_label(label, color=theme.muted)
+    bar.ax.tick_params(labelsize=SMALL_POINTS, colors=theme.muted, labelcolor=theme.ink)
+    bar.outline.set_visible(False)
+
+
+def series_style(number: int, theme: Theme) -> dict[str, Any]:
+    """Gives colour and line of one of up to a dozen series; every six the colours come again, broken."""
+    colors = (theme.first, theme.second, theme.third, *theme.more)
+    lines: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+    return {
+        "color": colors[number % len(colors)],
+        "linestyle": lines[number // len(colors) % len(lines)],
+    }
+
+
+def text_on(color: Any) -> str:
+    """Gives black or white, whichever reads on a colour given as red, green and blue from 0 to 1."""
+    red, green, blue = color[:3]
+    return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "#1a1d21"
 
 
 def png_bytes(figure: Figure, dpi: int = 160) -> bytes:

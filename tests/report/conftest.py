@@ -155,3 +155,76 @@ def _unit(index: int, units: int, rng: np.random.Generator, off: bool) -> dict[s
         "tightness": tightness,
         "off": off,
     }
+
+
+CORRUPTIONS = (
+    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur",
+    "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
+    "speckle_noise", "gaussian_blur", "spatter", "saturate",
+)  # fmt: skip
+
+
+def make_robustness(
+    number: int = 0,
+    names: tuple[str, ...] = CORRUPTIONS,
+    severities: tuple[str, ...] = ("1", "2", "3", "4", "5"),
+    **more: Any,
+) -> dict[str, Any]:
+    """Makes the record of one run under noise: 80 + run - corruption's place - 4 severity, in percent.
+
+    Args:
+      number: of the run; seeds 0 and 1 of each of the constraints none, l1inf and so on.
+      names: the corruptions; those of the first fifteen that are here are the benchmark.
+      severities: as text.
+      **more: entries to put in the place of its own.
+    """
+    constraint = ("none", "l1inf", "lcr")[number // 2 % 3]
+    accuracy = {
+        name: {s: 80.0 + number - CORRUPTIONS.index(name) - 4 * int(s) for s in severities} for name in names
+    }
+    benchmark = [name for name in CORRUPTIONS[:15] if name in names]
+    mean = float(np.mean([value for name in benchmark for value in accuracy[name].values()]))
+    return {
+        "run": f"runs/{constraint}-{number}",
+        "label": f"irnet, {constraint}, seed {number % 2}",
+        "model": "resnet20",
+        "method": "irnet",
+        "constraint": constraint,
+        "seed": number % 2,
+        "source": "made from the test images of CIFAR-10",
+        "examples": 1234,
+        "severities": list(severities),
+        "benchmark": benchmark,
+        "clean_accuracy": 81.0 + number,
+        "accuracy": accuracy,
+        "intervals": {n: {s: [v - 2, v + 1] for s, v in own.items()} for n, own in accuracy.items()},
+        "mean_corruption_accuracy": mean,
+        "mean_corruption_accuracy_interval": [mean - 0.5, mean + 0.25],
+        "mce": 90.0 - number,
+        "relative_mce": None,
+        "baseline": "irnet, none, seed 0",
+        "clean_ece": 3.5,
+        "ece": {n: {s: 4.0 + int(s) for s in own} for n, own in accuracy.items()},
+        "mean_ece": 7.25,
+        "flip_rate": None,
+        "mean_flip_rate": None,
+        **more,
+    }
+
+
+def make_corrupted(
+    names: tuple[str, ...] = CORRUPTIONS, severities: str = "012345", channels: int = 3
+) -> dict[str, dict[str, np.ndarray]]:
+    """Makes an image for each corruption and severity, no two alike."""
+    rng = np.random.default_rng(2)
+    return {n: {s: rng.integers(0, 256, (8, 8, channels), dtype=np.uint8) for s in severities} for n in names}
+
+
+@pytest.fixture(scope="session")
+def fake_robustness() -> Callable[..., dict[str, Any]]:
+    return make_robustness
+
+
+@pytest.fixture(scope="session")
+def fake_corrupted() -> Callable[..., dict[str, dict[str, np.ndarray]]]:
+    return make_corrupted
