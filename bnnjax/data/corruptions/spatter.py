@@ -14,6 +14,7 @@ WATER, MUD = (175.0, 238.0, 238.0), (63.0, 42.0, 20.0)  # grey levels of red, gr
 FARTHEST = 20  # pixels from an edge at which distances end
 # Moves of the chamfer distance and their lengths, as OpenCV's for a mask of 5x5.
 MOVES = {(0, 1): 1.0, (1, 1): 1.4, (1, 2): 2.1969}
+MEAN = np.full((3, 3), 1 / 9)
 _CHESS = {
     (sign_r * r, sign_c * c): length
     for (a, b), length in MOVES.items()
@@ -96,13 +97,11 @@ def equalized(plane: Array) -> Array:
     return jnp.where(rest > 0, jnp.clip(spread, 0, GREY)[levels], plane)
 
 
-def relief(liquid: Array) -> Array:
-    """Returns how light is thrown by the rims of drops, [h, w], of whole levels [h, w]."""
-    mean = np.full((3, 3), 1 / 9)
-    away = jnp.floor(correlate(distance(canny(liquid, 50, 150))[..., None], mean)[..., 0] + 1e-3)
+def relief(away: Array) -> Array:
+    """Returns how light is thrown by the rims of drops, whole levels [h, w], of the distances from them."""
     emboss = np.array([[-2.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 1.0, 2.0]])
     lit = jnp.clip(correlate(equalized(away)[..., None], emboss), 0, GREY)
-    return jnp.round(correlate(lit, mean)[..., 0])
+    return jnp.round(correlate(lit, MEAN)[..., 0])
 
 
 def spatter(
@@ -142,6 +141,7 @@ def spatter(
         covered = jnp.where(covered < 0.8, 0, covered)
         return (1 - covered) * image + covered * color
     liquid = jnp.where(smooth < threshold, 0, jnp.clip(jnp.floor(smooth * GREY), 0, GREY))
-    light = liquid * relief(liquid)
+    away = correlate(distance(canny(liquid, 50, 150))[..., None], MEAN)[..., 0]
+    light = liquid * relief(jnp.floor(away + 1e-3))
     most = jnp.max(light)
     return image + (strength * light / jnp.where(most > 0, most, 1))[..., None] * color

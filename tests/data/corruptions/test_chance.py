@@ -117,7 +117,7 @@ def test_the_relief_of_drops_is_opencvs(seed):
     flat = cv2.equalizeHist(rounded)
     np.testing.assert_array_equal(equalized(jnp.asarray(rounded, jnp.float32)), flat)
     lit = cv2.filter2D(flat, cv2.CV_8U, np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]]))
-    found = np.asarray(relief(jnp.asarray(liquid, jnp.float32)))
+    found = np.asarray(relief(jnp.asarray(rounded, jnp.float32)))
     assert np.abs(found - cv2.blur(lit, (3, 3))).max() <= 1
 
 
