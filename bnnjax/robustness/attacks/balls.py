@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-LEAST_NORM = 1e-30  # of a gradient
-
 
 class Ball(NamedTuple):
     """All points within eps of an image in some norm and within [0, 1]; images are [n, h, w, c]."""
@@ -39,14 +37,19 @@ def _random_in_box(key: Array, images: Array, eps: Array) -> Array:
 def _into_sphere(points: Array, images: Array, eps: Array) -> Array:
     # To clip brings every pixel nearer to the image's own, which lies in [0, 1].
     moved = points - images
-    return jnp.clip(images + moved * jnp.minimum(1, eps / jnp.maximum(lengths(moved), LEAST_NORM)), 0, 1)
+    return jnp.clip(images + moved * jnp.minimum(1, eps / _or_one(lengths(moved))), 0, 1)
+
+
+def _or_one(x: Array) -> Array:
+    return jnp.where(x > 0, x, 1)
 
 
 def _normalized(gradients: Array) -> Array:
-    # In two steps: squares of small gradients vanish in float32.
+    # In two steps, since squares of small gradients vanish in float32; and no divisor is small, since XLA
+    # divides by the product of the two.
     largest = jnp.max(jnp.abs(gradients), axis=(1, 2, 3), keepdims=True)
-    scaled = gradients / jnp.maximum(largest, LEAST_NORM)
-    return scaled / jnp.maximum(lengths(scaled), LEAST_NORM)
+    scaled = gradients / _or_one(largest)
+    return scaled / _or_one(lengths(scaled))
 
 
 def _random_in_sphere(key: Array, images: Array, eps: Array) -> Array:
