@@ -36,7 +36,7 @@ from bnnjax.robustness.attacks.temperature import SURROGATES, LogitsAt
 from bnnjax.trained import Trained
 
 LADDER = (0.0, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 1.0)
-SEARCH_IMAGES = 32
+SEARCH_IMAGES = 64
 
 # (key, images, labels, eps) -> what was found, for a batch.
 Run = Callable[..., Attacked]
@@ -114,7 +114,7 @@ def attack_run(
     """Returns what is left of a trained network's accuracy under attack.
 
     The defaults are for two CPU cores; on a GPU take e.g. images=10_000, steps=100, queries=5000,
-    batch_size=500.  Attacks follow the gradients that `search` finds the strongest at the smallest eps.  The
+    batch_size=500.  Attacks follow the gradients that `search` finds the strongest at the largest eps.  The
     images that attacks find are not rounded to 256 levels, as is the custom.
 
     Args:
@@ -159,7 +159,7 @@ def attack_run(
         return timed(name, in_batches, lambda k, images, labels: batch(k, images, labels), key, x, y, size)
 
     given = (jax.random.fold_in(root, 0), x, y)
-    settings = timed("temperature", _settings, trained, dataset, min(eps), given)
+    settings = timed("temperature", _settings, trained, dataset, max(eps), given)
     chosen = strongest(settings)
     logits_of = _at(attackable(trained, dataset), chosen)
     loss = partial(cross_entropy, temperature=chosen.logits)
@@ -173,7 +173,7 @@ def attack_run(
     if len(dataset.class_names) >= 3:
         attacks["apgd_dlr"] = partial(apgd, logits_of, steps=steps, loss=dlr)
     if twin is not None:
-        of_twin = strongest(timed("transfer", _settings, twin, dataset, min(eps), given))
+        of_twin = strongest(timed("transfer", _settings, twin, dataset, max(eps), given))
         craft = partial(
             apgd,
             _at(attackable(twin, dataset), of_twin),

@@ -9,6 +9,7 @@ from typing import Any
 
 WHITE_BOX = ("pgd_linf", "apgd_ce", "apgd_dlr")
 TOLERANCE = 1.0  # percentage points that random starts may make
+MISLED = 15.0  # percentage points that temperatures may make where nothing is masked
 LOSS_TOLERANCE = 0.02  # by which share the loss may fall for the same reason
 
 
@@ -66,14 +67,14 @@ def _by_size(ladder: Mapping[str, Mapping[str, float]], tolerance: float) -> lis
     return sentences
 
 
-def _by_temperature(settings: list[Mapping[str, Any]], tolerance: float) -> list[str]:
+def _by_temperature(settings: list[Mapping[str, Any]]) -> list[str]:
     plain, best = settings[0], min(settings, key=lambda each: each["accuracy"])
     sentences = []
     if plain["vanished"] > 0:
         sentences.append(
             f"The network's own gradient is zero at {plain['vanished']:.1f} % of the images of the search."
         )
-    if best["accuracy"] < plain["accuracy"] - tolerance:
+    if best["accuracy"] < plain["accuracy"] - MISLED:
         sentences.append(
             f"The network's own gradients mislead: in the search {plain['accuracy']:.1f} % stand with them, "
             f"{best['accuracy']:.1f} % with smoother ones."
@@ -94,9 +95,9 @@ def signs_of_masking(
         `transfer`; None or missing where one was not run), by size of the attack.
       ladder: `accuracy` in percent and `loss` of one iterative attack by eps, rising; the last may be "1".
       settings: of the search for temperatures, the network's own gradients first: `accuracy` and `vanished`.
-      tolerance: percentage points, above which a difference is a sign.
+      tolerance: percentage points, above which a difference between attacks or sizes is a sign.
     """
-    sentences = [] if not settings else _by_temperature(settings, tolerance)
+    sentences = [] if not settings else _by_temperature(settings)
     for eps, accuracies in by_eps.items():
         sentences += _by_attack(eps, accuracies, tolerance)
     return sentences + (_by_size(ladder, tolerance) if len(ladder) > 1 else [])
