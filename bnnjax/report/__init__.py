@@ -1,5 +1,6 @@
 """What a run leaves behind: files, tables, plots and the HTML page of a run."""
 
+from bnnjax.report.attacks import attacks_figure, attacks_html, attacks_table
 from bnnjax.report.bound_comparison import bound_comparison, bound_tables, bounds_side_by_side
 from bnnjax.report.comparison import comparison_csv, comparison_latex, comparison_page, comparison_table
 from bnnjax.report.console import TrainingDisplay, complain, progress_bar, summary_table, training_progress
@@ -40,6 +41,9 @@ __all__ = [
     "Examples",
     "TrainingDisplay",
     "append_metrics",
+    "attacks_figure",
+    "attacks_html",
+    "attacks_table",
     "bound_comparison",
     "bound_tables",
     "bounds",

@@ -1,0 +1,37 @@
+"""Adversarial attacks on functions from images to logits, and what gives away gradients that hide weakness.
+
+An attack takes images, float32 [n, h, w, c] in [0, 1], their labels, int [n], and a size eps in the same
+unit (8/255), and looks within eps of each image, and within [0, 1], for a point with another prediction.
+"""
+
+from bnnjax.robustness.attacks.apgd import apgd
+from bnnjax.robustness.attacks.balls import L2, LINF, Ball
+from bnnjax.robustness.attacks.batches import in_batches
+from bnnjax.robustness.attacks.best import Attacked, evaluate
+from bnnjax.robustness.attacks.losses import cross_entropy, dlr, margins
+from bnnjax.robustness.attacks.masking import signs_of_masking
+from bnnjax.robustness.attacks.pgd import fgsm, pgd
+from bnnjax.robustness.attacks.smoothed import attackable
+from bnnjax.robustness.attacks.square import square
+from bnnjax.robustness.attacks.temperature import Setting, search, strongest
+
+__all__ = [
+    "L2",
+    "LINF",
+    "Attacked",
+    "Ball",
+    "Setting",
+    "apgd",
+    "attackable",
+    "cross_entropy",
+    "dlr",
+    "evaluate",
+    "fgsm",
+    "in_batches",
+    "margins",
+    "pgd",
+    "search",
+    "signs_of_masking",
+    "square",
+    "strongest",
+]

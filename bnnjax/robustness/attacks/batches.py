@@ -1,0 +1,40 @@
+"""Attacks on any number of images in batches of one size, so that each attack is compiled once."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bnnjax.robustness.attacks.best import Attacked
+
+# (key, images, labels) -> what was found, for a batch.
+Attack = Callable[[Array, Array, Array], Attacked]
+
+
+def in_batches(attack: Attack, key: Array, images: np.ndarray, labels: np.ndarray, size: int) -> Attacked:
+    """Returns what an attack finds for all images, in host memory.
+
+    The last batch is filled up with its first image, and what is found for the fillers is dropped.
+
+    Args:
+      attack: for a batch; its size, margins and losses are those of `Attacked`.
+      key: each batch gets one of its own.
+      images: float32 [n, h, w, c], n at least 1.
+      labels: int [n].
+      size: of a batch, at least 1.
+
+    Raises:
+      ValueError: if there are no images or the size is below 1.
+    """
+    if not len(images) or size < 1:
+        raise ValueError(f"there must be an image and a batch size of 1 or more; got {len(images)}, {size}")
+    parts = []
+    for number, first in enumerate(range(0, len(images), size)):
+        chosen = np.arange(first, first + size)
+        chosen = np.where(chosen < len(images), chosen, first)
+        batch_key = jax.random.fold_in(key, number)
+        found = attack(batch_key, jnp.asarray(images[chosen]), jnp.asarray(labels[chosen]))
+        parts.append(jax.device_get(found))
+    return jax.tree.map(lambda *each: np.concatenate(each)[: len(images)], *parts)

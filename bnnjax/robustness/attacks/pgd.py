@@ -1,0 +1,97 @@
+"""FGSM and PGD: one step along the gradient's signs, and many with a way back into the ball."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from bnnjax.robustness.attacks.balls import LINF, Ball
+from bnnjax.robustness.attacks.best import Attacked, LogitsOf, better, climb, evaluate
+from bnnjax.robustness.attacks.losses import Loss, cross_entropy
+
+STRIDE = 2.5  # the sum of all steps, in units of eps
+
+
+def check_steps(name: str, steps: int) -> None:
+    """Refuses a number of steps below 1.
+
+    Raises:
+      ValueError: naming it.
+    """
+    if steps < 1:
+        raise ValueError(f"{name} must be at least 1; got {steps}")
+
+
+@partial(jax.jit, static_argnames=("logits_of", "loss"))
+def fgsm(
+    logits_of: LogitsOf,
+    key: Array,
+    images: Array,
+    labels: Array,
+    eps: Array,
+    *,
+    loss: Loss = cross_entropy,
+) -> Attacked:
+    """One step from the image: clip(x + eps sign(dL/dx), 0, 1).
+
+    Args:
+      logits_of: images to logits.
+      key: not used, since nothing is random; so that all attacks are called alike.
+      images: x, float32 [n, h, w, c] in [0, 1].
+      labels: int [n].
+      eps: [], traced.
+      loss: L.
+
+    Source: Goodfellow et al. 2015, arXiv 1412.6572.
+    """
+    gradients, own = climb(logits_of, loss, images, labels)
+    points = LINF.project(images + eps * LINF.steepest(gradients), images, eps)
+    return better(own, evaluate(logits_of, loss, points, labels))
+
+
+def ascend(
+    logits_of: LogitsOf,
+    key: Array,
+    images: Array,
+    labels: Array,
+    eps: Array,
+    *,
+    steps: int,
+    ball: Ball = LINF,
+    loss: Loss = cross_entropy,
+) -> Attacked:
+    """Projected gradient ascent from a random point: x <- P(x + 2.5 eps / steps * steepest(dL/dx)).
+
+    The best point of all steps is kept, the image itself among them.
+
+    Args:
+      logits_of: images to logits.
+      key: of the random start.
+      images: float32 [n, h, w, c] in [0, 1].
+      labels: int [n].
+      eps: [], traced.
+      steps: gradients, 1 or more.
+      ball: LINF or L2.
+      loss: L.
+
+    Raises:
+      ValueError: if steps is below 1.
+
+    Source: Madry et al. 2018, arXiv 1706.06083; the stride is that of their MNIST and CIFAR-10 code.
+    """
+    check_steps("steps", steps)
+    stride = STRIDE / steps * jnp.asarray(eps, images.dtype)
+
+    def step(_: Array, carry: tuple[Array, Attacked]) -> tuple[Array, Attacked]:
+        points, best = carry
+        gradients, here = climb(logits_of, loss, points, labels)
+        return ball.project(points + stride * ball.steepest(gradients), images, eps), better(best, here)
+
+    start = (ball.random(key, images, eps), evaluate(logits_of, loss, images, labels))
+    points, best = jax.lax.fori_loop(0, steps, step, start)
+    return better(best, evaluate(logits_of, loss, points, labels))
+
+
+# Compiled for each network once; `ascend` itself is for functions that live no longer than one call.
+pgd = jax.jit(ascend, static_argnames=("logits_of", "steps", "ball", "loss"))

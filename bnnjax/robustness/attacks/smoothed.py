@@ -1,0 +1,125 @@
+"""A trained network as attacks see it: its own forward pass, bit for bit, and a backward pass that is smooth.
+
+The surrogates that binarized networks are trained through are narrow: beyond them the gradient is zero, and
+an attack that follows it stands still before a network that is not robust at all.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bnnjax.data import Dataset
+from bnnjax.data.augment import normalize
+from bnnjax.methods import Method, Quantized, Values
+from bnnjax.models import make_model
+from bnnjax.network import infer, make_network
+from bnnjax.ops.sign import hardtanh
+from bnnjax.trained import Trained
+
+SURROGATE = "surrogate_temperature"  # among a method's values
+# Where sech^2(d) passes 1/8, 3/8, 5/8, 7/8.
+HALF_WIDTHS = tuple(float(d) for d in np.arccosh((np.arange(0.5, 4) / 4) ** -0.5))
+
+
+def _checkerboard(x: Array) -> Array:
+    """+1 and -1 in turn along all axes but the first, so that neither a mean nor a symmetry is moved."""
+    place = sum(jax.lax.broadcasted_iota(jnp.int32, (1, *x.shape[1:]), axis) for axis in range(1, x.ndim))
+    return jnp.where(place % 2 == 0, 1, -1).astype(x.dtype)
+
+
+def smoothed_quantizer(
+    quantize: Callable[[Array, Values], Quantized],
+) -> Callable[[Array, Values], Quantized]:
+    """Returns the quantizer q of activations with the derivative of what it is on average under noise:
+
+        dq/dx := 1/(2 t K) sum_k q(x + t d_k) - q(x - t d_k),  K = 4,  t = values["surrogate_temperature"]
+
+    For q = sign that is d/dx tanh(x / t) cut into K steps of equal height; a staircase of more levels, or one
+    with learned thresholds, is smoothed likewise (our reading).  x + t d_k moves neighbours in opposite
+    directions: quantizers that subtract an image's mean would undo a common shift.
+
+    Args:
+      quantize: (activations [batch, ..., c], values) -> codes and scale; the scale must not depend on x.
+    """
+
+    @jax.custom_vjp
+    def apply(x: Array, values: Values) -> Quantized:
+        return quantize(x, values)
+
+    def backward(residuals: tuple[Array, Values], g: Quantized) -> tuple[Array, None]:
+        x, values = residuals
+        t, signs = values[SURROGATE].astype(x.dtype), _checkerboard(x)
+        slope = jnp.zeros_like(x)
+        for half_width in HALF_WIDTHS:
+            shift = t * half_width * signs
+            slope += signs * (quantize(x + shift, values).codes - quantize(x - shift, values).codes)
+        return g.codes * slope / (2 * t * len(HALF_WIDTHS)), None
+
+    apply.defvjp(lambda x, values: (apply(x, values), (x, values)), backward)
+    return apply
+
+
+@jax.custom_vjp
+def clip_straight(x: Array) -> Array:
+    """clip(x, -1, 1) with the derivative 1 everywhere.
+
+    Between units it is what hides gradients twice: the sign behind it has a surrogate of its own.
+
+    Args:
+      x: [...], any float dtype.
+    """
+    return hardtanh(x)
+
+
+clip_straight.defvjp(lambda x: (clip_straight(x), None), lambda _, g: (g,))
+
+
+def quantizes_activations(method: Method) -> bool:
+    """Returns whether the method has activations to smooth; else its gradients are those of its function."""
+    return method.abits < 32
+
+
+def smoothed(method: Method, temperature: Array) -> Method:
+    """Returns the method with the same forward pass and smooth derivatives by its activations.
+
+    Args:
+      method: one that quantizes activations.
+      temperature: t of `smoothed_quantizer`, [], above 0; may be traced.
+    """
+    return replace(
+        method,
+        quantize_activation=smoothed_quantizer(method.quantize_activation),
+        nonlinearity=clip_straight if method.nonlinearity is hardtanh else method.nonlinearity,
+        schedule=lambda progress: {**method.schedule(progress), SURROGATE: jnp.float32(temperature)},
+    )
+
+
+def attackable(trained: Trained, dataset: Dataset) -> Callable[[Array, Array | float | None], Array]:
+    """Returns logits_of(images, temperature): a trained network on images as attacks change them.
+
+    Images are float32 [n, h, w, c] in [0, 1], of which a stored uint8 image is the 255th part; they are not
+    rounded to 256 levels.  The logits, [n, classes], are those of the network at inference, whatever the
+    temperature, which is that of `smoothed`; None leaves the gradients that training used.  A network that
+    quantizes no activations has the same gradients at every temperature.
+
+    Args:
+      trained: the network.
+      dataset: whose mean and deviation it was trained with.
+    """
+    setup, config = trained.setup, trained.config
+    arrays = (trained.params, trained.batch_stats)
+
+    def logits_of(images: Array, temperature: Array | float | None = None) -> Array:
+        inputs = normalize(images * 255, dataset.mean, dataset.std, setup.task.dtype)
+        if temperature is None or not quantizes_activations(setup.method):
+            return infer(setup.network, setup.method, arrays, inputs)[0]
+        method = smoothed(setup.method, jnp.asarray(temperature))
+        model = make_model(config.model, method, structure=config.structure, classes=len(dataset.class_names))
+        network = make_network(model, method, dataset.train.images.shape[1:])
+        return infer(network, method, arrays, inputs)[0]
+
+    return logits_of

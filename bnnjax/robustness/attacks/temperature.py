@@ -1,0 +1,99 @@
+"""The search for gradients that lead somewhere: temperatures of the surrogate and of the logits."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bnnjax.robustness.attacks.best import climb
+from bnnjax.robustness.attacks.losses import cross_entropy
+from bnnjax.robustness.attacks.pgd import ascend
+
+SURROGATES = (None, 0.3, 1.0, 3.0)
+# What the median of the logits' margins is brought to; None leaves the logits as they are.
+MARGINS = (None, 1.0, 5.0)
+
+# (images, temperature of the surrogate or None for the network's own gradients) -> logits
+LogitsAt = Callable[[Array, Any], Array]
+
+
+class Setting(NamedTuple):
+    """A pair of temperatures, and what a short attack with them leaves."""
+
+    surrogate: float | None  # see `attackable`; None: the network's own gradients
+    logits: float  # T of `cross_entropy`
+    accuracy: float  # percent of the images that stand
+    margin: float  # mean over the images, in units of the median margin without an attack
+    vanished: float  # percent of the images at which the gradient is zero
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the network as it was trained."""
+        return self.surrogate is None and self.logits == 1
+
+
+def search(
+    logits_at: LogitsAt,
+    key: Array,
+    images: Array,
+    labels: Array,
+    eps: float,
+    *,
+    steps: int = 8,
+    surrogates: Sequence[float | None] = SURROGATES,
+) -> list[Setting]:
+    """Returns what a short PGD leaves with each pair of temperatures, the network's own first.
+
+    Gradients that vanish in a saturated softmax or beyond a narrow surrogate pass for robustness; whether
+    they do is a matter of two scales (Gupta & Ajanthan 2020, arXiv 2003.13511, scale the logits; that the
+    surrogate's width is searched with them is ours).
+
+    Args:
+      logits_at: the network.
+      key: of PGD's random start, the same for all pairs.
+      images: a few, float32 [n, h, w, c] in [0, 1].
+      labels: int [n].
+      eps: the size of the attack, l_inf.
+      steps: of the attack.
+      surrogates: temperatures to try; None stands for the network's own gradients.
+    """
+    logits = np.asarray(jax.jit(lambda x: logits_at(x, None))(images), np.float64)
+    ordered = np.sort(logits, axis=1)
+    gap = max(float(np.median(ordered[:, -1] - ordered[:, -2])), 1e-12)
+    temperatures = [1.0 if margin is None else gap / margin for margin in MARGINS]
+
+    def short(surrogate: Array | None, temperature: Array) -> tuple[Array, Array]:
+        def logits_of(points: Array) -> Array:
+            return logits_at(points, surrogate)
+
+        loss = partial(cross_entropy, temperature=temperature)
+        gradients, _ = climb(logits_of, loss, images, labels)
+        found = ascend(logits_of, key, images, labels, jnp.float32(eps), steps=steps, loss=loss)
+        return found.margins, jnp.all(gradients == 0, axis=(1, 2, 3))
+
+    own, smooth = jax.jit(partial(short, None)), jax.jit(short)
+    settings = []
+    for surrogate in surrogates:
+        for temperature in temperatures:
+            t = jnp.float32(temperature)
+            found = own(t) if surrogate is None else smooth(jnp.float32(surrogate), t)
+            margins, is_zero = (np.asarray(each, np.float64) for each in found)
+            settings.append(
+                Setting(
+                    surrogate,
+                    temperature,
+                    100 * float(np.mean(margins >= 0)),
+                    float(np.mean(np.maximum(margins, -1e30)) / gap),
+                    100 * float(np.mean(is_zero)),
+                )
+            )
+    return settings
+
+
+def strongest(settings: Sequence[Setting]) -> Setting:
+    """Returns the setting that leaves the lowest accuracy, and of equals the smallest margin."""
+    return min(settings, key=lambda setting: (setting.accuracy, setting.margin))

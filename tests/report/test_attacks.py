@@ -1,0 +1,85 @@
+"""Accuracies under attack as a table, a figure and a section."""
+
+from typing import Any
+
+from rich.console import Console
+
+from bnnjax.report import attacks_figure, attacks_html, attacks_table
+
+SENTENCE = "The black box beats the white box at eps 8/255: 40.0 % stand, 50.0 % after <gradients>."
+
+
+def record(name: str, transfer: float | None, masking: list[str]) -> dict[str, Any]:
+    def at(accuracy: float) -> dict[str, Any]:
+        return {
+            "clean": 90.0,
+            "fgsm": accuracy + 5,
+            "pgd_linf": accuracy + 1,
+            "apgd_ce": accuracy,
+            "apgd_dlr": accuracy + 2,
+            "square": accuracy + 3,
+            "transfer": transfer,
+            "worst_case": accuracy - 1,
+            "worst_case_interval": [accuracy - 4, accuracy + 2],
+        }
+
+    return {
+        "run": f"runs/{name}",
+        "images": 256,
+        "steps": 20,
+        "queries": 300,
+        "eps": {"2/255": at(70.0), "8/255": at(50.0)},
+        "pgd_l2": {"0.5": 44.0},
+        "temperature": {"chosen": {"surrogate": None if masking else 0.3, "logits": 1.25}},
+        "ladder": {
+            eps: {"accuracy": accuracy, "loss": loss}
+            for eps, accuracy, loss in (("0", 90.0, 0.1), ("8/255", 50.0, 2.0), ("1", 0.0, 40.0))
+        },
+        "masking": masking,
+    }
+
+
+RECORDS = [record("one", None, []), record("two", 66.0, [SENTENCE])]
+
+
+def test_the_table_has_a_row_a_size_and_the_sentences_below() -> None:
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(attacks_table(RECORDS))
+    lines = [line.split() for line in capture.get().splitlines()]
+    for expected in (
+        "one 2/255 90.0 75.0 71.0 70.0 72.0 73.0 – 69.0 66.0 to 72.0",
+        "two 8/255 90.0 55.0 51.0 50.0 52.0 53.0 66.0 49.0 46.0 to 52.0",
+    ):
+        assert expected.split() in lines
+    assert ["one", "L2", "0.5", "44.0"] in lines
+    text = " ".join(capture.get().split())
+    assert "one: No sign of masked gradients." in text
+    assert f"two: {SENTENCE}" in text
+    assert (
+        "one: 256 test images, 20 steps, 300 queries; surrogate gradients of temperature 0.3, logits" in text
+    )
+    assert "two: 256 test images, 20 steps, 300 queries; the gradients it was trained with, logits" in text
+
+
+def test_the_figure_has_a_line_a_run_and_a_mark_an_attack() -> None:
+    figure = attacks_figure(RECORDS)
+    accuracy, loss = figure.axes
+    lines = {line.get_label(): line for line in accuracy.get_lines()}
+    assert [*lines["two"].get_xdata()] == [0, 8, 255]
+    assert [*lines["two"].get_ydata()] == [90, 50, 0]
+    assert [*lines["APGD-CE"].get_xdata()] == [2, 8]
+    assert [*lines["APGD-CE"].get_ydata()] == [70, 50]
+    assert "transfer" not in lines  # the first run has no twin
+    assert [*loss.get_lines()[0].get_ydata()] == [0.1, 2, 40]
+
+
+def test_the_section_says_in_words_what_it_found() -> None:
+    section = attacks_html(RECORDS)
+    assert section.startswith("<section><h2>Attacks</h2><figure>")
+    assert section.endswith("</section>")
+    assert section.count("data:image/png;base64,") == 2
+    assert '<p class="warning">two: The black box beats' in section
+    assert "after &lt;gradients&gt;." in section
+    assert "one: No sign of masked gradients." in section
+    assert "<td>69.0</td>" in section
