@@ -21,7 +21,7 @@ class RobustnessConfig:
 
     # Run directories.
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
-    # all, benchmark (the 15 that scores are made of), none, or names (gaussian_noise, fog, ...).
+    # all, benchmark (the 15 that scores are made of), or names (gaussian_noise, fog, ...).
     corruptions: tuple[str, ...] = (ALL,)
     # Severities: 1-5, or some of them, as 1,3,5.
     severities: str = "1-5"
@@ -32,8 +32,23 @@ class RobustnessConfig:
     # Corrupted images in place of those made here: a directory of .npy files (CIFAR-10-C), of a prepared
     # TFDS set (cifar10_corrupted, imagenet2012_corrupted), or of folders (ImageNet-C).
     images: Path | None = None
-    # Of the noise.
+    # Of the noise and of the attacks.
     seed: int = 0
+
+    # Sizes of l_inf attacks, in grey levels of 255; left out: no attacks.
+    attacks: tuple[float, ...] = ()
+    # Test images that are attacked, the same share of every class.
+    attack_images: int = 256
+    # Steps of each attack by gradients.
+    steps: int = 20
+    # Queries of the black box, for each image.
+    queries: int = 300
+    # A run in full precision, whose adversarial images are tried on the others.
+    twin: Path | None = None
+
+    # The noise whose traces in the feature maps are shown, and its severity; none leaves them out.
+    trace: str = "gaussian_noise"
+    trace_severity: int = 3
     # Images that a network is given at once, over all devices.
     batch_size: int = 1000
     # Where prepared TFDS data sets lie; left out: where each run found its own.
@@ -44,10 +59,15 @@ class RobustnessConfig:
     def __post_init__(self) -> None:
         if not self.corruptions:
             raise ValueError("corruptions must be all, benchmark or names; got nothing")
-        for name in ("examples", "batch_size"):
+        for name in ("examples", "batch_size", "attack_images", "steps", "queries"):
             value = getattr(self, name)
             check(name, value, "at least 1", value is None or value >= 1)
         check("seed", self.seed, "between 0 and 2^32 - 1", 0 <= self.seed < 2**32)
+        check("trace_severity", self.trace_severity, "1 to 5", 1 <= self.trace_severity <= 5)
+        for size in self.attacks:
+            check("attacks", size, "above 0 and up to 255", 0 < size <= 255)
+        if self.twin is not None and not self.attacks:
+            raise ValueError(f"twin is for attacks, and there are none; got {self.twin}")
         self.severity_numbers()
 
     def severity_numbers(self) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ def chosen(names: Sequence[str], corrupted: CorruptedSet) -> tuple[str, ...]:
     """Returns the corruptions of a set that are asked for, in its order.
 
     Args:
-      names: of corruptions, or `all`, `benchmark` (those that scores are made of) or `none`.
+      names: of corruptions, or `all` or `benchmark` (those that scores are made of).
       corrupted: the set.
 
     Raises:
@@ -40,7 +40,6 @@ def chosen(names: Sequence[str], corrupted: CorruptedSet) -> tuple[str, ...]:
     groups = {
         "all": corrupted.corruptions,
         "benchmark": tuple(name for name in corrupted.corruptions if name not in EXTRA),
-        "none": (),
     }
     for name in names:
         if name not in groups and name not in corrupted.corruptions:

@@ -1,22 +1,33 @@
 """Trained networks side by side: accuracy and scores under every corruption."""
 
-from collections.abc import Callable
+import json
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from rich.console import Console
 
-from bnnjax import report
+from bnnjax import report, workdir
 from bnnjax.cache import use_compilation_cache
 from bnnjax.data import Dataset
 from bnnjax.data.corrupted import CorruptedSet, open_corrupted
+from bnnjax.data.corruptions import CORRUPTIONS, corrupt
 from bnnjax.robustness.accuracy import predictor
+from bnnjax.robustness.attack_study import attack_run
 from bnnjax.robustness.evaluation import chosen, evaluate, example_images
+from bnnjax.robustness.features import study_features
 from bnnjax.robustness.records import against_baseline
 from bnnjax.robustness_config import RobustnessConfig
 from bnnjax.run import load
 from bnnjax.train.parallel import make_mesh
 from bnnjax.trained import Trained, read_config, read_trained
+
+
+NO_TRACE = "none"
+TRACED_IMAGES = 256
 
 
 class Asked(NamedTuple):
@@ -28,6 +39,7 @@ class Asked(NamedTuple):
     corrupted: CorruptedSet
     corruptions: tuple[str, ...]
     severities: tuple[int, ...]
+    twin: Trained | None  # in full precision
 
 
 def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:
@@ -61,7 +73,15 @@ def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:
     if lacking := {*severities} - {*corrupted.severities}:
         raise ValueError(f"there is no severity {min(lacking)} in {corrupted.source}")
     names = chosen(config.corruptions, corrupted)
-    return partial(study, Asked(config, dataset, tuple(networks), corrupted, names, severities))
+    if not names:
+        raise ValueError("corruptions must be all, benchmark or names; got none")
+    if config.trace not in (NO_TRACE, *CORRUPTIONS):
+        raise ValueError(f"trace must be none or one of {', '.join(CORRUPTIONS)}; got {config.trace}")
+    tests = len(dataset.test.labels)
+    if config.attacks and config.attack_images > tests:
+        raise ValueError(f"attack_images must be at most {tests}; got {config.attack_images}")
+    twin = None if config.twin is None else read_trained(config.twin, dataset)
+    return partial(study, Asked(config, dataset, tuple(networks), corrupted, names, severities, twin))
 
 
 def study(asked: Asked, console: Console) -> int:
@@ -83,7 +103,65 @@ def study(asked: Asked, console: Console) -> int:
     report.write_json(config.workdir / "robustness.json", records)
     report.write_text_atomically(config.workdir / "robustness.csv", report.robustness_csv(records))
     console.print(report.robustness_table(records))
-    images = example_images(asked.corrupted, dataset, asked.corruptions, asked.severities)
-    page = report.write_robustness_page(config.workdir, records, images)
+    traces = trace(asked, [record["label"] for record in records])
+    attacked = attack(asked, console)
+    page = report.write_robustness_page(
+        config.workdir,
+        records,
+        example_images(asked.corrupted, dataset, asked.corruptions, asked.severities),
+        traces,
+        report.attacks_html(attacked) if attacked else None,
+        command=["python", *sys.argv],
+        about=workdir.provenance(),
+    )
     console.print(f"report: {page}", soft_wrap=True, markup=False, highlight=False)
     return 0
+
+
+def trace(asked: Asked, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns where noise changes the feature maps of each network; nothing if none is asked for."""
+    config, dataset = asked.config, asked.dataset
+    if config.trace == NO_TRACE:
+        return []
+    clean = dataset.test.images[:TRACED_IMAGES]
+    key = jax.random.key(config.seed)
+    noisy = np.asarray(corrupt(key, clean, config.trace, config.trace_severity))
+    return [
+        study_features(
+            network,
+            dataset,
+            clean,
+            noisy,
+            label=label,
+            corruption=config.trace,
+            severity=config.trace_severity,
+        )
+        for network, label in zip(asked.networks, labels, strict=True)
+    ]
+
+
+def attack(asked: Asked, console: Console) -> list[dict[str, Any]]:
+    """Attacks each network as asked, and writes attacks.json; what was attacked before is read from there."""
+    config = asked.config
+    if not config.attacks:
+        return []
+    settings = {
+        "images": config.attack_images,
+        "steps": config.steps,
+        "queries": config.queries,
+        "seed": config.seed,
+    }
+    given = {**settings, "sizes": list(config.attacks), "twin": asked.twin and asked.twin.digest}
+    file = config.workdir / "attacks.json"
+    kept = {record["key"]: record for record in report.read_json(file)} if file.exists() else {}
+    records = []
+    for network in asked.networks:
+        key = f"{network.digest} {json.dumps(given, sort_keys=True)}"
+        if key not in kept:
+            eps = [size / 255 for size in config.attacks]
+            found = attack_run(network, asked.dataset, eps=eps, twin=asked.twin, **settings)
+            kept[key] = {**found, "key": key}
+            report.write_json(file, list(kept.values()))
+        records.append(kept[key])
+        console.print(report.attacks_table([records[-1]]))
+    return records
