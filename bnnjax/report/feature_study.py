@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 
-MOST_MAPS = 5  # units whose maps are shown
+LARGE_MAPS, SMALL_MAPS = 5, 7  # units whose maps are shown
 FEW_RUNS = 4  # up to which maps are large; of more runs there are smaller maps of more units
 
 
@@ -70,7 +70,7 @@ def feature_study_figure(records: Sequence[Record], *, theme: Theme = LIGHT) -> 
             f"a feature study needs records with units, got {count_text(len(records), 'record')}"
         )
     few = len(records) <= FEW_RUNS
-    shown, called = shown_units(names, MOST_MAPS if few else 2 * MOST_MAPS - 2), run_names(records)
+    shown, called = shown_units(names, LARGE_MAPS if few else SMALL_MAPS), run_names(records)
     side = 1.45 if few else 0.86  # inches
     heights = (0.6 + side * len(records), 3.3 + 0.2 * -(-len(records) // 3))
     figure = new_figure(sum(heights), theme)

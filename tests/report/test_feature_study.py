@@ -38,7 +38,7 @@ def test_maps_are_on_one_scale_and_flips_are_lines(runs: int) -> None:
     figure = feature_study_figure(records)
     top, bottom = figure.subfigs
     shown = [axes for axes in top.axes if axes.images]
-    units = shown_units(NAMES, 5 if runs < 5 else 8)
+    units = shown_units(NAMES, 5 if runs < 5 else 7)
     assert len(shown) == runs * len(units)
     for place, axes in enumerate(shown):
         own = records[place // len(units)]["units"][units[place % len(units)]]

@@ -99,7 +99,7 @@ def test_everything_is_on_the_page_and_nothing_from_outside(
     assert "<section><h2>Attacks</h2></section>" in content
     text = page.text()
     for part in (
-        "Of 3 runs irnet, l1inf, seed 0 keeps the most: 65.00% mean accuracy under noise "
+        "Of 3 runs irnet, l1inf, seed 0 keeps the most: 65.50% mean accuracy under noise "
         "(2 corruptions at severities 1, 2, 3, 4, 5), 83.00% without.",
         "mCE against irnet, none, seed 0",
         "python evaluate.py --images=1234",
@@ -160,7 +160,8 @@ def test_what_makes_runs_hard_to_compare_is_said(fake_robustness: Callable) -> N
     found = differences([first, fake_robustness(1, examples=10, source="elsewhere", baseline="other")])
     assert found == [
         "The runs were measured on different numbers of images: 1234; 10.",
-        "The runs were measured on different sources of noise: made from the test images of CIFAR-10; elsewhere.",
+        "The runs were measured on different sources of noise: "
+        "made from the test images of CIFAR-10; elsewhere.",
         "mCE is against different baselines: irnet, none, seed 0; other.",
     ]
     none = fake_robustness(0, mean_corruption_accuracy=None)
