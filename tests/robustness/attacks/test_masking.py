@@ -26,7 +26,8 @@ from bnnjax.robustness.attacks import (
 from bnnjax.robustness.attacks.smoothed import SURROGATE, clip_straight, smoothed_quantizer
 
 RNG = np.random.default_rng(0)
-MATRIX = RNG.normal(size=(12, 4)).astype(np.float32)
+# Two classes, so that whatever climbs finds the optimum, and one that never wins.
+MATRIX = RNG.normal(size=(12, 3)).astype(np.float32) * np.array([1, 1, 0], np.float32)
 HIDDEN, OUT = (
     RNG.normal(size=(12, 64)).astype(np.float32),
     RNG.normal(size=(64, 4)).astype(np.float32),
@@ -37,7 +38,7 @@ LADDER = (0.0, 0.05, 0.2, 1.0)
 
 
 def linear(images: Any, temperature: Any = None) -> Any:
-    return (images - 0.5).reshape(len(images), -1) @ jnp.asarray(MATRIX)
+    return (images - 0.5).reshape(len(images), -1) @ jnp.asarray(MATRIX) - jnp.array([0.0, 0.0, 100.0])
 
 
 def saturated(images: Any, temperature: Any = None) -> Any:
@@ -94,10 +95,10 @@ def test_saturated_logits_are_found_out_and_overcome() -> None:
     best = strongest(settings)
     loss = partial(cross_entropy, temperature=best.logits)
     found = standing(pgd(saturated, KEY, IMAGES, labels, jnp.float32(0.05), steps=10, loss=loss))
-    assert found <= standing(pgd(linear, KEY, IMAGES, labels, jnp.float32(0.05), steps=10))
+    assert found == standing(pgd(linear, KEY, IMAGES, labels, jnp.float32(0.05), steps=10))
     # Nor is DLR taken in.
     of_dlr = standing(apgd(saturated, KEY, IMAGES, labels, jnp.float32(0.05), steps=10, loss=dlr))
-    assert of_dlr == pytest.approx(found, abs=10)
+    assert of_dlr == pytest.approx(found, abs=2)
     said = " ".join(signs_of_masking(by_eps, ladder, [s._asdict() for s in settings]))
     for words in (
         "The black box beats the white box at eps 0.05",
@@ -171,7 +172,7 @@ def test_the_slope_of_a_sign_is_that_of_tanh_cut_into_steps() -> None:
 
 @pytest.mark.parametrize(
     ("name", "bits"),
-    [("birealnet", 1), ("dorefa", 2), ("hwgq", 2), ("lqnet", 2), ("abcnet", 3), ("dsq", 2), ("rbnn", 1)],
+    [("birealnet", 1), ("dorefa", 2), ("abcnet", 3), ("rbnn", 1)],
 )
 def test_every_quantizer_keeps_its_values_and_gets_a_wide_slope(name: str, bits: int) -> None:
     method = make_method(name, 1, bits)
