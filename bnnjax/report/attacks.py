@@ -5,7 +5,6 @@ Records are those of `bnnjax.robustness.attack_study`.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from html import escape
@@ -168,10 +167,7 @@ def _marks(axes: Axes, record: Record, color: str, theme: Theme, *, is_first: bo
 
 def attacks_html(records: Sequence[Record]) -> str:
     """Returns a section of a page: figure, table, and what gives away masked gradients, in words."""
-    light, dark = (
-        base64.b64encode(png_bytes(attacks_figure(records, theme=theme))).decode("ascii")
-        for theme in (LIGHT, DARK)
-    )
+    light, dark = (png_bytes(attacks_figure(records, theme=theme)) for theme in (LIGHT, DARK))
     caption = (
         "Lines: PGD with half the steps, by eps. Marks: the accuracy that each attack leaves. Bars: images "
         "that no attack breaks, with Wilson's interval."

@@ -25,7 +25,6 @@ from bnnjax.run import load
 from bnnjax.train.parallel import make_mesh
 from bnnjax.trained import Trained, read_config, read_trained
 
-
 NO_TRACE = "none"
 TRACED_IMAGES = 256
 
@@ -145,7 +144,7 @@ def attack(asked: Asked, console: Console) -> list[dict[str, Any]]:
     config = asked.config
     if not config.attacks:
         return []
-    settings = {
+    settings: dict[str, Any] = {
         "images": config.attack_images,
         "steps": config.steps,
         "queries": config.queries,
