@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import jax
 import numpy as np
@@ -103,11 +104,11 @@ def read_outcomes(path: Path, severities: Sequence[int]) -> tuple[dict[str, Outc
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             outcomes = {
                 str(severity): Outcome(arrays[f"predictions_{severity}"], arrays[f"confidences_{severity}"])
                 for severity in severities
             }
             return outcomes, arrays["labels"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise DataError(f"{path} is damaged; delete it to measure anew.") from error

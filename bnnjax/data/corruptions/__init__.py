@@ -26,7 +26,7 @@ from bnnjax.data.corruptions.spatter import spatter
 from bnnjax.data.corruptions.weather import fog, frost, snow
 
 SEVERITIES = (1, 2, 3, 4, 5)
-SMALLEST = 8  # pixels of a side
+SMALLEST = 4  # pixels of a side
 LARGEST_SMALL = 64  # pixels of the shorter side up to which CIFAR-10-C's values are meant
 SETS = ("cifar10c", "imagenetc")
 
