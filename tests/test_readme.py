@@ -3,9 +3,11 @@
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from bnnjax.cli import flags
 from bnnjax.config import Config
+from bnnjax.robustness_config import RobustnessConfig
 from bnnjax.tables.config import TableConfig
 
 ROOT = Path(__file__).parents[1]
@@ -48,14 +50,17 @@ def test_ci_takes_both_commands_from_the_readme() -> None:
 
 
 def test_every_flag_the_readme_names_exists() -> None:
-    known = {*flags(Config()), *flags(TableConfig()), "--help"}
+    known = {*flags(Config()), *flags(TableConfig()), *flags(RobustnessConfig()), "--help"}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", README))
     assert named
     assert named <= known
 
 
-def test_the_library_example_runs() -> None:
-    (example,) = blocks("python")
-    names: dict[str, object] = {}
-    exec(example, names)
-    assert names["logits"].shape == (8, 10)  # type: ignore[attr-defined]
+def test_the_library_examples_run() -> None:
+    signals, network = blocks("python")
+    names: dict[str, Any] = {}
+    exec(network, names)
+    assert names["logits"].shape == (8, 10)
+    exec(signals, names)
+    assert names["noisy"].shape == names["hummed"].shape == (8, 3600, 1)
+    assert (names["noisy"] != names["signals"]).any()
