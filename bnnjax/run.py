@@ -21,6 +21,7 @@ from bnnjax.network import make_measure
 from bnnjax.pretrained import BEGINNING, first_network, full_precision, path_within, take
 from bnnjax.task import TARGETS, Setup, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
+from bnnjax.train.feed import resident
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
 from bnnjax.train.parallel import compile_task, describe, make_mesh, replicate
 from bnnjax.train.state import RunState, Tree, initial_state
@@ -200,17 +201,13 @@ def execute(run: Prepared, console: Console) -> int:
             write_events(record)
             display.epoch_line(record)
 
+        images, labels = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)
+        data = replicate(mesh, Images(images, labels, teachers_of(run)))
         setting = Fit(
             task=task,
             compiled=compiled,
-            train=replicate(
-                mesh,
-                Images(
-                    jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels), teachers_of(run)
-                ),
-            ),
+            feed=resident(compiled, data, replicate(mesh, data_key), task.steps_per_epoch),
             validation=dataset.validation,
-            key=replicate(mesh, data_key),
             batch_size=config.batch_size,
             checkpoints=checkpoints,
             checkpoint_every=config.checkpoint_every,

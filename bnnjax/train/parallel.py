@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 
 from bnnjax.data.batches import device_share, epoch_keys, evaluation_batches, training_batches
 from bnnjax.train.state import RunState, Tree, initial_state
-from bnnjax.train.step import AXIS, Task, predict_step, train_step
+from bnnjax.train.step import AXIS, Task, predict_step, share_step, train_step
 
 
 def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -69,6 +69,8 @@ class Compiled(NamedTuple):
     order: Callable[[Array, int], Array]
     # (state, training images, batches, key) -> state after a step; the state given is consumed
     train: jax.stages.Wrapped
+    # (state, images and labels of the batch, split over the devices, teacher, key) -> likewise
+    train_on: jax.stages.Wrapped
     # (params, batch_stats, images uint8 [n, h, w, c]) -> logits float32 [n, classes], for any n
     predict: Callable[[Tree, Tree, np.ndarray | Array], np.ndarray]
 
@@ -81,6 +83,8 @@ def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Comp
     mapped = partial(jax.shard_map, mesh=mesh, check_vma=False)
     everywhere, shared = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
     train = mapped(partial(train_step, task), in_specs=(P(), P(), P(), P()), out_specs=P())
+    split = (P(), P(AXIS), P(AXIS), P(), P())
+    train_on = mapped(partial(share_step, task), in_specs=split, out_specs=P())
     predictions = mapped(partial(predict_step, task), in_specs=(P(), P(), P(AXIS)), out_specs=P(AXIS))
     logits = jax.jit(predictions, compiler_options=step_options())
 
@@ -99,5 +103,6 @@ def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Comp
         init=jax.jit(init, out_shardings=everywhere, compiler_options=once_options()),
         order=jax.jit(order, out_shardings=everywhere),
         train=jax.jit(train, donate_argnums=0, compiler_options=step_options()),
+        train_on=jax.jit(train_on, donate_argnums=0, compiler_options=step_options()),
         predict=predict,
     )

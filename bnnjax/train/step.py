@@ -67,7 +67,7 @@ class Task:
 
 
 def train_step(task: Task, state: TrainState, data: Images, batches: Array, key: Array) -> TrainState:
-    """Returns the state after one step on this device's share of the batch.
+    """Returns the state after one step on this device's share of a batch out of a split.
 
     Args:
       task: static.
@@ -76,22 +76,37 @@ def train_step(task: Task, state: TrainState, data: Images, batches: Array, key:
       batches: int32 [steps_per_epoch, batch], indices into data for this epoch.
       key: the run's data key.
     """
-    devices = jax.lax.axis_size(AXIS)
+    batch = batches[state.step % task.steps_per_epoch]
+    own = device_slice(batch, jax.lax.axis_index(AXIS), jax.lax.axis_size(AXIS))
+    return share_step(task, state, data.images[own], data.labels[own], data.teacher, key)
+
+
+def share_step(
+    task: Task, state: TrainState, images: Array, labels: Array, teacher: Tree, key: Array
+) -> TrainState:
+    """Returns the state after one step.
+
+    Args:
+      task: static.
+      state: the same on all devices.
+      images: uint8 [batch, h, w, c], this device's share of the global batch.
+      labels: int32 [batch], likewise.
+      teacher: see Images.
+      key: the run's data key.
+    """
     epoch, position = state.step // task.steps_per_epoch, state.step % task.steps_per_epoch
-    device = jax.lax.axis_index(AXIS)
-    own = device_slice(batches[position], device, devices)
-    labels = data.labels[own]
     augment_key = step_key(epoch_keys(key, epoch), position)
-    images = augment(augment_key, data.images[own], task.augmentation, first=device * own.shape[0])
+    first = jax.lax.axis_index(AXIS) * labels.shape[0]
+    images = augment(augment_key, images, task.augmentation, first=first)
     images = normalize(images, task.mean, task.std, task.dtype)
     # Schedules move once an epoch.
     progress = epoch.astype(jnp.float32) / task.epochs
     method_key = jax.random.fold_in(augment_key, METHOD)
-    schedule = task.schedule(Moment(progress, position == 0, method_key, data.teacher))
+    schedule = task.schedule(Moment(progress, position == 0, method_key, teacher))
 
     def targets_for(logits: Array) -> Array:
         if task.targets is not None:
-            return jax.lax.stop_gradient(task.targets(data.teacher, images))
+            return jax.lax.stop_gradient(task.targets(teacher, images))
         return optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), task.label_smoothing)
 
     def loss_of(params: Tree) -> tuple[Array, tuple[Array, Array, Array, Tree, Tree]]:
