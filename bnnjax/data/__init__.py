@@ -1,4 +1,4 @@
-"""Data sets, decoded once and kept in memory, and what makes batches of them on the device.
+"""Data sets, decoded once and kept in memory or read while they are used, and what makes batches of them.
 
 Loading needs TFDS, never TensorFlow. TFDS, scikit-learn and Pillow are imported on use only.
 """
@@ -18,6 +18,7 @@ from bnnjax.data.by_name import load_prepared
 from bnnjax.data.cifar10 import load_cifar10
 from bnnjax.data.dataset import DataError, Dataset, Split
 from bnnjax.data.digits import load_digits
+from bnnjax.data.imagenet.load import StreamedDataset, load_imagenet
 
 __all__ = [
     "Augmentation",
@@ -25,6 +26,7 @@ __all__ = [
     "Dataset",
     "EpochKeys",
     "Split",
+    "StreamedDataset",
     "augment",
     "device_share",
     "device_slice",
@@ -32,6 +34,7 @@ __all__ = [
     "evaluation_batches",
     "load_cifar10",
     "load_digits",
+    "load_imagenet",
     "load_prepared",
     "normalize",
     "step_key",

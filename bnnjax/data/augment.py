@@ -1,4 +1,4 @@
-"""Random crop, horizontal flip and normalization of image batches, on the device."""
+"""Random crop, horizontal flip, colours and normalization of image batches, on the device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,27 +8,40 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+# Of the colours of ImageNet's images in [0, 1]; a component is a column.
+VARIANCES = np.array([0.2175, 0.0188, 0.0045], np.float32)
+COMPONENTS = np.array(
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """How training images are varied. The defaults change nothing.
 
     Raises:
-      ValueError: `crop_padding` is negative.
+      ValueError: `crop_padding` or `lighting` is negative, or `jitter` not three numbers in [0, 1].
     """
 
     crop_padding: int = 0  # zeros added on each side before a crop of the original size; 0: no crop
     flip: bool = False  # mirror left and right with probability 1/2
+    jitter: tuple[float, ...] = (0.0, 0.0, 0.0)  # of brightness, contrast and saturation, see `color_jitter`
+    lighting: float = 0.0  # standard deviation of `light`
 
     def __post_init__(self) -> None:
         if self.crop_padding < 0:
             raise ValueError(f"crop_padding is {self.crop_padding}: allowed is 0 or more")
+        if len(self.jitter) != 3 or not all(0 <= strength <= 1 for strength in self.jitter):
+            raise ValueError(f"jitter is {self.jitter}: allowed are three numbers in [0, 1]")
+        if not 0 <= self.lighting < np.inf:
+            raise ValueError(f"lighting is {self.lighting}: allowed is 0 or more")
 
 
 def augment(
     key: jax.Array, images: jax.Array, augmentation: Augmentation, *, first: int | jax.Array = 0
 ) -> jax.Array:
-    """Gives every image a random crop of its zero-padded self and a random horizontal flip.
+    """Gives every image a random crop of its zero-padded self, a random horizontal flip and random colours.
 
     What happens to an image is a function of `key` and of its place in the global batch alone: for
     any k, augment(key, x) equals augment(key, x[:k]) followed by augment(key, x[k:], first=k). A
@@ -44,7 +57,7 @@ def augment(
       uint8 [batch, h, w, c].
     """
     padding = augmentation.crop_padding
-    if not padding and not augmentation.flip:
+    if augmentation == Augmentation():
         return images
     batch, height, width, channels = images.shape
     places = jnp.arange(batch, dtype=jnp.int32) + jnp.asarray(first, dtype=jnp.int32)
@@ -56,9 +69,55 @@ def augment(
         image = jax.lax.dynamic_slice(padded, (top, left, zero), (height, width, channels))
         if augmentation.flip:
             image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
+        if any(augmentation.jitter) or augmentation.lighting:
+            jitter_key, light_key = jax.random.split(jax.random.fold_in(flip_key, 1))
+            colours = image.astype(jnp.float32)
+            if any(augmentation.jitter):
+                colours = color_jitter(jitter_key, colours, augmentation.jitter)
+            if augmentation.lighting:
+                colours = light(light_key, colours, augmentation.lighting)
+            image = jnp.round(jnp.clip(colours, 0, 255)).astype(jnp.uint8)
         return image
 
     return jax.vmap(vary)(places, jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0))))
+
+
+def color_jitter(key: jax.Array, image: jax.Array, strengths: Sequence[float]) -> jax.Array:
+    """Changes brightness, contrast and saturation by factors uniform in [1 - strength, 1 + strength].
+
+    Each mixes the image with black, with the mean of its luminance or with its luminance, and cuts the result
+    to [0, 255].  As torchvision's ColorJitter, but always in this order.
+
+    Args:
+      key: random.
+      image: float32 [h, w, 3], of 0 to 255.
+      strengths: of the three, in [0, 1].
+    """
+    factors = 1 + jnp.asarray(strengths, jnp.float32) * jax.random.uniform(key, (3,), minval=-1.0)
+    image = jnp.clip(factors[0] * image, 0, 255)
+    mean = jnp.mean(luminance(image))
+    image = jnp.clip(mean + factors[1] * (image - mean), 0, 255)
+    grey = luminance(image)
+    return jnp.clip(grey + factors[2] * (image - grey), 0, 255)
+
+
+def luminance(image: jax.Array) -> jax.Array:
+    """Returns 0.299 red + 0.587 green + 0.114 blue, [h, w, 1]."""
+    return jnp.sum(image * LUMINANCE.reshape(1, 1, 3), axis=-1, keepdims=True)
+
+
+def light(key: jax.Array, image: jax.Array, std: float) -> jax.Array:
+    """Adds 255 sum_i a_i l_i v_i to all pixels, with l, v the principal components of ImageNet's colours.
+
+    a_i are normal with standard deviation std (Krizhevsky, Sutskever and Hinton 2012, section 4.1).
+
+    Args:
+      key: random.
+      image: float32 [h, w, 3], of 0 to 255.
+      std: 0.1 as published.
+    """
+    amounts = std * jax.random.normal(key, (1, 3)) * VARIANCES.reshape(1, 3)
+    return image + 255 * jnp.sum(COMPONENTS * amounts, axis=1).reshape(1, 1, 3)
 
 
 def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: DTypeLike) -> jax.Array:

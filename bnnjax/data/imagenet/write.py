@@ -1,0 +1,254 @@
+"""Writes ImageNet as TFDS's `imagenet2012` in array_record files, without TensorFlow, in parallel.
+
+A shard is written under another name and renamed when it is whole; the directory is renamed when all shards
+are.  What was stopped therefore goes on where it was.  This module imports TFDS: import it inside functions.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from PIL import Image, UnidentifiedImageError
+
+from bnnjax.data.dataset import DataError
+from bnnjax.data.imagenet.sources import Images, Labels, find_images
+from bnnjax.data.prepared import one_line
+
+NAME, VERSION = "imagenet2012", "5.1.0"
+SPLITS = ("train", "validation")
+SHARD_IMAGES = 5000  # about 550 MB
+WRITER_OPTIONS = "group_size:1,uncompressed"  # JPEGs do not become smaller
+PLAN = "plan.json"  # of an unfinished directory: what is being prepared in it
+
+Progress = Callable[[int], None]  # is told how many images are done
+
+
+class Shard(NamedTuple):
+    """A file that is to be written."""
+
+    path: Path
+    images: Images  # its own
+
+
+class ImageNet(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Describes the data set under TFDS's name and version, so that each reads what the other prepared."""
+
+    name = NAME
+    VERSION = tfds.core.Version(VERSION)
+
+    def __init__(self, *, synsets: tuple[str, ...], data_dir: Path) -> None:
+        self.synsets = synsets
+        super().__init__(data_dir=data_dir, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="ILSVRC 2012, prepared by bnnjax from its official files",
+            features=features(self.synsets),
+            supervised_keys=("image", "label"),
+            homepage="https://image-net.org/",
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        raise NotImplementedError("shards are written by `write_shard`")
+
+    def _generate_examples(self) -> Iterator[Any]:
+        raise NotImplementedError("shards are written by `write_shard`")
+
+
+def features(synsets: tuple[str, ...]) -> tfds.features.FeaturesDict:
+    """Returns the features of TFDS's own builder."""
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(encoding_format="jpeg"),
+            "label": tfds.features.ClassLabel(names=list(synsets)),
+            "file_name": tfds.features.Text(),
+        }
+    )
+
+
+def as_jpeg(data: bytes) -> bytes:
+    """Returns the image as it is if it is a JPEG in RGB or grey, else as one in RGB.
+
+    ImageNet has a PNG that is called JPEG and 22 JPEGs in CMYK, which TensorFlow would not decode.
+
+    Raises:
+      OSError: it is no image.
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        if image.format == "JPEG" and image.mode in ("RGB", "L"):
+            return data
+        file = io.BytesIO()
+        image.convert("RGB").save(file, "JPEG", quality=100)
+    return file.getvalue()
+
+
+def write_shard(synsets: tuple[str, ...], shard: Shard) -> tuple[Path, int]:
+    """Writes a shard whole or not at all; returns its path and its number of images.
+
+    Raises:
+      DataError: an image cannot be read, or the file not be written.
+    """
+    info = features(synsets)
+    serializer = tfds.core.example_serializer.ExampleSerializer(info.get_serialized_info())
+    unfinished = shard.path.with_suffix(".tmp")
+    try:
+        writer = array_record_module.ArrayRecordWriter(str(unfinished), WRITER_OPTIONS)
+        for place, name in enumerate(shard.images.names):
+            try:
+                image = as_jpeg(shard.images.read(place))
+            except UnidentifiedImageError as error:
+                raise DataError(f"{name} in {shard.images.path(place)} is no image.") from error
+            label = int(shard.images.labels[place])
+            example = {"image": io.BytesIO(image), "label": label, "file_name": str(name)}
+            writer.write(serializer.serialize_example(info.encode_example(example)))
+        writer.close()
+        unfinished.replace(shard.path)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"cannot write {shard.path}: {one_line(error)}") from error
+    return shard.path, len(shard.images.names)
+
+
+def records_of(path: Path) -> int:
+    """Returns how many records a file has, 0 where there is none or it is damaged."""
+    try:
+        reader = array_record_module.ArrayRecordReader(str(path))
+        records = int(reader.num_records())
+        reader.close()
+    except RuntimeError:
+        return 0
+    return records
+
+
+def plan_shards(directory: Path, split: str, images: Images) -> list[Shard]:
+    """Returns the shards of a split, in order."""
+    count = max(len(images.names) // SHARD_IMAGES, 1)
+    bounds = np.linspace(0, len(images.names), count + 1).astype(int)
+    shards = []
+    for number, (first, end) in enumerate(pairwise(bounds)):
+        name = f"{NAME}-{split}.array_record-{number:05d}-of-{count:05d}"
+        own = Images(images.containers, *(part[first:end] for part in images[1:]))
+        shards.append(Shard(directory / name, own))
+    return shards
+
+
+def digest_of_plan(splits: dict[str, Images]) -> str:
+    """Returns the sha256 of the names, sizes and labels of all images in their order."""
+    sha = hashlib.sha256()
+    for split, images in splits.items():
+        sha.update(f"{split} {len(images.names)} ".encode())
+        for part in (images.names, images.sizes, images.labels):
+            sha.update(part.tobytes())
+    return sha.hexdigest()
+
+
+def begin(directory: Path, splits: dict[str, Images]) -> None:
+    """Makes the unfinished directory, or goes on with it.
+
+    Raises:
+      DataError: something else is being prepared there, or the disk is too small.
+    """
+    plan = {"sha256": digest_of_plan(splits)}
+    if directory.exists():
+        try:
+            before = json.loads((directory / PLAN).read_text())
+        except (OSError, ValueError):
+            before = None
+        if before != plan:
+            raise DataError(f"{directory} is of a preparation from other files: delete it and retry.")
+        return
+    needed = sum(int(images.sizes.sum()) for images in splits.values())
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(directory.parent).free
+    if free < 1.01 * needed:
+        raise DataError(
+            f"{directory.parent} has {free / 1e9:.1f} GB free: {1.01 * needed / 1e9:.1f} GB are needed."
+        )
+    directory.mkdir()
+    (directory / PLAN).write_text(json.dumps(plan))
+
+
+def end_on_interrupt() -> None:
+    """Lets Ctrl-C end this process at once and without a word; its unfinished shard is written anew."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def workers(jobs: int) -> Iterator[Executor]:
+    """Gives so many processes; what is not begun yet is dropped at the end."""
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), end_on_interrupt)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise DataError("a process that was preparing data died: the same command goes on.") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def prepare_imagenet(
+    place: Path, root: Path, labels: Labels, jobs: int, begins: Callable[[int], Progress]
+) -> tuple[Path, dict[str, int]]:
+    """Writes the data set, unless it is there; what is there of it already is kept.
+
+    Args:
+      place: of the official tar files, or of the folders train and val.
+      root: the directory of all data sets.
+      labels: the classes that are wanted.
+      jobs: processes.
+      begins: is told the number of images and gives what is told of progress.
+
+    Returns:
+      The directory, and the number of images of each split.
+
+    Raises:
+      DataError: what `find_images`, `begin` and `write_shard` complain about, or another set is there.
+    """
+    builder = ImageNet(synsets=labels.synsets, data_dir=root)
+    directory = root / NAME / VERSION
+    unfinished = directory.with_name(f"{VERSION}.incomplete")
+    if directory.exists():
+        raise DataError(f"{directory} is there already.")
+    with workers(jobs) as pool:
+        splits = {split: find_images(place, split, labels, pool.map) for split in SPLITS}
+        begin(unfinished, splits)
+        shards = {split: plan_shards(unfinished, split, images) for split, images in splits.items()}
+        missing = [
+            shard for own in shards.values() for shard in own
+            if records_of(shard.path) != len(shard.images.names)
+        ]  # fmt: skip
+        counts = {split: len(images.names) for split, images in splits.items()}
+        advance = begins(sum(counts.values()))
+        advance(sum(counts.values()) - sum(len(shard.images.names) for shard in missing))
+        for done in as_completed([pool.submit(partial(write_shard, labels.synsets), s) for s in missing]):
+            advance(done.result()[1])
+    template = tfds.core.ShardedFileTemplate(
+        dataset_name=NAME, data_dir=unfinished, filetype_suffix="array_record"
+    )
+    infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[len(shard.images.names) for shard in own],
+            num_bytes=int(splits[split].sizes.sum()),
+            filename_template=template.replace(split=split),
+        )
+        for split, own in shards.items()
+    ]
+    builder.info.set_splits(tfds.core.splits.SplitDict(infos))
+    builder.info.write_to_directory(unfinished)
+    (unfinished / PLAN).unlink()
+    unfinished.rename(directory)
+    return directory, counts

@@ -1,0 +1,92 @@
+"""From the bytes of an image to a crop of it; functions of bytes and numbers alone."""
+
+import io
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+AREA = (0.08, 1.0)  # of a random crop, relative to the image
+ASPECT = (3 / 4, 4 / 3)  # width over height
+ATTEMPTS = 10
+UNIFORMS = 4 * ATTEMPTS  # random numbers that a crop takes
+BORDER = 256 / 224  # size to which the shorter side is brought before the centre is cut out, over the crop's
+
+
+class Box(NamedTuple):
+    """Part of an image, in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def random_box(uniforms: Sequence[float], width: int, height: int) -> Box:
+    """Returns a crop whose area and the log of whose aspect are uniform in AREA and ASPECT.
+
+    Of ten attempts the first that fits into the image counts; after them the largest crop in the centre whose
+    aspect is allowed.  As torchvision's RandomResizedCrop (Szegedy et al. 2014, arXiv 1409.4842).
+
+    Args:
+      uniforms: UNIFORMS numbers in [0, 1).
+      width: of the image.
+      height: of the image.
+    """
+    for attempt in range(ATTEMPTS):
+        u = uniforms[4 * attempt : 4 * attempt + 4]
+        area = width * height * (AREA[0] + (AREA[1] - AREA[0]) * u[0])
+        low, high = math.log(ASPECT[0]), math.log(ASPECT[1])
+        aspect = math.exp(low + (high - low) * u[1])
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return Box(int(u[2] * (width - w + 1)), int(u[3] * (height - h + 1)), w, h)
+    w, h = min(width, round(height * ASPECT[1])), min(height, round(width / ASPECT[0]))
+    return Box((width - w) // 2, (height - h) // 2, w, h)
+
+
+def random_crop(data: bytes, uniforms: Sequence[float], size: int) -> np.ndarray:
+    """Returns a random crop of an image, brought to size x size, uint8 [size, size, 3].
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where the crop still has as many pixels as are needed.
+
+    Args:
+      data: JPEG or PNG, of any colour space.
+      uniforms: see `random_box`.
+      size: of the result.
+
+    Raises:
+      OSError: the image is damaged; Pillow has other errors of its own.
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        box = random_box(uniforms, width, height)
+        wanted = (math.ceil(width * size / box.width), math.ceil(height * size / box.height))
+        image.draft(None, wanted)  # does nothing to what is no JPEG
+        x, y = image.width / width, image.height / height
+        edges = (box.left * x, box.top * y, (box.left + box.width) * x, (box.top + box.height) * y)
+        return np.asarray(as_rgb(image).resize((size, size), Image.Resampling.BILINEAR, edges))
+
+
+def centre_crop(data: bytes, size: int) -> np.ndarray:
+    """Returns the centre of an image whose shorter side is brought to 256/224 size, uint8 [size, size, 3].
+
+    It is decoded in full, so that accuracies compare with published ones.
+
+    Raises:
+      OSError: as `random_crop`.
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        shorter = round(size * BORDER)
+        scale = shorter / min(image.size)
+        width, height = (max(int(side * scale), shorter) for side in image.size)
+        scaled = as_rgb(image).resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(scaled.crop((left, top, left + size, top + size)))
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Returns the image in RGB."""
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,0 +1,220 @@
+"""The batches of a training, decoded and cropped by worker processes.
+
+Grain starts the workers, puts their results in order and keeps some ready.  What is in a batch is a function
+of the seed, the step and the place in the batch (`order`), whoever makes it: the number of workers,
+processes and devices does not matter, and a run that goes on needs to know its step alone.
+"""
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bnnjax.data.batches import steps_per_epoch
+from bnnjax.data.dataset import DataError
+from bnnjax.data.prepared import one_line
+from bnnjax.data.streaming.decode import UNIFORMS, random_crop
+from bnnjax.data.streaming.order import crop_uniforms, epoch_order
+from bnnjax.data.streaming.records import CorruptError, Records
+from bnnjax.data.streaming.stored import make_of
+
+CHUNK = 32  # images that a worker makes at a time
+READY = 2  # chunks that each worker keeps ready
+MOST_SKIPPED = 100  # damaged images in a row
+WORKER_NAME = "grain-process-prefetch"
+
+
+class Batch(NamedTuple):
+    """Rows of a global batch."""
+
+    images: np.ndarray  # uint8 [rows, size, size, 3]
+    labels: np.ndarray  # int32 [rows]
+    skipped: int  # damaged images in whose place others are
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """What the training images of a data set are streamed from.
+
+    Args:
+      records: of the split.
+      places: of the training images among them, int32 [examples].
+      size: of crops.
+      workers: processes; 0: none, for finding errors.
+      timeout: seconds without a batch after which the workers count as hanging.
+      skip_corrupt: whether a damaged image is replaced by the next one; else it is a DataError.
+    """
+
+    records: Records
+    places: np.ndarray
+    size: int
+    workers: int
+    timeout: float = 300.0
+    skip_corrupt: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Consecutive rows of consecutive batches, cut into chunks: a sequence for Grain to share out.
+
+    Args:
+      stream: what from.
+      seed: of order and crops.
+      batch_size: of the global batch.
+      first, end: this process's rows of each.
+      begin: the step of the run that the sequence begins with.
+      steps: in all.
+    """
+
+    stream: Stream
+    seed: int
+    batch_size: int
+    first: int
+    end: int
+    begin: int
+    steps: int
+    _orders: dict[int, np.ndarray] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def after(self, done: int) -> "Rows":
+        """Returns what is left after so many steps."""
+        return replace(self, begin=self.begin + done, steps=self.steps - done)
+
+    @property
+    def chunks(self) -> int:
+        """Chunks in a batch."""
+        return -(-(self.end - self.first) // CHUNK)
+
+    def __len__(self) -> int:
+        return self.steps * self.chunks
+
+    def __getitem__(self, index: int) -> Batch:
+        """Returns a chunk.
+
+        Raises:
+          CorruptError: an image is damaged, and it is not to be skipped.
+        """
+        step, chunk = divmod(index, self.chunks)
+        epoch, step = divmod(self.begin + step, steps_per_epoch(len(self.stream.places), self.batch_size))
+        if epoch not in self._orders:
+            self._orders.clear()
+            self._orders[epoch] = epoch_order(self.seed, epoch, len(self.stream.places))
+        first = self.first + chunk * CHUNK
+        rows = range(first, min(first + CHUNK, self.end))
+        images = np.empty((len(rows), self.stream.size, self.stream.size, 3), np.uint8)
+        labels = np.empty(len(rows), np.int32)
+        skipped = 0
+        for at, row in enumerate(rows):
+            place = int(self._orders[epoch][step * self.batch_size + row])
+            uniforms = crop_uniforms(self.seed, epoch, step, row, UNIFORMS)
+            images[at], labels[at], passed = self._crop(place, uniforms)
+            skipped += passed
+        return Batch(images, labels, skipped)
+
+    def _crop(self, place: int, uniforms: Any) -> tuple[np.ndarray, int, int]:
+        stream = self.stream
+        for passed in range(MOST_SKIPPED):
+            index = int(stream.places[(place + passed) % len(stream.places)])
+            try:
+                label = stream.records[index].label
+                crop = make_of(
+                    stream.records, index, lambda record: random_crop(record.image, uniforms, stream.size)
+                )
+            except CorruptError:
+                if not stream.skip_corrupt:
+                    raise
+            else:
+                return crop, label, passed
+        raise DataError(f"{MOST_SKIPPED} images in a row behind {stream.records.name(index)} are damaged.")
+
+
+def begin_worker(number: int, workers: int) -> None:
+    """Leaves signals to the process that started this one, and ends when that one ends."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=follow, daemon=True).start()
+
+
+def chunks_of(rows: Rows) -> Iterator[Batch]:
+    """Returns the chunks, made by Grain's workers."""
+    import grain
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():  # Grain looks at its own, which are not on our command line
+        flags.FLAGS.mark_as_parsed()
+    source = grain.MapDataset.source(rows)
+    dataset = source.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
+    if rows.stream.workers:
+        options = grain.MultiprocessingOptions(rows.stream.workers, per_worker_buffer_size=READY)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=begin_worker)
+    return iter(dataset)
+
+
+def batches(rows: Rows) -> Generator[Batch]:
+    """Yields the batches, one kept ready while another is used; to be closed when no more are taken.
+
+    Raises:
+      DataError: an image is damaged (CorruptError), a worker died, or none came within the timeout.
+    """
+    ready: queue.Queue[Batch | Exception] = queue.Queue(2)
+    stopped = threading.Event()
+    chunks: Any = chunks_of(rows)
+
+    def put(item: Batch | Exception) -> None:
+        while not stopped.is_set():
+            with suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return
+
+    def collect() -> None:
+        try:
+            for _ in range(rows.steps):
+                parts = [next(chunks) for _ in range(rows.chunks)]
+                images, labels, skipped = zip(*parts, strict=True)
+                put(Batch(np.concatenate(images), np.concatenate(labels), sum(map(int, skipped))))
+                if stopped.is_set():
+                    return
+        except Exception as error:  # any type: what went wrong in a worker comes out here
+            put(error)
+
+    collector = threading.Thread(target=collect, daemon=True, name="batches")
+    collector.start()
+    try:
+        for _ in range(rows.steps):
+            try:
+                batch = ready.get(timeout=rows.stream.timeout)
+            except queue.Empty:
+                kill_workers()
+                raise DataError(
+                    f"no batch came from the data workers for {rows.stream.timeout:g} s: one of them hangs, "
+                    "or the disk does."
+                ) from None
+            if isinstance(batch, DataError):
+                raise batch
+            if isinstance(batch, Exception):
+                raise DataError(f"a data worker failed: {one_line(batch)}") from batch
+            yield batch
+    finally:
+        stopped.set()
+        chunks.close()
+        collector.join()
+
+
+def kill_workers() -> None:
+    """Kills the workers of this process, which do not react."""
+    for child in multiprocessing.active_children():
+        if child.name.startswith(WORKER_NAME):
+            child.kill()
