@@ -12,6 +12,7 @@ from bnnjax import report, workdir
 from bnnjax.config import Config, to_json
 from bnnjax.constrained import LEARNED
 from bnnjax.data import Dataset
+from bnnjax.feeding import skipped_by
 from bnnjax.network import make_measure, tabulate_units
 from bnnjax.task import Setup
 from bnnjax.train.loop import accuracy, score
@@ -83,6 +84,7 @@ def conclude(
         "images_per_second": float(np.median([record["images_per_second"] for record in metrics])),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "model_bytes": -(-stored_bits(params, config.wbits) // 8),
+        **skipped_by(dataset, metrics),
         **about,
         "epochs": config.epochs,
         "batch_size": config.batch_size,

@@ -76,8 +76,9 @@ COMMON_RECIPES = {
 class Config(ConstraintSettings):
     """One training run."""
 
-    # cifar10, digits, or any prepared TFDS data set of small images: its directory in --data-dir (mnist,
-    # emnist/digits/3.1.0).  Of such a set a tenth of the training images is held out; none is augmented.
+    # cifar10, digits, imagenet2012, or any prepared TFDS data set of small images: its directory in
+    # --data-dir (mnist, emnist/digits/3.1.0).  Of such a set a tenth of the training images is held out; none
+    # is augmented.
     dataset: str = "cifar10"
     # The recipe that all methods are compared under, from which flags left out are filled.
     common: tyro.conf.Suppress[Recipe] = Recipe()
@@ -88,7 +89,8 @@ class Config(ConstraintSettings):
     wbits: int | None = None
     # Bits of activations; left out: the method's own.
     abits: int | None = None
-    # Network; those for ImageNet begin with a stem for images of 224x224, the tiny ones are for tests.
+    # Network; those for ImageNet begin with a stem for images of 224x224, as resnet18 and resnet34 do there,
+    # the tiny ones are for tests.
     model: ModelName = "resnet20"
     # plain: a shortcut around two convolutions; bireal: around each.  Left out: bireal for binarized
     # ResNets, else plain.
@@ -132,6 +134,19 @@ class Config(ConstraintSettings):
     # Train on the first N images only.
     train_examples: int | None = None
 
+    # Random changes of brightness, contrast and saturation of training images, by up to these shares.
+    color_jitter: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    # Standard deviation of random light in the directions of ImageNet's colours; as published 0.1.
+    lighting: float = 0.0
+    # Of ImageNet: height and width of the images that the network sees.
+    image_size: int = 224
+    # Of ImageNet: processes that decode training images; left out: the CPU cores.
+    data_workers: int | None = None
+    # Of ImageNet: seconds without a batch after which a run ends, as a worker seems to hang.
+    data_timeout: float = 300.0
+    # Of ImageNet: count damaged images and go on with others in their place, rather than end.
+    skip_corrupt: bool = False
+
     # Where the run leaves its results; left out: runs/DATASET-MODEL-METHOD-CONSTRAINT-SEED.
     workdir: Path | None = None
     # auto: go on from the last checkpoint in workdir, if there is one; never: refuse a workdir in use.
@@ -143,12 +158,15 @@ class Config(ConstraintSettings):
         super().__post_init__()
         if not self.dataset.strip("/"):
             raise ValueError("dataset must name a data set; got nothing")
-        for name in ("batch_size", "epochs", "train_examples", "checkpoint_every"):
+        for name in ("batch_size", "epochs", "train_examples", "checkpoint_every", "image_size"):
             value = getattr(self, name)
             check(name, value, "at least 1", value is None or value >= 1)
         for name in ("learning_rate", "weight_decay", "warmup_epochs", "latent_clip"):
             value = getattr(self, name)
             check(name, value, NOT_NEGATIVE, value is None or 0 <= value < math.inf)
+        workers = self.data_workers or 0
+        check("data_workers", workers, NOT_NEGATIVE, workers >= 0)
+        check("data_timeout", self.data_timeout, "above 0", 0 < self.data_timeout < math.inf)
         for name in ("momentum", "label_smoothing"):
             value = getattr(self, name)
             check(name, value, "in [0, 1)", 0 <= value < 1)

@@ -1,11 +1,12 @@
 """A training run from its configuration to its report."""
 
+import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from rich.console import Console
 
@@ -14,22 +15,31 @@ from bnnjax.cache import use_compilation_cache
 from bnnjax.conclusion import conclude
 from bnnjax.config import Config
 from bnnjax.constrained import LCR
-from bnnjax.data import Dataset, load_cifar10, load_digits, load_prepared
+from bnnjax.data import (
+    DataError,
+    Dataset,
+    StreamedDataset,
+    load_cifar10,
+    load_digits,
+    load_imagenet,
+    load_prepared,
+)
+from bnnjax.feeding import SKIPPED, make_feed
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.network import make_measure
 from bnnjax.pretrained import BEGINNING, first_network, full_precision, path_within, take
 from bnnjax.task import TARGETS, Setup, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
-from bnnjax.train.feed import resident
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
 from bnnjax.train.parallel import compile_task, describe, make_mesh, replicate
 from bnnjax.train.state import RunState, Tree, initial_state
-from bnnjax.train.step import Images
 from bnnjax.trained import Trained, read_teachers, read_trained
 
-# Exit codes: of a run whose checkpoints are of another structure, and whose loss stopped being finite.
-MISFIT, STOPPED_BY_LOSS = 2, 3
+# Exit codes: of a run whose checkpoints are of another structure, whose loss stopped being finite, and whose
+# data cannot be read on.
+MISFIT, STOPPED_BY_LOSS, STOPPED_BY_DATA = 2, 3, 5
+IMAGENET_STEMS = ("resnet18", "resnet34")  # which have another stem for it
 
 
 class Prepared(NamedTuple):
@@ -64,6 +74,8 @@ def resolve(config: Config) -> Config:
     """
     method = make_method(config.method, config.wbits, config.abits)
     config = config.with_recipe(method.recipe if config.recipe == "published" else config.common)
+    if config.dataset == "imagenet2012" and config.model in IMAGENET_STEMS:
+        config = config.with_values(model=f"{config.model}_imagenet")
     model = make_model(config.model, method, structure=config.structure, classes=10)
     config = config.with_values(method=method.name)  # not an alias
     return config.with_values(
@@ -82,11 +94,42 @@ def load(config: Config) -> Dataset:
     """
     if config.archive is not None and config.dataset != "cifar10":
         raise ValueError(f"--archive is for CIFAR-10; the data set is {config.dataset}")
+    return with_colours(config, load_named(config))
+
+
+def load_named(config: Config) -> Dataset:
+    """Returns the data set of the configuration's name; raises as `load`."""
     if config.dataset == "cifar10":
         return load_cifar10(config.data_dir, archive=config.archive, train_examples=config.train_examples)
     if config.dataset == "digits":
         return load_digits(config.data_dir, train_examples=config.train_examples)
+    if config.dataset == "imagenet2012":
+        return load_imagenet(
+            config.data_dir,
+            size=config.image_size,
+            train_examples=config.train_examples,
+            workers=config.data_workers,
+            timeout=config.data_timeout,
+            skip_corrupt=config.skip_corrupt,
+        )
     return load_prepared(config.dataset, config.data_dir, train_examples=config.train_examples)
+
+
+def with_colours(config: Config, dataset: Dataset) -> Dataset:
+    """Returns the data set with the colours of its training images varied as the configuration says.
+
+    Raises:
+      ValueError: if a strength is out of range, or its images have no three colours.
+    """
+    augmentation = dataclasses.replace(
+        dataset.augmentation, jitter=config.color_jitter, lighting=config.lighting
+    )
+    channels = dataset.train.images.shape[-1]
+    if augmentation != dataset.augmentation and channels != 3:
+        raise ValueError(
+            f"color_jitter and lighting are for images of 3 colours; {dataset.name} has {channels}"
+        )
+    return dataclasses.replace(dataset, augmentation=augmentation)
 
 
 def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
@@ -146,7 +189,7 @@ def execute(run: Prepared, console: Console) -> int:
     """Trains, tests and reports; returns the exit code.
 
     0: finished, or stopped by a signal with everything saved.  2: the directory's checkpoints do not fit.
-    3: the loss stopped being finite.
+    3: the loss stopped being finite.  5: the data cannot be read on.
     """
     config, task, dataset, mesh = run.config, run.setup.task, run.dataset, run.mesh
     assert config.batch_size is not None
@@ -195,18 +238,22 @@ def execute(run: Prepared, console: Console) -> int:
         report.event_writer(run.place, done if run.is_known else None) as write_events,
         report.training_progress(console, task.epochs, task.steps_per_epoch, done) as display,
     ):
+        skipped = Counter[str]()
+
+        def on_skipped(images: int) -> None:
+            skipped[SKIPPED] += images
 
         def on_epoch(record: dict[str, Any]) -> None:
+            if isinstance(dataset, StreamedDataset):
+                record[SKIPPED] = skipped.pop(SKIPPED, 0)
             report.append_metrics(metrics_file, record)
             write_events(record)
             display.epoch_line(record)
 
-        images, labels = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)
-        data = replicate(mesh, Images(images, labels, teachers_of(run)))
         setting = Fit(
             task=task,
             compiled=compiled,
-            feed=resident(compiled, data, replicate(mesh, data_key), task.steps_per_epoch),
+            feed=make_feed(config, dataset, task, compiled, mesh, teachers_of(run), data_key, on_skipped),
             validation=dataset.validation,
             batch_size=config.batch_size,
             checkpoints=checkpoints,
@@ -219,13 +266,13 @@ def execute(run: Prepared, console: Console) -> int:
         )
         try:
             state = fit(setting, state)
-        except NonFiniteLossError as error:
+        except (NonFiniteLossError, DataError) as error:
             kept = checkpoints.latest_step()
             last = (
                 f"checkpoint {kept} in {run.place} is the last good one" if kept else "nothing was saved yet"
             )
             report.complain(f"stopped: {error}; {last}")
-            return STOPPED_BY_LOSS
+            return STOPPED_BY_DATA if isinstance(error, DataError) else STOPPED_BY_LOSS
         finally:
             checkpoints.close()
     done = int(state.train.step)
@@ -237,7 +284,11 @@ def execute(run: Prepared, console: Console) -> int:
         )
         return 0
     about = {**describe(mesh), **made_from(run)}
-    summary, units = conclude(run.place, config, run.setup, dataset, compiled, state.best, about)
+    try:
+        summary, units = conclude(run.place, config, run.setup, dataset, compiled, state.best, about)
+    except DataError as error:
+        report.complain(f"the test stopped: {error}; the network is trained, and the same command tests it")
+        return STOPPED_BY_DATA
     console.print(report.summary_table(summary, units))
     say(f"report: {run.place / 'report.html'}")
     return 0

@@ -12,14 +12,16 @@ from bnnjax import __version__
 from bnnjax.config import Config, to_json
 from bnnjax.report.files import read_json, read_metrics, write_json
 
-# Where results and data lie, and how often a run saves, do not make it another run; nor does the common
-# recipe, of which a resolved configuration has taken what it needs.  Other networks that it is made from are
-# known by their digests.
+# Where results and data lie, who decodes them, and how often a run saves, do not make it another run; nor
+# does the common recipe, of which a resolved configuration has taken what it needs.  Other networks that it
+# is made from are known by their digests.
 PLACES = frozenset(
     {
         "workdir",
         "data_dir",
         "archive",
+        "data_workers",
+        "data_timeout",
         "resume",
         "checkpoint_every",
         "common",
@@ -117,7 +119,8 @@ def claim(workdir: Path, config: Config) -> bool:
     if config.resume == "never":
         raise ValueError(f"work directory {workdir} holds a run already, and --resume is never")
     try:
-        theirs = read_json(record)["config"]
+        # Fields that are newer than the record were not to be changed then.
+        theirs = {**to_json(Config()), **read_json(record)["config"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{record} is not the record of a run; choose another --workdir") from error
     difference = first_difference(to_json(config), theirs)

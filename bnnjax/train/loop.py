@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from bnnjax.data.dataset import Split
+from bnnjax.data.dataset import DataError, Split
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.feed import Feed, Step
 from bnnjax.train.parallel import Compiled
@@ -120,9 +120,17 @@ def fit(run: Fit, state: RunState) -> RunState:
     Raises:
       NonFiniteLossError: at the first step whose loss is not finite, or at a checkpoint whose state or
         validation loss is not; no checkpoint is written of such a state or after it.
+      DataError: there is no next batch; the state before it is saved.
     """
     with closing(run.feed(int(state.train.step))) as feed:
         return _fit(run, feed, state)
+
+
+def save_if_good(run: Fit, done: int, state: RunState) -> None:
+    """Saves a state that is not saved yet, unless a number in it or the loss is not finite."""
+    is_good = int(state.train.totals.bad_step) < 0 and bool(all_finite(state.train))
+    if done and is_good and run.checkpoints.latest_step() != done:
+        run.checkpoints.save(done, state)
 
 
 def _fit(run: Fit, feed: Iterator[Step], state: RunState) -> RunState:
@@ -135,7 +143,12 @@ def _fit(run: Fit, feed: Iterator[Step], state: RunState) -> RunState:
         epoch_began = timed_from = waited_at = time.perf_counter()
         timed_steps, ahead, stride = 0, 0, 1
         while done < epoch * steps:
-            train = next(feed)(train)
+            try:
+                step = next(feed)
+            except DataError:
+                save_if_good(run, done, RunState(train, best))
+                raise
+            train = step(train)
             done, timed_steps, ahead = done + 1, timed_steps + 1, ahead + 1
             if ahead >= stride or run.stop.signal_name or done == epoch * steps:
                 totals = jax.device_get(train.totals)

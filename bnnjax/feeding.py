@@ -1,0 +1,79 @@
+"""What a run's steps are fed with: a split that lives on the device, or a stream of batches."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import Mesh
+
+from bnnjax.config import Config
+from bnnjax.data import Dataset, StreamedDataset, device_share
+from bnnjax.data.imagenet.load import skipped_in
+from bnnjax.data.streaming.stream import Batch, Rows, batches
+from bnnjax.train.feed import Feed, resident, streamed
+from bnnjax.train.parallel import Compiled, replicate
+from bnnjax.train.state import Tree
+from bnnjax.train.step import Images, Task
+
+SKIPPED = "skipped_images"  # damaged ones, in an epoch's record and in the summary
+
+
+def make_feed(
+    config: Config,
+    dataset: Dataset,
+    task: Task,
+    compiled: Compiled,
+    mesh: Mesh,
+    teacher: Tree,
+    key: Array,
+    on_skipped: Callable[[int], None],
+) -> Feed:
+    """Returns the steps of a run over a data set's training images.
+
+    Args:
+      config: resolved.
+      dataset: in memory or streamed.
+      task: made from both.
+      compiled: the task.
+      mesh: of all devices of all processes.
+      teacher: see `Images`.
+      key: the run's data key.
+      on_skipped: see `streamed`.
+    """
+    assert config.batch_size is not None
+    teacher, key = replicate(mesh, (teacher, key))
+    if not isinstance(dataset, StreamedDataset):
+        images, labels = replicate(
+            mesh, (jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
+        )
+        return resident(compiled, Images(images, labels, teacher), key, task.steps_per_epoch)
+    own = device_share(config.batch_size, jax.process_count())
+    rows = Rows(
+        stream=dataset.stream,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        first=jax.process_index() * own,
+        end=(jax.process_index() + 1) * own,
+        begin=0,
+        steps=task.epochs * task.steps_per_epoch,
+    )
+
+    def after(done: int) -> Generator[Batch]:
+        return batches(rows.after(done))
+
+    return streamed(compiled, mesh, after, teacher, key, on_skipped)
+
+
+def skipped_by(dataset: Dataset, metrics: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Returns what a summary tells of damaged images, where a data set may have any.
+
+    Args:
+      dataset: after its test.
+      metrics: the records of all epochs.
+    """
+    if not isinstance(dataset, StreamedDataset):
+        return {}
+    trained = sum(record.get(SKIPPED, 0) for record in metrics)
+    return {SKIPPED: trained, "grey_images": skipped_in(dataset)}
