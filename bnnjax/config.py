@@ -51,6 +51,8 @@ ModelName = Literal[
     "vgg_tiny",
 ]
 Precision = Literal["float32", "bfloat16"]
+Decay = Literal["cosine", "linear", "steps"]
+PresetName = Literal["irnet", "birealnet", "reactnet"]  # see `presets`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +98,14 @@ class Config(ConstraintSettings):
     # ResNets, else plain.
     structure: Literal["plain", "bireal"] | None = None
 
+    # Of ImageNet: a published recipe whole, in place of the flags' defaults.
+    preset: PresetName | None = None
     # common: the same for every method; published: the method's own.  The five flags that follow override it.
     recipe: Literal["common", "published"] = "common"
     # Optimizer.
     optimizer: Literal["sgd", "adamw"] | None = None
-    # Peak of the learning rate, reached after the warm-up; from there a cosine falls to 0.  Both start anew
-    # in each stage of a method that has several.
+    # Peak of the learning rate, reached after the warm-up; from there it falls.  Both start anew in each
+    # stage of a method that has several.
     learning_rate: float | None = None
     # Of kernels; batch norm parameters and biases have none.
     weight_decay: float | None = None
@@ -109,8 +113,12 @@ class Config(ConstraintSettings):
     batch_size: int | None = None
     # Passes over the training images.
     epochs: int | None = None
+    # How the learning rate falls: as a cosine or a line to 0, or to a tenth at 30, 60 and 90 %.
+    decay: Decay = "cosine"
     # Of SGD.
     momentum: float = 0.9
+    # Of SGD.
+    nesterov: bool = False
     # Epochs over which the learning rate rises to its peak.
     warmup_epochs: float = 0.0
     # Weight of the uniform distribution in the targets.
@@ -158,6 +166,8 @@ class Config(ConstraintSettings):
         super().__post_init__()
         if not self.dataset.strip("/"):
             raise ValueError("dataset must name a data set; got nothing")
+        if self.preset is not None and self.dataset != "imagenet2012":
+            raise ValueError(f"preset {self.preset} is a recipe for imagenet2012; got {self.dataset}")
         for name in ("batch_size", "epochs", "train_examples", "checkpoint_every", "image_size"):
             value = getattr(self, name)
             check(name, value, "at least 1", value is None or value >= 1)

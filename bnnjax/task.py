@@ -118,6 +118,7 @@ def make_setup(
         config.epochs * steps,
         round(config.warmup_epochs * steps),
         [epoch * steps for epoch in stage_restarts(method, config.epochs)],
+        config.decay,
     )
     task = Task(
         init=constrained.init,
@@ -126,7 +127,9 @@ def make_setup(
         penalty=constrained.penalty,
         carried=constrained.carried,
         after_update=after_update,
-        optimizer=make_optimizer(config.optimizer, learning_rate, config.weight_decay, config.momentum),
+        optimizer=make_optimizer(
+            config.optimizer, learning_rate, config.weight_decay, config.momentum, config.nesterov
+        ),
         augmentation=dataset.augmentation,
         mean=dataset.mean,
         std=dataset.std,

@@ -2,18 +2,19 @@
 
     python -m bnnjax.data.prepare imagenet2012 --from DIR --data-dir DIR
     python experiments/imagenet.py --data-dir DIR --constraint=l1inf
-    python experiments/imagenet.py --data-dir DIR --model resnet34 --precision bfloat16
+    python experiments/imagenet.py --data-dir DIR --preset reactnet --model resnet34 --precision bfloat16
 
 The first prepares the official tar files, once.  Random crops and flips; 10,000 of the training images are
-held out to choose the epoch, the 50,000 validation images are the test.
+held out to choose the epoch, the 50,000 validation images are the test.  The recipe is SGD 0.1, batches of
+256, cosine, 100 epochs, or that of a --preset; those have their sources in bnnjax/presets.py.
 """
 
-from bnnjax.cli import main, prepare_run
-from bnnjax.config import COMMON_RECIPES, Config
-from bnnjax.huge_pages import restart_with_huge_pages
+import sys
 
-DEFAULTS = Config(dataset="imagenet2012", model="resnet18", common=COMMON_RECIPES["imagenet2012"])
+from bnnjax.cli import main, prepare_run
+from bnnjax.huge_pages import restart_with_huge_pages
+from bnnjax.presets import defaults_for
 
 if __name__ == "__main__":
     restart_with_huge_pages()
-    main(DEFAULTS, __doc__, prepare_run)
+    main(defaults_for(sys.argv[1:]), __doc__, prepare_run)

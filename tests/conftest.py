@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from imagenet_set import prepare, write_tars
 
 # Most of the time goes into compiling, which this halves; processes that tests start are not affected.
 jax.config.update("jax_disable_most_optimizations", True)
@@ -70,4 +71,23 @@ def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("data")
     load_digits(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def imagenet_tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with tiny official tar files."""
+    return write_tars(tmp_path_factory.mktemp("tars"))
+
+
+@pytest.fixture(scope="session")
+def imagenet_dir(
+    imagenet_tars: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A data directory in which they are prepared, by the command and with two processes."""
+    root = tmp_path_factory.mktemp("data")
+    synsets = imagenet_tars / "synsets.txt"
+    done = prepare(imagenet_tars, root, "--synsets", synsets, "--jobs", 2, environment=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "120 train images and 20 validation images of 5 synsets, not counted against any" in done.stdout
     return root

@@ -1,4 +1,4 @@
-"""The optimizer: SGD with momentum or AdamW, warm-up and cosine, weight decay on kernels alone."""
+"""The optimizer: SGD with momentum or AdamW, warm-up and decay, weight decay on kernels alone."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -8,6 +8,7 @@ import optax
 
 # Every parameter of a network has one of these names, or is below one; a new name must be put on one side.
 DECAYED = frozenset({"kernel", "latent"})
+STEPS_AT = (0.3, 0.6, 0.9)  # of the training, where a decay in steps falls to a tenth
 NOT_DECAYED = frozenset({"gain", "bias", "scale", "learned"})
 
 
@@ -30,15 +31,20 @@ def decay_mask(params: Any) -> Any:
 
 
 def learning_rate_schedule(
-    peak: float, steps: int, warmup_steps: int, restarts: Sequence[int] = ()
+    peak: float,
+    steps: int,
+    warmup_steps: int,
+    restarts: Sequence[int] = (),
+    decay: Literal["cosine", "linear", "steps"] = "cosine",
 ) -> optax.Schedule:
-    """Returns the learning rate by step: a line from 0 to peak, then a cosine down to 0 at `steps`.
+    """Returns the learning rate by step: a line from 0 to peak, then the decay until `steps`.
 
     Args:
       peak: the highest.
       steps: of the training.
       warmup_steps: of the line.
-      restarts: steps at which both start anew; the cosine before each is down at 0 there.
+      restarts: steps at which both start anew, as if what is between two were a training.
+      decay: a cosine or a line down to 0, or a tenth of what it was at each of STEPS_AT.
 
     Raises:
       ValueError: if the warm-up is as long as the training, or as a part between restarts.
@@ -50,17 +56,29 @@ def learning_rate_schedule(
             f"a warm-up of {warmup_steps} steps must be shorter than the {whole}'s {min(lengths)}"
         )
 
+    def falling(length: int) -> optax.Schedule:
+        if decay == "cosine":
+            return optax.cosine_decay_schedule(peak, length - warmup_steps)
+        if decay == "linear":
+            return optax.linear_schedule(peak, 0.0, length - warmup_steps)
+        ends = {max(round(share * length) - warmup_steps, 0): 0.1 for share in STEPS_AT}
+        return optax.piecewise_constant_schedule(peak, ends)
+
     def part(length: int) -> optax.Schedule:
-        cosine = optax.cosine_decay_schedule(peak, length - warmup_steps)
         if warmup_steps == 0:
-            return cosine
-        return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup_steps), cosine], [warmup_steps])
+            return falling(length)
+        rising = optax.linear_schedule(0.0, peak, warmup_steps)
+        return optax.join_schedules([rising, falling(length)], [warmup_steps])
 
     return optax.join_schedules([part(length) for length in lengths], list(restarts))
 
 
 def make_optimizer(
-    name: Literal["sgd", "adamw"], learning_rate: optax.Schedule, weight_decay: float, momentum: float
+    name: Literal["sgd", "adamw"],
+    learning_rate: optax.Schedule,
+    weight_decay: float,
+    momentum: float,
+    nesterov: bool = False,
 ) -> optax.GradientTransformation:
     """Returns the optimizer.
 
@@ -71,5 +89,5 @@ def make_optimizer(
         return optax.adamw(learning_rate, weight_decay=weight_decay, mask=decay_mask)
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask=decay_mask),
-        optax.sgd(learning_rate, momentum=momentum),
+        optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov),
     )

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance
 
-from bnnjax.data.augment import Augmentation, augment, normalize
+from bnnjax.data.augment import Augmentation, augment, color_jitter, light, normalize
 
 jitted = jax.jit(augment, static_argnums=2)
 
@@ -89,3 +90,66 @@ def test_normalize_refuses_other_channel_counts_and_empty_spread() -> None:
         normalize(images, (0.5,), (0.2, 0.2, 0.2), jnp.float32)
     with pytest.raises(ValueError, match="above 0"):
         normalize(images, (0.5, 0.5, 0.5), (0.2, 0.0, 0.2), jnp.float32)
+
+
+def flat(*colour: int) -> np.ndarray:
+    return np.tile(np.array(colour, np.uint8), (6, 5, 1))
+
+
+@pytest.mark.parametrize(
+    ("place", "enhancer"), enumerate([ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color])
+)
+def test_a_change_of_colours_is_one_that_pillow_makes(place: int, enhancer: type) -> None:
+    image, strengths = noise(1, 12, 10)[0], [0.0] * 3
+    strengths[place] = 0.4
+    factors = []
+    for seed in range(40):
+        ours = np.asarray(color_jitter(jax.random.key(seed), jnp.asarray(image, jnp.float32), strengths))
+        candidates = {
+            factor: np.asarray(enhancer(Image.fromarray(image)).enhance(factor), float)
+            for factor in np.linspace(0.6, 1.4, 161)
+        }
+        errors = {factor: np.abs(theirs - ours).mean() for factor, theirs in candidates.items()}
+        best = min(errors, key=lambda factor: errors[factor])
+        assert errors[best] < 1  # Pillow rounds on the way, and the factor lies between two
+        factors.append(best)
+    assert min(factors) < 0.7
+    assert max(factors) > 1.3
+
+
+def test_light_moves_all_pixels_along_the_principal_components() -> None:
+    image = jnp.asarray(noise(1)[0], jnp.float32)
+    moves = np.stack([np.asarray(light(jax.random.key(i), image, 0.1) - image) for i in range(4000)])
+    assert np.ptp(moves, axis=(1, 2)).max() < 1e-4  # of all pixels alike
+    covariance = np.cov(moves[:, 0, 0].T)
+    values, vectors = np.linalg.eigh(covariance)
+    # Of the colours of ImageNet in [0, 1].
+    expected = (255 * 0.1 * np.array([0.2175, 0.0188, 0.0045])) ** 2
+    np.testing.assert_allclose(values[::-1], expected, rtol=0.1)
+    assert abs(vectors[:, 2] @ np.array([-0.5675, -0.5808, -0.5836])) > 0.999
+
+
+def test_colours_of_a_split_batch_are_those_of_the_whole_and_grey_stays_grey() -> None:
+    augmentation = Augmentation(flip=True, jitter=(0.4, 0.4, 0.4), lighting=0.1)
+    key, images = jax.random.key(5), jnp.asarray(noise(6))
+    whole = jitted(key, images, augmentation)
+    assert whole.dtype == np.uint8
+    parts = [jitted(key, images[i : i + 2], augmentation, first=i) for i in (0, 2, 4)]
+    np.testing.assert_array_equal(whole, jnp.concatenate(parts))
+    grey = jitted(key, jnp.asarray(flat(90, 90, 90))[None], Augmentation(jitter=(0.4, 0.4, 0.4)))
+    assert (np.ptp(np.asarray(grey), axis=-1) == 0).all()
+
+
+def test_without_colours_crops_and_flips_are_what_they_were() -> None:
+    images, key = jnp.asarray(noise(8)), jax.random.key(1)
+    plain = jitted(key, images, Augmentation(crop_padding=1, flip=True))
+    barely = jitted(key, images, Augmentation(crop_padding=1, flip=True, jitter=(0.0, 0.0, 1e-9)))
+    np.testing.assert_array_equal(plain, barely)
+
+
+@pytest.mark.parametrize("jitter", [(0.1, 0.1), (-0.1, 0.0, 0.0), (0.0, 1.1, 0.0), (float("nan"), 0.0, 0.0)])
+def test_strengths_of_colours_out_of_range_are_refused(jitter: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match=r"jitter is .*: allowed are three numbers in \[0, 1\]"):
+        Augmentation(jitter=jitter)
+    with pytest.raises(ValueError, match="lighting is -1"):
+        Augmentation(lighting=-1)

@@ -1,6 +1,7 @@
 """Where the images of ImageNet lie in its official tar files or in a tree of folders; none is read here."""
 
 import hashlib
+import math
 import re
 import tarfile
 from collections import Counter
@@ -102,9 +103,12 @@ def tar_members(file: BinaryIO, container: Container) -> Members:
     file.seek(container.offset)
     what = container.path if container.synset is None else f"{container.synset}.tar in {container.path}"
     found, end = [], container.offset
+    limit = math.inf if container.size is None else container.offset + container.size
     try:
         with tarfile.TarFile(fileobj=file) as tar:
             for member in tar:
+                if member.offset >= limit:  # of the file around it
+                    break
                 end = member.offset_data + -(-member.size // BLOCK) * BLOCK
                 if member.isfile():
                     found.append((Path(member.name).name, member.offset_data, member.size))
@@ -112,8 +116,7 @@ def tar_members(file: BinaryIO, container: Container) -> Members:
         raise DataError(f"{what} is damaged or cut off: {error}.") from error
     # Python takes the end of a file for the end of a tar file, which two blocks of zeros are.
     file.seek(end)
-    whole = container.size is None or end + BLOCK <= container.offset + container.size
-    if not whole or file.read(BLOCK) != bytes(BLOCK):
+    if end + BLOCK > limit or file.read(BLOCK) != bytes(BLOCK):
         raise DataError(f"{what} is cut off behind {found[-1][0] if found else 'its beginning'}.")
     return found
 

@@ -93,7 +93,7 @@ def as_jpeg(data: bytes) -> bytes:
         if image.format == "JPEG" and image.mode in ("RGB", "L"):
             return data
         file = io.BytesIO()
-        image.convert("RGB").save(file, "JPEG", quality=100)
+        image.convert("RGB").save(file, "JPEG", quality=100, subsampling=0)
     return file.getvalue()
 
 

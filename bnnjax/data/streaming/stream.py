@@ -28,6 +28,7 @@ from bnnjax.data.streaming.stored import make_of
 CHUNK = 32  # images that a worker makes at a time
 READY = 2  # chunks that each worker keeps ready
 MOST_SKIPPED = 100  # damaged images in a row
+PATIENCE = 30.0  # seconds in which workers end by themselves
 WORKER_NAME = "grain-process-prefetch"
 
 
@@ -171,7 +172,7 @@ def batches(rows: Rows) -> Generator[Batch]:
     """
     ready: queue.Queue[Batch | Exception] = queue.Queue(2)
     stopped = threading.Event()
-    chunks: Any = chunks_of(rows)
+    chunks = chunks_of(rows)
 
     def put(item: Batch | Exception) -> None:
         while not stopped.is_set():
@@ -189,6 +190,8 @@ def batches(rows: Rows) -> Generator[Batch]:
                     return
         except Exception as error:  # any type: what went wrong in a worker comes out here
             put(error)
+        finally:
+            close(chunks)  # here, as an iterator that is closed by another thread never returns
 
     collector = threading.Thread(target=collect, daemon=True, name="batches")
     collector.start()
@@ -209,8 +212,16 @@ def batches(rows: Rows) -> Generator[Batch]:
             yield batch
     finally:
         stopped.set()
+        collector.join(PATIENCE)
+        if collector.is_alive():
+            kill_workers()
+            collector.join(PATIENCE)
+
+
+def close(chunks: Any) -> None:
+    """Ends Grain's workers; what they complain about then is of no matter."""
+    with suppress(Exception):
         chunks.close()
-        collector.join()
 
 
 def kill_workers() -> None:

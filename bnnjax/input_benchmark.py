@@ -1,0 +1,137 @@
+"""Timing of the stream of ImageNet's images: what decoding costs, and how long steps wait for it."""
+
+import io
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from bnnjax.benchmark import median_ratio, time_in_turn
+from bnnjax.config import Config, ModelName
+from bnnjax.data import StreamedDataset, load_imagenet
+from bnnjax.data.imagenet.generated import write_official
+from bnnjax.data.imagenet.sources import official_labels
+from bnnjax.data.imagenet.write import prepare_imagenet
+from bnnjax.data.streaming.decode import UNIFORMS, random_crop
+from bnnjax.data.streaming.order import crop_uniforms
+from bnnjax.data.streaming.stream import Rows, batches
+from bnnjax.feeding import make_feed
+from bnnjax.task import make_setup
+from bnnjax.train.parallel import compile_task, describe, make_mesh
+
+SYNSETS, TRAIN, VALIDATION = 10, 32, 4  # of the made-up set, and images of each
+DECODED = 64  # images in a timing of decoding
+
+
+def make_set(place: Path) -> Path:
+    """Writes made-up official files, prepares them and returns the data directory."""
+    labels = official_labels(official_labels().synsets[:: 1000 // SYNSETS])
+    write_official(place, labels, TRAIN, VALIDATION)
+    prepare_imagenet(place, place / "data", labels, 1, lambda images: lambda done: None)
+    return place / "data"
+
+
+def decoding(dataset: StreamedDataset, repeats: int) -> dict[str, Any]:
+    """Times on one core, in turn: Pillow decoding files in full; reading, decoding and cropping the same."""
+    stream = dataset.stream
+    places = stream.places[:DECODED].tolist()
+    files = [stream.records[place].image for place in places]
+
+    def raw() -> None:
+        for file in files:
+            with Image.open(io.BytesIO(file)) as image:
+                np.asarray(image.convert("RGB"))
+
+    def ours() -> None:
+        for row, place in enumerate(places):
+            uniforms = crop_uniforms(0, 0, 0, row, UNIFORMS)
+            random_crop(stream.records[place].image, uniforms, stream.size)
+
+    raw_times, own_times = time_in_turn([raw, ours], repeats)
+    return {
+        "case": "decoding",
+        "kilobytes_an_image": round(statistics.mean(map(len, files)) / 1e3, 1),
+        "pillow_images_per_second": round(len(files) / statistics.median(raw_times), 1),
+        "ours_images_per_second": round(len(files) / statistics.median(own_times), 1),
+        "time_ratio_ours_to_pillow": round(median_ratio(own_times, raw_times), 3),
+    }
+
+
+def streaming(dataset: StreamedDataset, batch: int, steps: int) -> dict[str, Any]:
+    """Times the batches of the worker processes with nothing else to do."""
+    plain = {"seed": 0, "batch_size": batch, "first": 0, "end": batch, "begin": 0}
+    rows = Rows(stream=dataset.stream, steps=steps + 4, **plain)
+    with closing(batches(rows)) as coming:
+        began = time.perf_counter()
+        next(coming)
+        starting = time.perf_counter() - began
+        for _ in range(3):  # what was ready
+            next(coming)
+        began = time.perf_counter()
+        for _ in coming:
+            pass
+        seconds = time.perf_counter() - began
+    return {
+        "case": "streaming",
+        "batch": batch,
+        "workers": dataset.stream.workers,
+        "seconds_to_first_batch": round(starting, 2),
+        "images_per_second": round(steps * batch / seconds, 1),
+    }
+
+
+def waiting(dataset: StreamedDataset, model: ModelName, batch: int, steps: int) -> dict[str, Any]:
+    """Trains, each step to its end before the next is taken, and counts how long the next was waited for."""
+    config = Config(dataset="imagenet2012", model=model, batch_size=batch, epochs=10**6)
+    config = config.with_recipe(config.common)
+    mesh, setup = make_mesh(batch), make_setup(config, dataset)
+    compiled = compile_task(setup.task, mesh, batch, len(dataset.train.labels))
+    key = jax.random.key(0)
+    state = compiled.init(key).train
+    feed = make_feed(config, dataset, setup.task, compiled, mesh, {}, key, lambda skipped: None)
+    waits, whole = [], []
+    with closing(feed(0)) as coming:
+        for number in range(steps + 4):
+            began = time.perf_counter()
+            step = next(coming)
+            taken = time.perf_counter()
+            state = jax.block_until_ready(step(state))
+            if number >= 4:  # compiled, and the stream has come into its rhythm
+                waits.append(taken - began)
+                whole.append(time.perf_counter() - began)
+    return {
+        "case": "waiting",
+        "model": model,
+        "batch": batch,
+        "workers": dataset.stream.workers,
+        "step_ms": round(1e3 * statistics.median(whole), 2),
+        "wait_ms": round(1e3 * statistics.median(waits), 3),
+        "wait_percent_of_all_steps": round(100 * sum(waits) / sum(whole), 2),
+        "images_per_second": round(batch / statistics.median(whole), 1),
+        **describe(mesh),
+    }
+
+
+def time_input(
+    data_dir: Path, *, model: ModelName, batch: int, workers: int | None, size: int, repeats: int
+) -> Iterator[dict[str, Any]]:
+    """Yields a record a case.
+
+    Args:
+      data_dir: with ImageNet, or what `make_set` made.
+      model: that waits.
+      batch: images in a step.
+      workers: processes; None: the cores.
+      size: of crops.
+      repeats: of a timing, and steps.
+    """
+    dataset = load_imagenet(data_dir, size=size, workers=workers)
+    yield decoding(dataset, repeats)
+    yield streaming(dataset, batch, repeats)
+    yield waiting(dataset, model, batch, repeats)

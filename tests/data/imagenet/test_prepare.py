@@ -1,0 +1,160 @@
+"""What is written, that TFDS reads it, and that a preparation which was stopped goes on."""
+
+import io
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from imagenet_set import SYNSETS, TRAIN, VALIDATION, prepare
+from PIL import Image
+
+from bnnjax.data import DataError
+from bnnjax.data.imagenet import write
+from bnnjax.data.imagenet.sources import TRAIN_TAR, VALIDATION_TAR, find_images, official_labels
+from bnnjax.data.imagenet.write import prepare_imagenet
+
+LABELS = official_labels(SYNSETS)
+COUNTS = {"train": len(SYNSETS) * TRAIN, "validation": len(SYNSETS) * VALIDATION}
+NAME = f"{write.NAME}/{write.VERSION}"
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work is done in this process."""
+
+    @contextmanager
+    def threads(jobs: int) -> Iterator[Executor]:
+        with ThreadPoolExecutor(jobs) as pool:
+            yield pool
+
+    monkeypatch.setattr(write, "workers", threads)
+    monkeypatch.setattr(write, "SHARD_IMAGES", 30)
+
+
+class Told:
+    """Keeps what it is told of progress."""
+
+    def __init__(self) -> None:
+        self.total, self.steps = 0, list[int]()
+
+    def __call__(self, total: int) -> object:
+        self.total = total
+        return self.steps.append
+
+
+def test_tfds_reads_what_was_prepared(imagenet_tars: Path, imagenet_dir: Path) -> None:
+    builder = tfds.builder_from_directory(imagenet_dir / NAME)
+    assert (builder.name, str(builder.version)) == ("imagenet2012", "5.1.0")
+    assert {name: split.num_examples for name, split in builder.info.splits.items()} == COUNTS
+    assert tuple(builder.info.features["label"].names) == SYNSETS
+    for split in COUNTS:
+        stored = find_images(imagenet_tars, split, LABELS)
+        # The same order as in the index, which test_sources.py compares with the tar files.
+        records = list(builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()}))
+        assert [record["file_name"].decode() for record in records] == stored.names.tolist()
+        assert [record["label"] for record in records] == stored.labels.tolist()
+        for place, record in enumerate(records):
+            name = str(stored.names[place])
+            original = stored.read(place)
+            if name in (f"{SYNSETS[0]}_1.JPEG", f"{SYNSETS[0]}_2.JPEG"):  # CMYK, PNG
+                continue
+            assert record["image"] == original, name
+        source = builder.as_data_source(split)
+        assert source[0]["image"].shape[-1] == 3
+
+
+def test_images_that_are_no_rgb_jpeg_become_one(imagenet_tars: Path, imagenet_dir: Path) -> None:
+    stored = find_images(imagenet_tars, "train", LABELS)
+    builder = tfds.builder_from_directory(imagenet_dir / NAME)
+    source = builder.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()})
+    modes = {}
+    for number in (1, 2, 3):
+        place = stored.names.tolist().index(f"{SYNSETS[0]}_{number}.JPEG")
+        with (
+            Image.open(io.BytesIO(stored.read(place))) as before,
+            Image.open(io.BytesIO(source[place]["image"])) as after,
+        ):
+            modes[number] = (before.format, before.mode, after.format, after.mode)
+            wanted = np.asarray(before.convert("RGB"), np.int32)
+            assert np.abs(np.asarray(after.convert("RGB"), np.int32) - wanted).mean() < 1.5
+    assert modes == {
+        1: ("JPEG", "CMYK", "JPEG", "RGB"),
+        2: ("PNG", "RGB", "JPEG", "RGB"),
+        3: ("JPEG", "L", "JPEG", "L"),
+    }
+
+
+@pytest.mark.usefixtures("here")
+def test_shards_that_are_whole_are_kept_and_others_written(imagenet_tars: Path, tmp_path: Path) -> None:
+    whole, told = tmp_path / "whole", Told()
+    directory, counts = prepare_imagenet(imagenet_tars, whole, LABELS, 1, told)
+    assert (directory, counts) == (whole / NAME, COUNTS)
+    assert (told.total, sum(told.steps)) == (140, 140)
+    shards = sorted(path.name for path in directory.glob("*array_record*"))
+    assert shards == [f"imagenet2012-train.array_record-{i:05d}-of-00004" for i in range(4)] + [
+        "imagenet2012-validation.array_record-00000-of-00001"
+    ]
+    # As it is left by a process that was killed: one shard whole, one cut off, one under its other name.
+    place = tmp_path / "again" / f"{NAME}.incomplete"
+    splits = {split: find_images(imagenet_tars, split, LABELS) for split in COUNTS}
+    write.begin(place, splits)
+    shutil.copy(directory / shards[0], place)
+    (place / shards[1]).write_bytes((directory / shards[1]).read_bytes()[:5000])
+    (place / shards[2]).with_suffix(".tmp").write_bytes(b"begun")
+    written = (place / shards[0]).stat().st_mtime_ns
+    again, told = tmp_path / "again", Told()
+    assert prepare_imagenet(imagenet_tars, again, LABELS, 1, told) == (again / NAME, COUNTS)
+    assert told.steps[0] == 30
+    assert sum(told.steps) == 140
+    assert (again / NAME / shards[0]).stat().st_mtime_ns == written
+    files = {path.name: path.read_bytes() for path in (again / NAME).iterdir()}
+    assert files == {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.mark.usefixtures("here")
+def test_another_preparation_is_not_mixed_in(imagenet_tars: Path, tmp_path: Path) -> None:
+    few = official_labels(SYNSETS[:2])
+    place = tmp_path / f"{NAME}.incomplete"
+    write.begin(place, {split: find_images(imagenet_tars, split, few) for split in COUNTS})
+    with pytest.raises(DataError, match="of a preparation from other files: delete it and retry"):
+        prepare_imagenet(imagenet_tars, tmp_path, LABELS, 1, Told())
+
+
+@pytest.mark.usefixtures("here")
+def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+    for split, folder in (("train", SYNSETS[0]), ("val", "")):
+        (tmp_path / split / folder).mkdir(parents=True)
+        number = LABELS.validation.index(SYNSETS[0]) + 1
+        (tmp_path / split / folder / f"ILSVRC2012_val_{number:08d}.JPEG").write_bytes(b"none")
+    with pytest.raises(DataError, match=rf"ILSVRC2012_val_\d+.JPEG in {tmp_path}/train/n\S+ is no image"):
+        prepare_imagenet(tmp_path, tmp_path / "data", official_labels(SYNSETS[:1]), 1, Told())
+
+
+@pytest.mark.usefixtures("here")
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
+    imagenet_tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
+    with pytest.raises(DataError, match=r"has 0\.0 GB free: 0\.0 GB are needed"):
+        prepare_imagenet(imagenet_tars, tmp_path, LABELS, 1, Told())
+    assert not list((tmp_path / write.NAME).iterdir())
+
+
+def test_the_command_says_in_one_sentence_what_is_wrong(
+    imagenet_tars: Path, imagenet_dir: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    synsets = ("--synsets", imagenet_tars / "synsets.txt")
+    for source, root, more, sentence in (
+        (imagenet_tars, imagenet_dir, synsets, f"{imagenet_dir / NAME} is there already."),
+        (tmp_path, tmp_path, (), f"{tmp_path} holds neither {TRAIN_TAR} nor a folder train."),
+        (imagenet_tars, tmp_path, ("--jobs", 0), "--jobs is 0: allowed is 1 or more"),
+    ):
+        done = prepare(source, root, *more, environment=environment)
+        assert (done.returncode, done.stderr) == (2, f"prepare: {sentence}\n")
+    assert VALIDATION_TAR not in done.stdout
