@@ -22,6 +22,7 @@ PLACES = frozenset(
         "archive",
         "data_workers",
         "data_timeout",
+        "skip_corrupt",
         "resume",
         "checkpoint_every",
         "common",

@@ -164,6 +164,20 @@ def chunks_of(rows: Rows) -> Iterator[Batch]:
     return iter(dataset)
 
 
+def next_batch(rows: Rows, chunks: Iterator[Batch]) -> Batch:
+    """Returns a batch, copied out of the memory that is shared with the workers, which none may keep."""
+    count, size = rows.end - rows.first, rows.stream.size
+    images, labels = np.empty((count, size, size, 3), np.uint8), np.empty(count, np.int32)
+    done = skipped = 0
+    while done < count:
+        chunk = next(chunks)
+        own = slice(done, done + len(chunk.labels))
+        images[own], labels[own] = chunk.images, chunk.labels
+        done, skipped = own.stop, skipped + int(chunk.skipped)
+        del chunk
+    return Batch(images, labels, skipped)
+
+
 def batches(rows: Rows) -> Generator[Batch]:
     """Yields the batches, one kept ready while another is used; to be closed when no more are taken.
 
@@ -183,9 +197,7 @@ def batches(rows: Rows) -> Generator[Batch]:
     def collect() -> None:
         try:
             for _ in range(rows.steps):
-                parts = [next(chunks) for _ in range(rows.chunks)]
-                images, labels, skipped = zip(*parts, strict=True)
-                put(Batch(np.concatenate(images), np.concatenate(labels), sum(map(int, skipped))))
+                put(next_batch(rows, chunks))
                 if stopped.is_set():
                     return
         except Exception as error:  # any type: what went wrong in a worker comes out here
