@@ -21,11 +21,11 @@ from bnnjax.cache import use_compilation_cache
 from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize
 from bnnjax.empirical import NOTHING, empirical_log_bound
+from bnnjax.loading import load
 from bnnjax.models import make_model
 from bnnjax.network import final_schedule, infer, make_network, tabulate_units
 from bnnjax.nn.layers import ACTIVATIONS
 from bnnjax.ops.retention import largest_singular_value, retention_matrix
-from bnnjax.run import load
 from bnnjax.trained import Trained, read_config, read_trained
 
 

@@ -1,6 +1,5 @@
 """A training run from its configuration to its report."""
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,20 +14,14 @@ from bnnjax.cache import use_compilation_cache
 from bnnjax.conclusion import conclude
 from bnnjax.config import Config
 from bnnjax.constrained import LCR
-from bnnjax.data import (
-    DataError,
-    Dataset,
-    StreamedDataset,
-    load_cifar10,
-    load_digits,
-    load_imagenet,
-    load_prepared,
-)
+from bnnjax.data import DataError, Dataset, StreamedDataset
 from bnnjax.feeding import SKIPPED, make_feed
+from bnnjax.loading import load
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.network import make_measure
 from bnnjax.pretrained import BEGINNING, first_network, full_precision, path_within, take
+from bnnjax.robustness.evaluation import check_quick
 from bnnjax.task import TARGETS, Setup, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
@@ -86,52 +79,6 @@ def resolve(config: Config) -> Config:
     )
 
 
-def load(config: Config) -> Dataset:
-    """Returns the data set that the configuration names.
-
-    Raises:
-      ValueError: if it cannot be read (DataError), or has no such choice.
-    """
-    if config.archive is not None and config.dataset != "cifar10":
-        raise ValueError(f"--archive is for CIFAR-10; the data set is {config.dataset}")
-    return with_colours(config, load_named(config))
-
-
-def load_named(config: Config) -> Dataset:
-    """Returns the data set of the configuration's name; raises as `load`."""
-    if config.dataset == "cifar10":
-        return load_cifar10(config.data_dir, archive=config.archive, train_examples=config.train_examples)
-    if config.dataset == "digits":
-        return load_digits(config.data_dir, train_examples=config.train_examples)
-    if config.dataset == "imagenet2012":
-        return load_imagenet(
-            config.data_dir,
-            size=config.image_size,
-            train_examples=config.train_examples,
-            workers=config.data_workers,
-            timeout=config.data_timeout,
-            skip_corrupt=config.skip_corrupt,
-        )
-    return load_prepared(config.dataset, config.data_dir, train_examples=config.train_examples)
-
-
-def with_colours(config: Config, dataset: Dataset) -> Dataset:
-    """Returns the data set with the colours of its training images varied as the configuration says.
-
-    Raises:
-      ValueError: if a strength is out of range, or its images have no three colours.
-    """
-    augmentation = dataclasses.replace(
-        dataset.augmentation, jitter=config.color_jitter, lighting=config.lighting
-    )
-    channels = dataset.train.images.shape[-1]
-    if augmentation != dataset.augmentation and channels != 3:
-        raise ValueError(
-            f"color_jitter and lighting are for images of 3 colours; {dataset.name} has {channels}"
-        )
-    return dataclasses.replace(dataset, augmentation=augmentation)
-
-
 def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     """Checks everything that can be wrong with a run before anything is compiled, then claims its directory.
 
@@ -150,6 +97,8 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     is_known = workdir.claim(config.workdir, config)
     if dataset is None:
         dataset = load(config)
+    if config.noise == "quick":
+        check_quick(dataset)
     teachers = read_teachers(config, dataset)
     setups = {name: teacher.setup for name, teacher in teachers.items()}
     needs_twin = config.compares and LCR not in teachers
@@ -285,7 +234,7 @@ def execute(run: Prepared, console: Console) -> int:
         return 0
     about = {**describe(mesh), **made_from(run)}
     try:
-        summary, units = conclude(run.place, config, run.setup, dataset, compiled, state.best, about)
+        summary, units = conclude(run.place, config, run.setup, dataset, compiled, state.best, about, console)
     except DataError as error:
         report.complain(f"the test stopped: {error}; the network is trained, and the same command tests it")
         return STOPPED_BY_DATA

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from bnnjax import report, workdir
 from bnnjax.config import Config
-from bnnjax.run import STOPPED_BY_LOSS, execute, load, prepare
+from bnnjax.loading import load
+from bnnjax.run import STOPPED_BY_LOSS, execute, prepare
 
 
 class Run(NamedTuple):

@@ -12,9 +12,9 @@ from bnnjax import __version__
 from bnnjax.config import Config, to_json
 from bnnjax.report.files import read_json, read_metrics, write_json
 
-# Where results and data lie, who decodes them, and how often a run saves, do not make it another run; nor
-# does the common recipe or a preset, of which a resolved configuration has taken what it needs.  Other
-# networks that it is made from are known by their digests.
+# Where results and data lie, who decodes them, how often a run saves and what its end tests do not make it
+# another run; nor does the common recipe or a preset, of which a resolved configuration has taken what it
+# needs.  Other networks that it is made from are known by their digests.
 PLACES = frozenset(
     {
         "workdir",
@@ -25,6 +25,7 @@ PLACES = frozenset(
         "skip_corrupt",
         "resume",
         "checkpoint_every",
+        "noise",
         "common",
         "preset",
         "pretrained",

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from bnnjax import report
 from bnnjax.data import Split
+from bnnjax.loading import load
 from bnnjax.robustness.accuracy import noisy_accuracies, noisy_images, predictor
-from bnnjax.run import load, resolve
+from bnnjax.run import resolve
 from bnnjax.series import Run, check_runs, execute_runs
 from bnnjax.studies.l1inf_config import L1InfStudyConfig
 from bnnjax.trained import read_trained

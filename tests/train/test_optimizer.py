@@ -73,6 +73,15 @@ def test_sgd_is_momentum_over_gradient_plus_decayed_weight() -> None:
     assert_close(steps_of(make_optimizer("sgd", schedule, 0.05, 0.9), 4), expected)
 
 
+def test_nesterov_looks_ahead_by_one_more_step_of_the_momentum() -> None:
+    expected, velocity = params(), jax.tree.map(np.zeros_like, params())
+    for step in range(4):
+        velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradients(step))
+        ahead = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradients(step))
+        expected = jax.tree.map(np.subtract, expected, scaled(ahead, rate(step)))
+    assert_close(steps_of(make_optimizer("sgd", schedule, 0.0, 0.9, nesterov=True), 4), expected)
+
+
 def test_adamw_decays_apart_from_the_gradient() -> None:
     expected = params()
     first, second = (jax.tree.map(np.zeros_like, params()) for _ in range(2))
@@ -156,3 +165,27 @@ def test_a_warm_up_as_long_as_the_shortest_part_is_refused() -> None:
 def test_the_schedule_is_one_compiled_function_of_the_step() -> None:
     traced: Callable[[Any], Any] = jax.jit(learning_rate_schedule(0.2, 50, 10))
     assert [float(traced(step)) for step in (3, 30)] == pytest.approx([0.06, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("decay", "step", "expected"),
+    [
+        ("linear", 0, 0.0),
+        ("linear", 10, 0.8),
+        ("linear", 55, 0.4),
+        ("linear", 99, 0.8 / 90),
+        ("steps", 5, 0.4),
+        ("steps", 29, 0.8),
+        ("steps", 31, 0.08),
+        ("steps", 59, 0.08),
+        ("steps", 61, 0.008),
+        ("steps", 91, 0.0008),
+        ("steps", 99, 0.0008),
+        ("steps", 129, 0.8),  # after the restart
+        ("steps", 131, 0.08),
+        ("linear", 155, 0.4),
+    ],
+)
+def test_the_learning_rate_falls_as_it_is_told(decay: Any, step: int, expected: float) -> None:
+    learning_rate = learning_rate_schedule(0.8, 200, 10, [100], decay)
+    assert float(learning_rate(step)) == pytest.approx(expected, rel=1e-5)

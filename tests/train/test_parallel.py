@@ -3,7 +3,8 @@
 The devices are fake: eight on one CPU, in processes of their own, because their number is fixed when JAX
 starts.  Augmentation is on, the surrogate gradient has two arguments (IR-Net), every form of the constraint
 takes its turn, and so do constraints that carry vectors and draw random directions, a method that remembers
-statistics of activations, one with a loss on them, a teacher, and a network to compare with.
+statistics of activations, one with a loss on them, batches that come from the host, a teacher, and a network
+to compare with.
 """
 
 import subprocess
@@ -22,7 +23,8 @@ EIGHT_DEVICES = "--xla_force_host_platform_device_count=8 --xla_backend_optimiza
 
 
 @pytest.fixture(
-    scope="session", params=["folded", "gain", "hard", "carried", "lqnet", "rad", "teacher", "lcr"]
+    scope="session",
+    params=["folded", "gain", "hard", "carried", "lqnet", "rad", "streamed", "teacher", "lcr"],
 )
 def trained(
     request: pytest.FixtureRequest, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory

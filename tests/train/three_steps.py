@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from bnnjax.config import Config
 from bnnjax.constraint_settings import GradPenaltyConfig, L1InfConfig, LCRConfig, SpectralConfig
@@ -21,7 +23,7 @@ from bnnjax.data.dataset import assemble
 from bnnjax.pretrained import full_precision
 from bnnjax.task import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
-from bnnjax.train.step import Images
+from bnnjax.train.step import AXIS, Images
 
 BATCH, EXAMPLES = 16, 32
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -35,6 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "lqnet": {"method": "lqnet"},  # remembers statistics of activations
     "rad": {"method": "rad"},  # adds a loss on such statistics
+    "streamed": {"method": "irnet"},  # batches come from the host
     # Taught by networks with random weights.
     "teacher": {"method": "irnet"},
     "lcr": {"constraint": "lcr", "lcr": LCRConfig(strength=1e5, gains=True)},
@@ -77,7 +80,13 @@ def train(devices: int, setting: str, file: str) -> None:
     key = replicate(mesh, jax.random.key(2))
     out: dict[str, np.ndarray] = {}
     for step in range(3):  # the third is in the second epoch: the surrogate gradient has become another
-        state = compiled.train(state, data, compiled.order(key, step // 2), key)
+        order = compiled.order(key, step // 2)
+        if setting == "streamed":
+            rows = np.asarray(order)[step % 2]
+            batch = [jax.device_put(part[rows], NamedSharding(mesh, P(AXIS))) for part in dataset.train]
+            state = compiled.train_on(state, *batch, data.teacher, key)
+        else:
+            state = compiled.train(state, data, order, key)
         for path, leaf in jax.tree_util.tree_leaves_with_path(state):
             out[f"{step + 1}{jax.tree_util.keystr(path)}"] = np.asarray(leaf)
             copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
