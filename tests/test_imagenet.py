@@ -66,6 +66,20 @@ def last_arrays(workdir: Path) -> list[bytes]:
     return found
 
 
+def children(process: "subprocess.Popen[str]") -> list[int]:
+    """The processes that this one has started."""
+    tasks = Path(f"/proc/{process.pid}/task").iterdir()
+    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process is neither gone nor only waiting to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.fixture(scope="module")
 def reference(run: Run, imagenet_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nobody disturbed; any warning would have ended it."""
@@ -98,8 +112,14 @@ def test_a_run_that_is_stopped_or_killed_ends_with_the_same_bits(
         assert process.poll() is None, process.communicate()
         time.sleep(0.001)
     time.sleep(0.1)
+    started = children(process)
+    assert started
     process.send_signal(number)
     process.communicate()
+    deadline = time.monotonic() + 60
+    while any(map(is_there, started)):  # no worker stays behind
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert process.returncode == (0 if number == signal.SIGTERM else -number)
     # Other workers: the stream does not depend on them.
     done = run(SCRIPT, *arguments(imagenet_dir, workdir, "--data-workers", 2))

@@ -34,8 +34,8 @@ def fail(sentence: str) -> NoReturn:
     sys.exit(WRONG_INPUT)
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """Returns the arguments of the command line."""
+def make_parser() -> Parser:
+    """Returns the parser of the command line."""
     about, _, more = (__doc__ or "").partition("\n")
     parser = Parser(
         prog="python -m bnnjax.data.prepare",
@@ -57,7 +57,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: the CPU cores)"
     )
-    return parser.parse_args(arguments)
+    return parser
 
 
 def main(arguments: list[str]) -> None:
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
 
     Exit codes: 0 done, 2 wrong input, 130 interrupted by the keyboard.
     """
-    given = parse(arguments)
+    given = make_parser().parse_args(arguments)
     if given.jobs < 1:
         fail(f"--jobs is {given.jobs}: allowed is 1 or more")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -8,6 +8,7 @@ processes and devices does not matter, and a run that goes on needs to know its 
 import multiprocessing
 import os
 import queue
+import re
 import signal
 import threading
 from collections.abc import Generator, Iterator
@@ -220,7 +221,7 @@ def batches(rows: Rows) -> Generator[Batch]:
             if isinstance(batch, DataError):
                 raise batch
             if isinstance(batch, Exception):
-                raise DataError(f"a data worker failed: {one_line(batch)}") from batch
+                raise DataError(f"a data worker {what_happened(batch)}.") from batch
             yield batch
     finally:
         stopped.set()
@@ -228,6 +229,21 @@ def batches(rows: Rows) -> Generator[Batch]:
         if collector.is_alive():
             kill_workers()
             collector.join(PATIENCE)
+
+
+def what_happened(error: Exception) -> str:
+    """Returns what became of a worker, from the error that Grain makes of it."""
+    died = re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error))
+    if died is None:
+        return f"failed: {one_line(error)}"
+    code = int(died[1])
+    if code >= 0:
+        return f"ended with exit code {code}"
+    likely = {
+        signal.SIGKILL: ", perhaps for want of memory",
+        signal.SIGBUS: ", perhaps for want of room in /dev/shm",
+    }
+    return f"died of {signal.Signals(-code).name}{likely.get(signal.Signals(-code), '')}"
 
 
 def close(chunks: Any) -> None:

@@ -136,7 +136,7 @@ def test_workers_make_the_same_batches_and_go_when_the_stream_is_closed(
 
 def test_a_worker_that_hangs_or_dies_is_a_sentence(train: Records) -> None:
     for number, timeout, sentence in (
-        (signal.SIGKILL, 300.0, "a data worker failed: Worker process was terminated unexpectedly"),
+        (signal.SIGKILL, 300.0, "a data worker died of SIGKILL, perhaps for want of memory"),
         (signal.SIGSTOP, 3.0, "no batch came from the data workers for 3 s: one of them hangs"),
     ):
         rows = rows_of(train, workers=1, steps=1000)
@@ -149,3 +149,23 @@ def test_a_worker_that_hangs_or_dies_is_a_sentence(train: Records) -> None:
                 for _ in coming:
                     pass
         assert workers() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            RuntimeError("Worker process was terminated unexpectedly with exit code -7. Search"),
+            "died of SIGBUS",
+        ),
+        (
+            RuntimeError("Worker process was terminated unexpectedly with exit code 3. Search"),
+            "ended with exit code 3",
+        ),
+        (ValueError("first line\nsecond"), "failed: first line"),
+    ],
+)
+def test_what_became_of_a_worker_is_told_in_words(error: Exception, sentence: str) -> None:
+    told = streaming.what_happened(error)
+    assert told.startswith(sentence)
+    assert "\n" not in told
