@@ -140,6 +140,16 @@ def execute(run: Prepared, console: Console) -> int:
     0: finished, or stopped by a signal with everything saved.  2: the directory's checkpoints do not fit.
     3: the loss stopped being finite.  5: the data cannot be read on.
     """
+    try:
+        return train(run, console)
+    except DataError as error:
+        intact = f"what was done is saved in {run.place}, and the same command goes on from there"
+        report.complain(f"stopped: {str(error).removesuffix('.')}; {intact}")
+        return STOPPED_BY_DATA
+
+
+def train(run: Prepared, console: Console) -> int:
+    """Does what `execute` does, but for data that cannot be read on: DataError."""
     config, task, dataset, mesh = run.config, run.setup.task, run.dataset, run.mesh
     assert config.batch_size is not None
 
@@ -215,13 +225,13 @@ def execute(run: Prepared, console: Console) -> int:
         )
         try:
             state = fit(setting, state)
-        except (NonFiniteLossError, DataError) as error:
+        except NonFiniteLossError as error:
             kept = checkpoints.latest_step()
             last = (
                 f"checkpoint {kept} in {run.place} is the last good one" if kept else "nothing was saved yet"
             )
             report.complain(f"stopped: {error}; {last}")
-            return STOPPED_BY_DATA if isinstance(error, DataError) else STOPPED_BY_LOSS
+            return STOPPED_BY_LOSS
         finally:
             checkpoints.close()
     done = int(state.train.step)
@@ -233,11 +243,7 @@ def execute(run: Prepared, console: Console) -> int:
         )
         return 0
     about = {**describe(mesh), **made_from(run)}
-    try:
-        summary, units = conclude(run.place, config, run.setup, dataset, compiled, state.best, about, console)
-    except DataError as error:
-        report.complain(f"the test stopped: {error}; the network is trained, and the same command tests it")
-        return STOPPED_BY_DATA
+    summary, units = conclude(run.place, config, run.setup, dataset, compiled, state.best, about, console)
     console.print(report.summary_table(summary, units))
     say(f"report: {run.place / 'report.html'}")
     return 0

@@ -97,7 +97,7 @@ def flat(*colour: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("place", "enhancer"), enumerate([ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color])
+    ("place", "enhancer"), [(0, ImageEnhance.Brightness), (1, ImageEnhance.Contrast), (2, ImageEnhance.Color)]
 )
 def test_a_change_of_colours_is_one_that_pillow_makes(place: int, enhancer: type) -> None:
     image, strengths = noise(1, 12, 10)[0], [0.0] * 3

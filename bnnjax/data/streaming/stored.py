@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bnnjax.data.prepared import one_line
 from bnnjax.data.streaming.decode import centre_crop
 from bnnjax.data.streaming.records import CorruptError, Record, Records
 
@@ -80,7 +81,8 @@ def make_of(records: Records, index: int, make: Callable[[Record], np.ndarray]) 
     try:
         return make(record)
     except Exception as error:  # any type: Pillow has a family of its own
-        raise CorruptError(f"{records.name(index)} has an image that cannot be decoded: {error}") from error
+        sentence = f"{records.name(index)} has an image that cannot be decoded: {one_line(error)}"
+        raise CorruptError(sentence) from error
 
 
 def stored_images(records: Records, places: np.ndarray, size: int, *, skip_corrupt: bool) -> Stored:

@@ -5,6 +5,7 @@ of the seed, the step and the place in the batch (`order`), whoever makes it: th
 processes and devices does not matter, and a run that goes on needs to know its step alone.
 """
 
+import gc
 import multiprocessing
 import os
 import queue
@@ -185,11 +186,11 @@ def batches(rows: Rows) -> Generator[Batch]:
     Raises:
       DataError: an image is damaged (CorruptError), a worker died, or none came within the timeout.
     """
-    ready: queue.Queue[Batch | Exception] = queue.Queue(2)
+    ready: queue.Queue[Batch | DataError] = queue.Queue(2)
     stopped = threading.Event()
     chunks = chunks_of(rows)
 
-    def put(item: Batch | Exception) -> None:
+    def put(item: Batch | DataError) -> None:
         while not stopped.is_set():
             with suppress(queue.Full):
                 ready.put(item, timeout=0.1)
@@ -201,10 +202,13 @@ def batches(rows: Rows) -> Generator[Batch]:
                 put(next_batch(rows, chunks))
                 if stopped.is_set():
                     return
+        except DataError as error:
+            put(type(error)(str(error)))
         except Exception as error:  # any type: what went wrong in a worker comes out here
-            put(error)
+            put(DataError(f"a data worker {what_happened(error)}."))
         finally:
             close(chunks)  # here, as an iterator that is closed by another thread never returns
+            gc.collect()  # an error's frames hold arrays in shared memory, and are held by the error
 
     collector = threading.Thread(target=collect, daemon=True, name="batches")
     collector.start()
@@ -220,8 +224,6 @@ def batches(rows: Rows) -> Generator[Batch]:
                 ) from None
             if isinstance(batch, DataError):
                 raise batch
-            if isinstance(batch, Exception):
-                raise DataError(f"a data worker {what_happened(batch)}.") from batch
             yield batch
     finally:
         stopped.set()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bnnjax.data.streaming.decode import centre_crop
-from bnnjax.data.streaming.records import CorruptError, Records
-from bnnjax.data.streaming.stored import Stored, stored_images, stored_labels
+from bnnjax.data.streaming.records import CorruptError, Record, Records
+from bnnjax.data.streaming.stored import Stored, make_of, stored_images, stored_labels
 
 PLACES = np.array([3, 4, 5, 9, 100])
 
@@ -64,3 +64,15 @@ def test_damaged_ones_are_an_error_or_grey_and_counted(damaged: Records, whole: 
         np.testing.assert_array_equal(part[[0, 1, 3, 4]], whole[[0, 1, 3, 4]])
     assert images.skipped == {5}
     assert stored_labels(damaged, PLACES, skip_corrupt=True)[2] == 0
+
+
+def test_an_image_that_cannot_be_decoded_is_damage_of_its_record(
+    train: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = Record(train[7].image[:600], train[7].label)
+    monkeypatch.setattr(Records, "__getitem__", lambda self, index: cut)
+    (name, _) = train.shards[0]
+    sentence = f"^record 7 of {train.directory / name} has an image that cannot be decoded: "
+    for data in (cut.image, b"no image"):
+        with pytest.raises(CorruptError, match=sentence):
+            make_of(train, 7, lambda record, data=data: centre_crop(data, 8))  # type: ignore[misc]
