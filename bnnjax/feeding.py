@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
@@ -49,13 +50,12 @@ def make_feed(
             mesh, (jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
         )
         return resident(compiled, Images(images, labels, teacher), key, task.steps_per_epoch)
-    own = device_share(config.batch_size, jax.process_count())
+    share = device_share(config.batch_size, jax.process_count())
     rows = Rows(
         stream=dataset.stream,
         seed=config.seed,
         batch_size=config.batch_size,
-        first=jax.process_index() * own,
-        end=(jax.process_index() + 1) * own,
+        own=np.arange(config.batch_size)[jax.process_index() * share :][:share],
         begin=0,
         steps=task.epochs * task.steps_per_epoch,
     )

@@ -65,8 +65,9 @@ def decoding(dataset: StreamedDataset, repeats: int) -> dict[str, Any]:
 
 def streaming(dataset: StreamedDataset, batch: int, steps: int) -> dict[str, Any]:
     """Times the batches of the worker processes with nothing else to do."""
-    plain = {"seed": 0, "batch_size": batch, "first": 0, "end": batch, "begin": 0}
-    rows = Rows(stream=dataset.stream, steps=steps + 4, **plain)
+    rows = Rows(
+        stream=dataset.stream, seed=0, batch_size=batch, own=np.arange(batch), begin=0, steps=steps + 4
+    )
     with closing(batches(rows)) as coming:
         began = time.perf_counter()
         next(coming)

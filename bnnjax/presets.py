@@ -4,12 +4,17 @@ Nothing here imports JAX.  No preset has been run to its end by us: accuracies a
 from a speed that is assumed.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
+from bnnjax.cli import Work, prepare_run
 from bnnjax.config import COMMON_RECIPES, Config, PresetName
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 IMAGES = 1_281_167  # in an epoch
 DEFAULTS = Config(dataset="imagenet2012", model="resnet18", common=COMMON_RECIPES["imagenet2012"])
@@ -93,3 +98,27 @@ def defaults_for(arguments: Sequence[str]) -> Config:
         if ("--preset", name) in pairwise(named):
             return DEFAULTS.with_values(preset=name, **PRESETS[name].values)
     return DEFAULTS
+
+
+def expectation(name: PresetName, model: str) -> str:
+    """Returns what a run of a preset should come to, in one sentence."""
+    preset = PRESETS[name]
+    top1, _ = preset.accuracy.get(model.removesuffix("_imagenet"), (math.nan, math.nan))
+    known = f"{top1:g} % top-1 is published" if math.isfinite(top1) else f"nothing is published for {model}"
+    return (
+        f"preset {name}: {known} ({preset.source}); {preset.hours:.1f} hours on {preset.hardware}; "
+        f"not as published: {preset.differs}"
+    )
+
+
+def prepare_preset(config: Config) -> Work:
+    """Checks a training run and returns it, ready to be executed; it first says what to expect."""
+    work = prepare_run(config)
+
+    def announced(console: "Console") -> int:
+        if config.preset is not None:
+            text = expectation(config.preset, config.model)
+            console.print(text, soft_wrap=True, markup=False, highlight=False)
+        return work(console)
+
+    return announced

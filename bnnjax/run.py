@@ -143,7 +143,7 @@ def execute(run: Prepared, console: Console) -> int:
     try:
         return train(run, console)
     except DataError as error:
-        intact = f"what was done is saved in {run.place}, and the same command goes on from there"
+        intact = f"what is saved in {run.place} is intact, and the same command goes on from there"
         report.complain(f"stopped: {str(error).removesuffix('.')}; {intact}")
         return STOPPED_BY_DATA
 

@@ -11,10 +11,10 @@ held out to choose the epoch, the 50,000 validation images are the test.  The re
 
 import sys
 
-from bnnjax.cli import main, prepare_run
+from bnnjax.cli import main
 from bnnjax.huge_pages import restart_with_huge_pages
-from bnnjax.presets import defaults_for
+from bnnjax.presets import defaults_for, prepare_preset
 
 if __name__ == "__main__":
     restart_with_huge_pages()
-    main(defaults_for(sys.argv[1:]), __doc__, prepare_run)
+    main(defaults_for(sys.argv[1:]), __doc__, prepare_preset)

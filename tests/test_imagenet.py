@@ -142,7 +142,7 @@ def test_a_damaged_image_ends_a_run_with_everything_saved_or_is_counted(
     assert done.returncode == 5
     assert done.stderr.startswith("stopped: record ")
     assert f" of {path} is damaged: " in done.stderr
-    assert f"; what was done is saved in {workdir}, and the same command goes on" in done.stderr
+    assert f"; what is saved in {workdir} is intact, and the same command goes on" in done.stderr
     assert done.stderr.count("\n") == 1
     saved = [path.name for path in (workdir / "checkpoints").iterdir()]
     done = run(SCRIPT, *arguments(root, workdir, "--skip-corrupt"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bnnjax.config import Config
-from bnnjax.presets import DEFAULTS, PRESETS, defaults_for
+from bnnjax.presets import DEFAULTS, PRESETS, defaults_for, expectation
 from bnnjax.run import resolve
 from bnnjax.tables.rows import TABLE4
 
@@ -33,6 +33,13 @@ def test_accuracies_are_those_of_the_table(name: str) -> None:
     for model, accuracy in PRESETS[name].accuracy.items():  # type: ignore[index]
         (row,) = [r for r in TABLE4 if (r.method, r.topology, r.wbits, r.abits) == (name, model, 1, 1)]
         assert (row.top1, row.top5) == accuracy
+
+
+def test_a_run_is_told_what_to_expect() -> None:
+    told = expectation("irnet", "resnet34_imagenet")
+    assert told.startswith("preset irnet: 62.9 % top-1 is published (Qin et al. 2020")
+    assert "4.4 hours on 8 A100" in told
+    assert "nothing is published for resnet34" in expectation("reactnet", "resnet34")
 
 
 def test_hours_are_epochs_at_the_speed_that_is_named() -> None:

@@ -4,13 +4,15 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from bnnjax.data.prepared import one_line
 from bnnjax.data.streaming.decode import centre_crop
 from bnnjax.data.streaming.records import CorruptError, Record, Records
+
+T = TypeVar("T")
 
 GREY = 128
 THREADS = os.cpu_count() or 1  # Pillow works outside of Python's lock
@@ -71,7 +73,7 @@ class Stored:
             return self.instead
 
 
-def make_of(records: Records, index: int, make: Callable[[Record], np.ndarray]) -> np.ndarray:
+def make_of(records: Records, index: int, make: Callable[[Record], T]) -> T:
     """Returns what is made of a record.
 
     Raises:

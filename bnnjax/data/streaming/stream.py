@@ -24,7 +24,7 @@ from bnnjax.data.dataset import DataError
 from bnnjax.data.prepared import one_line
 from bnnjax.data.streaming.decode import UNIFORMS, random_crop
 from bnnjax.data.streaming.order import crop_uniforms, epoch_order
-from bnnjax.data.streaming.records import CorruptError, Records
+from bnnjax.data.streaming.records import CorruptError, Record, Records
 from bnnjax.data.streaming.stored import make_of
 
 CHUNK = 32  # images that a worker makes at a time
@@ -65,13 +65,13 @@ class Stream:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Consecutive rows of consecutive batches, cut into chunks: a sequence for Grain to share out.
+    """Some rows of consecutive batches, cut into chunks: a sequence for Grain to share out.
 
     Args:
       stream: what from.
       seed: of order and crops.
       batch_size: of the global batch.
-      first, end: this process's rows of each.
+      own: the places in each of them that are this process's, in their order, int [rows].
       begin: the step of the run that the sequence begins with.
       steps: in all.
     """
@@ -79,8 +79,7 @@ class Rows:
     stream: Stream
     seed: int
     batch_size: int
-    first: int
-    end: int
+    own: np.ndarray
     begin: int
     steps: int
     _orders: dict[int, np.ndarray] = field(default_factory=dict, init=False, compare=False, repr=False)
@@ -92,7 +91,7 @@ class Rows:
     @property
     def chunks(self) -> int:
         """Chunks in a batch."""
-        return -(-(self.end - self.first) // CHUNK)
+        return -(-len(self.own) // CHUNK)
 
     def __len__(self) -> int:
         return self.steps * self.chunks
@@ -108,8 +107,7 @@ class Rows:
         if epoch not in self._orders:
             self._orders.clear()
             self._orders[epoch] = epoch_order(self.seed, epoch, len(self.stream.places))
-        first = self.first + chunk * CHUNK
-        rows = range(first, min(first + CHUNK, self.end))
+        rows = self.own[chunk * CHUNK : (chunk + 1) * CHUNK].tolist()
         images = np.empty((len(rows), self.stream.size, self.stream.size, 3), np.uint8)
         labels = np.empty(len(rows), np.int32)
         skipped = 0
@@ -122,18 +120,17 @@ class Rows:
 
     def _crop(self, place: int, uniforms: Any) -> tuple[np.ndarray, int, int]:
         stream = self.stream
+
+        def crop(record: Record) -> tuple[np.ndarray, int]:
+            return random_crop(record.image, uniforms, stream.size), record.label
+
         for passed in range(MOST_SKIPPED):
             index = int(stream.places[(place + passed) % len(stream.places)])
             try:
-                label = stream.records[index].label
-                crop = make_of(
-                    stream.records, index, lambda record: random_crop(record.image, uniforms, stream.size)
-                )
+                return *make_of(stream.records, index, crop), passed
             except CorruptError:
                 if not stream.skip_corrupt:
                     raise
-            else:
-                return crop, label, passed
         raise DataError(f"{MOST_SKIPPED} images in a row behind {stream.records.name(index)} are damaged.")
 
 
@@ -168,7 +165,7 @@ def chunks_of(rows: Rows) -> Iterator[Batch]:
 
 def next_batch(rows: Rows, chunks: Iterator[Batch]) -> Batch:
     """Returns a batch, copied out of the memory that is shared with the workers, which none may keep."""
-    count, size = rows.end - rows.first, rows.stream.size
+    count, size = len(rows.own), rows.stream.size
     images, labels = np.empty((count, size, size, 3), np.uint8), np.empty(count, np.int32)
     done = skipped = 0
     while done < count:

@@ -25,7 +25,7 @@ def rows_of(records: Records, **fields: object) -> Rows:
     own = {
         name: fields.pop(name) for name in ("workers", "timeout", "skip_corrupt", "places") if name in fields
     }
-    plain = {"seed": 0, "batch_size": BATCH, "first": 0, "end": BATCH, "begin": 0, "steps": 2 * STEPS}
+    plain = {"seed": 0, "batch_size": BATCH, "own": np.arange(BATCH), "begin": 0, "steps": 2 * STEPS}
     return Rows(stream=dataclasses.replace(stream, **own), **(plain | fields))  # type: ignore[arg-type]
 
 
@@ -66,12 +66,19 @@ def test_no_image_comes_twice_in_an_epoch() -> None:
 
 
 def test_processes_share_each_batch(train: Records, whole: list[Batch]) -> None:
-    shares = [taken(rows_of(train, first=first, end=first + 10)) for first in range(0, BATCH, 10)]
+    shares = [taken(rows_of(train, own=np.arange(first, first + 10))) for first in range(0, BATCH, 10)]
     joined = [
         Batch(np.concatenate([b.images for b in parts]), np.concatenate([b.labels for b in parts]), 0)
         for parts in zip(*shares, strict=True)
     ]
     assert_same(joined, whole)
+
+
+def test_rows_come_in_the_order_that_is_asked_for(train: Records, whole: list[Batch]) -> None:
+    own = np.array([30, 2, 39, 3])
+    for ours, theirs in zip(taken(rows_of(train, own=own)), whole, strict=True):
+        np.testing.assert_array_equal(ours.images, theirs.images[own])
+        np.testing.assert_array_equal(ours.labels, theirs.labels[own])
 
 
 @pytest.mark.parametrize("done", [1, 2, 3, 4])
@@ -86,7 +93,7 @@ def test_another_seed_gives_other_batches(train: Records, whole: list[Batch]) ->
 
 def test_training_images_are_those_of_the_places_alone(train: Records) -> None:
     places = np.array([5, 50, 77, 111], np.int32)
-    (batch,) = taken(rows_of(train, places=places, batch_size=4, end=4, steps=1))
+    (batch,) = taken(rows_of(train, places=places, batch_size=4, own=np.arange(4), steps=1))
     assert sorted(batch.labels.tolist()) == sorted(train[int(place)].label for place in places)
 
 
