@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from bnnjax.data.dataset import DataError
 from bnnjax.data.imagenet.sources import Images, Labels, find_images
@@ -105,21 +105,24 @@ def write_shard(synsets: tuple[str, ...], shard: Shard) -> tuple[Path, int]:
     """
     info = features(synsets)
     serializer = tfds.core.example_serializer.ExampleSerializer(info.get_serialized_info())
-    unfinished = shard.path.with_suffix(".tmp")
+    unfinished = shard.path.with_name(f"{shard.path.name}.tmp")
     try:
         writer = array_record_module.ArrayRecordWriter(str(unfinished), WRITER_OPTIONS)
         for place, name in enumerate(shard.images.names):
+            data = shard.images.read(place)
             try:
-                image = as_jpeg(shard.images.read(place))
-            except UnidentifiedImageError as error:
+                image = as_jpeg(data)
+            except OSError as error:
                 raise DataError(f"{name} in {shard.images.path(place)} is no image.") from error
             label = int(shard.images.labels[place])
             example = {"image": io.BytesIO(image), "label": label, "file_name": str(name)}
             writer.write(serializer.serialize_example(info.encode_example(example)))
         writer.close()
-        unfinished.replace(shard.path)
     except (OSError, RuntimeError) as error:
         raise DataError(f"cannot write {shard.path}: {one_line(error)}") from error
+    if records_of(unfinished) != len(shard.images.names):
+        raise DataError(f"{unfinished} was not written whole: is the disk full?")
+    unfinished.replace(shard.path)
     return shard.path, len(shard.images.names)
 
 

@@ -92,23 +92,26 @@ def test_images_that_are_no_rgb_jpeg_become_one(imagenet_tars: Path, imagenet_di
 @pytest.mark.usefixtures("here")
 def test_shards_that_are_whole_are_kept_and_others_written(imagenet_tars: Path, tmp_path: Path) -> None:
     whole, told = tmp_path / "whole", Told()
-    directory, counts = prepare_imagenet(imagenet_tars, whole, LABELS, 1, told)
+    directory, counts = prepare_imagenet(imagenet_tars, whole, LABELS, 3, told)
     assert (directory, counts) == (whole / NAME, COUNTS)
     assert (told.total, sum(told.steps)) == (140, 140)
     shards = sorted(path.name for path in directory.glob("*array_record*"))
     assert shards == [f"imagenet2012-train.array_record-{i:05d}-of-00004" for i in range(4)] + [
         "imagenet2012-validation.array_record-00000-of-00001"
     ]
+    records = tfds.builder_from_directory(directory).as_data_source("train")
+    stored = find_images(imagenet_tars, "train", LABELS)
+    assert [record["file_name"].decode() for record in records] == stored.names.tolist()
     # As it is left by a process that was killed: one shard whole, one cut off, one under its other name.
     place = tmp_path / "again" / f"{NAME}.incomplete"
     splits = {split: find_images(imagenet_tars, split, LABELS) for split in COUNTS}
     write.begin(place, splits)
     shutil.copy(directory / shards[0], place)
     (place / shards[1]).write_bytes((directory / shards[1]).read_bytes()[:5000])
-    (place / shards[2]).with_suffix(".tmp").write_bytes(b"begun")
+    (place / f"{shards[2]}.tmp").write_bytes(b"begun")
     written = (place / shards[0]).stat().st_mtime_ns
     again, told = tmp_path / "again", Told()
-    assert prepare_imagenet(imagenet_tars, again, LABELS, 1, told) == (again / NAME, COUNTS)
+    assert prepare_imagenet(imagenet_tars, again, LABELS, 2, told) == (again / NAME, COUNTS)
     assert told.steps[0] == 30
     assert sum(told.steps) == 140
     assert (again / NAME / shards[0]).stat().st_mtime_ns == written
