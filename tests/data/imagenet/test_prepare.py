@@ -17,6 +17,7 @@ from bnnjax.data import DataError
 from bnnjax.data.imagenet import write
 from bnnjax.data.imagenet.sources import TRAIN_TAR, VALIDATION_TAR, find_images, official_labels
 from bnnjax.data.imagenet.write import prepare_imagenet
+from bnnjax.data.streaming.records import open_records
 
 LABELS = official_labels(SYNSETS)
 COUNTS = {"train": len(SYNSETS) * TRAIN, "validation": len(SYNSETS) * VALIDATION}
@@ -99,9 +100,11 @@ def test_shards_that_are_whole_are_kept_and_others_written(imagenet_tars: Path, 
     assert shards == [f"imagenet2012-train.array_record-{i:05d}-of-00004" for i in range(4)] + [
         "imagenet2012-validation.array_record-00000-of-00001"
     ]
-    records = tfds.builder_from_directory(directory).as_data_source("train")
+    builder = tfds.builder_from_directory(directory)
     stored = find_images(imagenet_tars, "train", LABELS)
-    assert [record["file_name"].decode() for record in records] == stored.names.tolist()
+    theirs, ours = builder.as_data_source("train"), open_records(builder, "train")
+    assert [record["file_name"].decode() for record in theirs] == stored.names.tolist()
+    assert [ours[place].label for place in range(len(ours))] == stored.labels.tolist()
     # As it is left by a process that was killed: one shard whole, one cut off, one under its other name.
     place = tmp_path / "again" / f"{NAME}.incomplete"
     splits = {split: find_images(imagenet_tars, split, LABELS) for split in COUNTS}
