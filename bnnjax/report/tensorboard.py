@@ -1,5 +1,6 @@
 """TensorBoard event files of a run."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,26 +24,40 @@ def event_writer(
     Yields:
       A function that writes every number of one metrics record at the record's `step`.
     """
-    from tensorboardX import SummaryWriter  # type: ignore[import-untyped, unused-ignore]
+    from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped, unused-ignore]
+    from tensorboardX.record_writer import RecordWriter  # type: ignore[import-untyped, unused-ignore]
+    from tensorboardX.summary import scalar  # type: ignore[import-untyped, unused-ignore]
 
-    # tensorboardX names files by the second and opens them for writing: a run that dies and resumes within
-    # one second would overwrite its own events. The nanoseconds keep the names apart and in order.
-    writer = SummaryWriter(
-        logdir=str(workdir),
-        purge_step=None if resumed_step is None else resumed_step + 1,
-        flush_secs=10,  # what a killed run loses at most
-        filename_suffix=f".{time.time_ns()}",
-    )
+    # Not tensorboardX's SummaryWriter: it writes from a thread, which ends where the disk is full, and then
+    # the run waits for it for ever.
+    folder = Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = RecordWriter(str(folder / _next_name(folder)))
+
+    def write_event(**content: Any) -> None:
+        file.write(Event(wall_time=time.time(), **content).SerializeToString())
 
     def write(record: Mapping[str, Any]) -> None:
         step = int(record["step"])
         for name, value in scalars(record).items():
-            writer.add_scalar(name, value, global_step=step)
+            write_event(step=step, summary=scalar(name, value))
+        file.flush()
 
     try:
+        write_event(file_version="brain.Event:2")
+        if resumed_step is not None:
+            start = SessionLog(status=SessionLog.SessionStatus.Value("START"))
+            write_event(step=resumed_step + 1, session_log=start)
+        file.flush()
         yield write
     finally:
-        writer.close()
+        file.close()
+
+
+def _next_name(folder: Path) -> str:
+    """Returns a name that TensorBoard reads after the folder's other event files, whatever the clock says."""
+    last = max((int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")), default=0)
+    return f"events.out.tfevents.{max(int(time.time()), last + 1)}.{socket.gethostname()}"
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
