@@ -175,6 +175,7 @@ def train(run: Prepared, console: Console) -> int:
         say("there is no checkpoint to go on from; starting at the beginning")
     if restored is None:
         state = begin(run, state, init_key, say)
+    report.remove_unfinished(run.place)
     metrics_file = run.place / "metrics.jsonl"
     report.truncate_metrics(metrics_file, done // task.steps_per_epoch)
 

@@ -42,6 +42,12 @@ def _write_bytes(target: Path, data: bytes) -> None:
     _sync_folder(target.parent)
 
 
+def remove_unfinished(folder: Path | str) -> None:
+    """Removes what a process that died while it wrote has left in a folder; nobody else may write there."""
+    for temporary in Path(folder).glob(".*.tmp"):
+        temporary.unlink()
+
+
 def write_text_atomically(path: Path | str, text: str) -> None:
     """Writes a UTF-8 text file whole or not at all; see `write_bytes_atomically`."""
     write_bytes_atomically(path, text.encode("utf-8"))
