@@ -124,6 +124,9 @@ class Config(ConstraintSettings):
     precision: Precision = "float32"
     # Drives initialization, the order of images and their augmentation.
     seed: int = 0
+    # Equal runs on equal devices end with equal bits, on GPUs too, which get slower; refused elsewhere.  On
+    # CPUs they do anyway.
+    deterministic: bool = False
 
     # Where prepared TFDS data sets lie; left out: TFDS's own place.
     data_dir: Path | None = None

@@ -14,6 +14,7 @@ from bnnjax.conclusion import conclude
 from bnnjax.config import Config
 from bnnjax.constrained import LCR
 from bnnjax.data import Dataset, load_cifar10, load_digits, load_prepared
+from bnnjax.determinism import require_determinism
 from bnnjax.lock import hold
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
@@ -73,6 +74,8 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     Raises:
       ValueError: with one sentence that says what is wrong.
     """
+    if config.deterministic:
+        require_determinism()
     use_compilation_cache()
     config = resolve(config)
     assert config.workdir is not None

@@ -1,7 +1,9 @@
 """The run directory: whose it is, and what it says of how the run was made."""
 
 import importlib.metadata
+import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -78,7 +80,12 @@ def git_revision() -> str | None:
 
 def provenance() -> dict[str, Any]:
     """Returns what the record of a run says of the software and the command it was made by."""
-    return {"versions": versions(), "git_revision": git_revision(), "command": " ".join(sys.argv)}
+    return {
+        "versions": versions(),
+        "git_revision": git_revision(),
+        "command": shlex.join(sys.argv),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
 
 
 def first_difference(
