@@ -7,9 +7,8 @@ import pytest
 from bnnjax import determinism
 from bnnjax.determinism import check_promise, flags_with_determinism, require_determinism
 
-ALL = (
-    "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true --xla_gpu_autotune_level=0"
-)
+OPS = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"
+ALL = f"{OPS} --xla_gpu_autotune_level=0"
 
 
 @pytest.mark.parametrize(
@@ -18,11 +17,7 @@ ALL = (
         ("", ALL),
         (ALL, ALL),
         ("--xla_force_host_platform_device_count=8", f"--xla_force_host_platform_device_count=8 {ALL}"),
-        (
-            "--xla_gpu_autotune_level=0  --x",
-            "--xla_gpu_autotune_level=0 --x --xla_gpu_deterministic_ops=true "
-            "--xla_gpu_exclude_nondeterministic_ops=true",
-        ),
+        ("--xla_gpu_autotune_level=0  --x", f"--xla_gpu_autotune_level=0 --x {OPS}"),
     ],
 )
 def test_flags_are_added_to_those_that_are_given(given: str, needed: str) -> None:
@@ -30,7 +25,7 @@ def test_flags_are_added_to_those_that_are_given(given: str, needed: str) -> Non
 
 
 def test_the_contrary_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs --xla_gpu_autotune_level=0; XLA_FLAGS has .*level=4"):
+    with pytest.raises(ValueError, match=r"needs --xla_gpu_autotune_level=0; XLA_FLAGS has .*level=4"):
         flags_with_determinism("--xla_gpu_autotune_level=4")
 
 

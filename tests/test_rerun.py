@@ -87,7 +87,7 @@ def refusal(tmp_path: Path) -> Refuse:
     """refusal(run, ...): the sentence that a repetition is refused with, before its directory is made."""
 
     def refused(run: Path, **given: Path) -> str:
-        with pytest.raises(ValueError, match=".") as error:
+        with pytest.raises(ValueError, match="run") as error:
             prepare_repetition(run, tmp_path / "again", **given)
         assert not (tmp_path / "again").exists()
         return str(error.value)
@@ -124,7 +124,7 @@ def test_other_data_is_refused(refusal: Refuse, hashed: Path, tmp_path: Path) ->
 
 
 def test_other_conditions_are_told_in_a_sentence_each() -> None:
-    before = {"versions": {"jax": "1", "flax": "2"}, "git_revision": "a", "devices": 1, "cpu_cores": 2}
+    before = {"versions": {"jax": "1", "flax": "2"}, "git_revision": "a", "devices": 1}
     now = {
         "versions": {"jax": "3", "flax": "2", "new": "4"},
         "git_revision": None,
