@@ -51,6 +51,7 @@ ModelName = Literal[
     "vgg_tiny",
 ]
 Precision = Literal["float32", "bfloat16"]
+Noise = Literal["quick", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +128,10 @@ class Config(ConstraintSettings):
     # Equal runs on equal devices end with equal bits, on GPUs too, which get slower; refused elsewhere.  On
     # CPUs they do anyway.
     deterministic: bool = False
+
+    # quick: at the end the network is shown all kinds of noise at severities 1, 3 and 5, on at most 1,000
+    # test images; none: it is not.
+    noise: Noise = "quick"
 
     # Where prepared TFDS data sets lie; left out: TFDS's own place.
     data_dir: Path | None = None

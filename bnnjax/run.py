@@ -20,6 +20,7 @@ from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.network import make_measure
 from bnnjax.pretrained import full_precision, take
+from bnnjax.robustness.evaluation import check_quick
 from bnnjax.task import TARGETS, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
@@ -95,6 +96,8 @@ def check(config: Config, dataset: Dataset | None) -> Prepared:
     is_known = workdir.claim(config.workdir, config)
     if dataset is None:
         dataset = load(config)
+    if config.noise == "quick":
+        check_quick(dataset)
     teachers = read_teachers(config, dataset)
     setups = {name: teacher.setup for name, teacher in teachers.items()}
     needs_twin = config.compares and LCR not in teachers
@@ -232,7 +235,7 @@ def train(run: Prepared, console: Console) -> int:
         )
         return 0
     about = {**describe(mesh), **made_from(run)}
-    summary, units = conclude(run.place, config, run.setup, dataset, compiled, state.best, about)
+    summary, units = conclude(run.place, config, run.setup, dataset, compiled, state.best, about, console)
     console.print(report.summary_table(summary, units))
     say(f"report: {run.place / 'report.html'}")
     return 0

@@ -15,9 +15,9 @@ from bnnjax.config import Config, to_json
 from bnnjax.lock import LOCK
 from bnnjax.report.files import read_json, read_metrics, write_json
 
-# Where results and data lie, and how often a run saves, do not make it another run; nor does the common
-# recipe, of which a resolved configuration has taken what it needs.  Other networks that it is made from are
-# known by their digests.
+# Where results and data lie, how often a run saves and what its end tests do not make it another run; nor
+# does the common recipe, of which a resolved configuration has taken what it needs.  Other networks that it
+# is made from are known by their digests.
 PLACES = frozenset(
     {
         "workdir",
@@ -25,6 +25,7 @@ PLACES = frozenset(
         "archive",
         "resume",
         "checkpoint_every",
+        "noise",
         "common",
         "pretrained",
         "teacher",

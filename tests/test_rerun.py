@@ -12,7 +12,7 @@ from runs import ROOT, Run
 from bnnjax.repetition import other_conditions, prepare_repetition
 
 DIGITS = ROOT / "experiments" / "digits.py"
-SMALL = ("--model=resnet_tiny", "--epochs=1", "--train-examples=256", "--batch-size=32")
+SMALL = ("--model=resnet_tiny", "--epochs=1", "--train-examples=256", "--batch-size=32", "--noise=none")
 
 
 def summary(run: Path) -> dict[str, Any]:
