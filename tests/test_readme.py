@@ -51,7 +51,13 @@ def test_ci_takes_both_commands_from_the_readme() -> None:
 
 
 def test_every_flag_the_readme_names_exists() -> None:
-    known = {*flags(Config()), *flags(TableConfig()), *flags(RobustnessConfig()), *flags(Arguments()), "--help"}
+    known = {
+        *flags(Config()),
+        *flags(TableConfig()),
+        *flags(RobustnessConfig()),
+        *flags(Arguments()),
+        "--help",
+    }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", README))
     assert named
     assert named <= known

@@ -13,16 +13,16 @@ HOUR = 3600
 SCRIPT = ROOT / "tests" / "jumping_clock.py"
 
 
-@pytest.mark.parametrize("hours", [1, -1])
 def test_a_clock_that_jumps_in_the_middle_changes_no_bit(
-    hours: int, start: Start, run: Run, reference: Path, tmp_path: Path
+    start: Start, run: Run, reference: Path, tmp_path: Path
 ) -> None:
+    """To an hour later and back while the run is young, to an hour earlier and back when it goes on."""
     workdir = tmp_path / "run"
-    process = start(SCRIPT, "--workdir", workdir, JUMP=str(hours * HOUR))
+    process = start(SCRIPT, "--workdir", workdir, JUMP=str(HOUR))
     wait_until(checkpoint_is_there(workdir, STEPS), process)
     kill(process)
     saved = last_step(workdir)
-    done = run(SCRIPT, "--workdir", workdir, JUMP=str(-hours * HOUR))
+    done = run(SCRIPT, "--workdir", workdir, JUMP=str(-HOUR))
     assert (done.returncode, done.stderr) == (0, "")
     assert f"going on from step {saved}\n" in done.stdout
     assert_same_run(workdir, reference)

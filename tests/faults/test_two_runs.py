@@ -1,11 +1,10 @@
-"""Two processes and one run directory, and a run directory that moves."""
+"""Two processes and one run directory."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 import tiny_experiment
-from runs import STEPS, TINY, Run, Start, assert_same_run, checkpoint_is_there, last_step, wait_until
+from runs import STEPS, TINY, Run, Start, assert_same_run, checkpoint_is_there, wait_until
 
 from bnnjax.trained import read_trained
 
@@ -28,19 +27,3 @@ def test_the_second_process_refuses_and_the_first_is_not_disturbed(
     assert first.poll() is None
     assert (first.communicate()[1], first.returncode) == ("", 0)
     assert_same_run(workdir, reference)
-
-
-def test_a_run_goes_on_where_its_directory_was_moved_to(
-    start: Start, run: Run, reference: Path, tmp_path: Path
-) -> None:
-    process = start(TINY, "--workdir", tmp_path / "here" / "run")
-    wait_until(checkpoint_is_there(tmp_path / "here" / "run", STEPS), process)
-    process.kill()
-    process.communicate()
-    moved = tmp_path / "there"
-    shutil.move(tmp_path / "here" / "run", moved)
-    saved = last_step(moved)
-    done = run(TINY, "--workdir", moved)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"going on from step {saved}\n" in done.stdout
-    assert_same_run(moved, reference)
