@@ -1,5 +1,6 @@
 """Two processes and one run directory."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def test_the_second_process_refuses_and_the_first_is_not_disturbed(
     workdir = tmp_path / "run"
     first = start(TINY, "--workdir", workdir)
     wait_until(checkpoint_is_there(workdir, STEPS), first)
+    first.send_signal(signal.SIGSTOP)  # so that it does not end before the second has begun
     second = run(TINY, "--workdir", workdir)
     assert (second.returncode, second.stdout) == (2, "")
     (line,) = second.stderr.splitlines()
@@ -24,6 +26,6 @@ def test_the_second_process_refuses_and_the_first_is_not_disturbed(
     assert line.startswith(start_of_line)
     # To look at its network so far is no second run.
     assert read_trained(workdir, tiny_experiment.load(tiny_experiment.DEFAULTS)).params
-    assert first.poll() is None
+    first.send_signal(signal.SIGCONT)
     assert (first.communicate()[1], first.returncode) == ("", 0)
     assert_same_run(workdir, reference)
