@@ -96,7 +96,7 @@ def other_conditions(before: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
         if there != here:
             yield f"{name} was {there} and is {here}"
     for name in CONDITIONS:
-        if before.get(name) != now.get(name):
+        if (before.get(name) or "") != (now.get(name) or ""):
             yield f"{name.replace('_', ' ')} was {before.get(name)} and is {now.get(name)}"
 
 

@@ -21,7 +21,7 @@ def write_bytes_atomically(path: Path | str, data: bytes) -> None:
       OSError: writing failed; a file that was there before is unchanged.
     """
     target = Path(path)
-    with _naming(target):
+    with naming(target):
         _write_bytes(target, data)
 
 
@@ -94,7 +94,7 @@ def append_metrics(path: Path | str, record: Mapping[str, Any]) -> None:
     if target.exists() and not _ends_a_line(target):
         # An earlier process died while it wrote: gluing this record to the torn one would lose both.
         _write_records(target, read_metrics(target))
-    with _naming(target), open(target, "ab") as file:
+    with naming(target), open(target, "ab") as file:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
@@ -153,8 +153,8 @@ def truncate_metrics(path: Path | str, epoch: int) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Errors of writing to an open file do not say which."""
+def naming(path: Path) -> Iterator[None]:
+    """Adds the file's name to errors of writing, which lack it when the file is open already."""
     try:
         yield
     except OSError as error:

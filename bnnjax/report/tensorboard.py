@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bnnjax.report.files import naming
 from bnnjax.report.formatting import as_float
 
 
@@ -32,31 +33,34 @@ def event_writer(
     # the run waits for it for ever.
     folder = Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    file = RecordWriter(str(folder / _next_name(folder)))
+    path = folder / _next_name(folder)
+    file = RecordWriter(str(path))
 
-    def write_event(**content: Any) -> None:
-        file.write(Event(wall_time=time.time(), **content).SerializeToString())
+    def write_events(*events: dict[str, Any]) -> None:
+        with naming(path):
+            for event in events:
+                file.write(Event(wall_time=time.time(), **event).SerializeToString())
+            file.flush()
 
     def write(record: Mapping[str, Any]) -> None:
-        step = int(record["step"])
-        for name, value in scalars(record).items():
-            write_event(step=step, summary=scalar(name, value))
-        file.flush()
+        step, named = int(record["step"]), scalars(record)
+        write_events(*({"step": step, "summary": scalar(name, named[name])} for name in named))
 
     try:
-        write_event(file_version="brain.Event:2")
+        write_events({"file_version": "brain.Event:2"})
         if resumed_step is not None:
             start = SessionLog(status=SessionLog.SessionStatus.Value("START"))
-            write_event(step=resumed_step + 1, session_log=start)
-        file.flush()
+            write_events({"step": resumed_step + 1, "session_log": start})
         yield write
     finally:
-        file.close()
+        with naming(path):
+            file.close()
 
 
 def _next_name(folder: Path) -> str:
     """Returns a name that TensorBoard reads after the folder's other event files, whatever the clock says."""
-    last = max((int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")), default=0)
+    numbers = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
+    last = max((int(number) for number in numbers if number.isdecimal()), default=0)
     return f"events.out.tfevents.{max(int(time.time()), last + 1)}.{socket.gethostname()}"
 
 

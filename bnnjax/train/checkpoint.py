@@ -86,8 +86,9 @@ def reserve(directory: Path, state: Any) -> None:
     Raises:
       OSError: there is no space for it, or files may not get as large.
     """
-    leaves = jax.tree.leaves(state)
-    size = sum(leaf.nbytes + RECORD for leaf in leaves)
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    size = sum(leaf.nbytes + RECORD for leaf in jax.tree.leaves(state))
     with tempfile.TemporaryFile(dir=directory) as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
