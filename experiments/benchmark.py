@@ -4,6 +4,7 @@
     python experiments/benchmark.py --models resnet20 resnet18 vgg_small --methods fp irnet xnor
     python experiments/benchmark.py --every-method --constraints none # what a step of each method costs
     python experiments/benchmark.py --starts                          # cold and warm compilation cache
+    python experiments/benchmark.py --noise                           # corruptions, and their evaluation
     python experiments/benchmark.py --yardstick "python torch_irnet.py --steps 10"
 
 Cases of one model and batch are timed in turn, so that their ratios to the first hold on a machine whose
@@ -42,6 +43,12 @@ class Arguments:
     repeats: int = 20
     # Time the way to the first step instead, with a cold and a warm compilation cache.
     starts: bool = False
+    # Time the corruptions, and the evaluation of the first case under all of them, instead.
+    noise: bool = False
+    # Images that are corrupted.
+    noise_images: int = 1000
+    # Pixels of a side; the evaluation is of 32x32 images, whatever this is.
+    noise_size: int = 32
     # Compare the first case with this command instead, in turn.
     yardstick: str | None = None
     # Rounds of the comparison.
@@ -52,7 +59,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Times what the arguments ask for."""
-    from bnnjax import benchmark
+    from bnnjax import benchmark, noise_benchmark
     from bnnjax.cache import use_compilation_cache
 
     methods = dict.fromkeys([*arguments.methods, *(get_args(MethodName) if arguments.every_method else ())])
@@ -75,6 +82,12 @@ def main(arguments: Arguments) -> None:
     elif arguments.starts:
         for record in benchmark.time_starts(__file__, first):
             print(json.dumps(record), flush=True)
+    elif arguments.noise:
+        use_compilation_cache()
+        count = arguments.noise_images
+        for record in noise_benchmark.time_corruptions(count, arguments.noise_size, arguments.repeats):
+            print(json.dumps(record), flush=True)
+        print(json.dumps(noise_benchmark.time_evaluation(first, count, min(1000, count))))
     elif arguments.yardstick:
         command = shlex.split(arguments.yardstick)
         print(json.dumps(benchmark.compare_with(command, first, arguments.rounds, arguments.repeats)))
