@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import matplotlib
 import pytest
 
 # Most of the time goes into compiling, which this halves; processes that tests start are not affected.
@@ -33,6 +34,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",  # what a process has printed is not lost when it is killed
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+        "MPLCONFIGDIR": matplotlib.get_configdir(),  # else each first process lists the fonts anew
         "http_proxy": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
     }
