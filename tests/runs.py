@@ -75,10 +75,10 @@ def contents(folder: Path) -> dict[Path, bytes]:
     }
 
 
-def wait_until(holds: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+def wait_until(holds: Callable[[], bool], process: "subprocess.Popen[str]", every: float = 0.005) -> None:
     while not holds():
         assert process.poll() is None, process.communicate()
-        time.sleep(0.0005)
+        time.sleep(every)
 
 
 def checkpoint_is_there(workdir: Path, step: int) -> Callable[[], bool]:

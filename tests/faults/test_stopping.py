@@ -87,7 +87,7 @@ def test_a_run_killed_in_an_epoch_and_in_saves_ends_with_the_same_bits(
         for leftover in unfinished_saves(workdir):
             shutil.rmtree(leftover)
         process = start(TINY, "--workdir", workdir)
-        wait_until(is_writing, process)
+        wait_until(is_writing, process, every=0.0005)
         kill(process)
         assert unfinished_saves(workdir) != []
     # The record of the epoch whose save was cut off is cut off too, and the run goes on to its end.
