@@ -19,16 +19,21 @@ from bnnjax.config import Config
 if TYPE_CHECKING:
     from rich.console import Console
 
-WRONG_INPUT, INTERRUPTED = 2, 130
+WRONG_INPUT, NOT_WRITTEN, INTERRUPTED = 2, 4, 130
 
 T = TypeVar("T")
 Work = Callable[["Console"], int]  # prints to the console and returns the exit code
 
 
-def fail(program: str, sentence: str) -> NoReturn:
-    """Prints one sentence, on one line, to stderr and exits with code 2."""
+def fail(program: str, sentence: str, code: int = WRONG_INPUT) -> NoReturn:
+    """Prints one sentence, on one line, to stderr and exits."""
     print(f"{program}: {' '.join(sentence.splitlines())}", file=sys.stderr)
-    sys.exit(WRONG_INPUT)
+    sys.exit(code)
+
+
+def file_sentence(error: OSError) -> str:
+    """Returns which file an error is about, and what the system says of it."""
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 def flags(config: Any, prefix: str = "--") -> Iterator[str]:
@@ -100,7 +105,7 @@ def main(defaults: T, description: str, prepare: Callable[[T], Work]) -> NoRetur
       prepare: returns the work that a configuration means; its ValueErrors and OSErrors are wrong input.
 
     Exit codes: 0 done or stopped by a signal with everything saved, 2 wrong input, 3 a loss that is not
-    finite, 130 interrupted by the keyboard while there was nothing to save.
+    finite, 4 a file that cannot be written, 130 interrupted by the keyboard while there was nothing to save.
     """
     # Tracing makes a million small objects that stay: looking for garbage among them takes half a second.
     gc.set_threshold(100_000)
@@ -113,8 +118,14 @@ def main(defaults: T, description: str, prepare: Callable[[T], Work]) -> NoRetur
 
         try:
             work = prepare(config)
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            fail(program, file_sentence(error))
+        except ValueError as error:
             fail(program, str(error))
-        sys.exit(work(Console()))
+        try:
+            sys.exit(work(Console()))
+        except OSError as error:
+            intact = "what was saved before is intact, and the same command goes on from there"
+            fail(program, f"stopped: {file_sentence(error)}; {intact}", NOT_WRITTEN)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -1,62 +1,38 @@
 """A training run from its configuration to its report."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from contextlib import ExitStack
+from typing import Any
 
 import jax
-from jax.sharding import Mesh
 from rich.console import Console
 
 from bnnjax import report, workdir
+from bnnjax.beginning import Prepared, begin, is_finished, made_from, teachers_of
 from bnnjax.cache import use_compilation_cache
 from bnnjax.conclusion import conclude
 from bnnjax.config import Config
 from bnnjax.constrained import LCR
 from bnnjax.data import DataError, Dataset, StreamedDataset
+from bnnjax.determinism import require_determinism
 from bnnjax.feeding import SKIPPED, make_feed
 from bnnjax.loading import load
+from bnnjax.lock import hold
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.network import make_measure
-from bnnjax.pretrained import BEGINNING, first_network, full_precision, path_within, take
+from bnnjax.pretrained import full_precision, take
 from bnnjax.robustness.evaluation import check_quick
-from bnnjax.task import TARGETS, Setup, make_setup
+from bnnjax.task import TARGETS, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
-from bnnjax.train.parallel import compile_task, describe, make_mesh, replicate
-from bnnjax.train.state import RunState, Tree, initial_state
-from bnnjax.trained import Trained, read_teachers, read_trained
+from bnnjax.train.parallel import compile_task, describe, make_mesh
+from bnnjax.trained import read_teachers, read_trained
 
-# Exit codes: of a run whose checkpoints are of another structure, whose loss stopped being finite, and whose
-# data cannot be read on.
-MISFIT, STOPPED_BY_LOSS, STOPPED_BY_DATA = 2, 3, 5
+# Exit codes: of a run that its directory does not admit, of one whose loss stopped being finite, and of one
+# whose data cannot be read on.
+REFUSED, STOPPED_BY_LOSS, STOPPED_BY_DATA = 2, 3, 6
 IMAGENET_STEMS = ("resnet18", "resnet34")  # which have another stem for it
-
-
-class Prepared(NamedTuple):
-    """A run that is known to be possible; nothing has been compiled yet."""
-
-    config: Config  # with nothing left out
-    place: Path
-    setup: Setup
-    dataset: Dataset
-    mesh: Mesh
-    is_known: bool  # whether the run directory was there before
-    pretrained: Trained | None  # what --pretrained names
-    teachers: Mapping[str, Trained]  # what --teacher and --lcr.teacher name, as `make_setup` names them
-    twin: "Prepared | None"  # the full-precision run that comes first, where the run needs it
-
-    @property
-    def is_twins_pupil(self) -> bool:
-        """Whether lcr compares with the twin."""
-        return self.config.compares and LCR not in self.teachers
-
-    @property
-    def begins_from_twin(self) -> bool:
-        """Whether training begins from the twin."""
-        return self.setup.method.pretrained and self.pretrained is None
 
 
 def resolve(config: Config) -> Config:
@@ -80,7 +56,7 @@ def resolve(config: Config) -> Config:
 
 
 def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
-    """Checks everything that can be wrong with a run before anything is compiled, then claims its directory.
+    """Checks everything that can be wrong with a run before anything is compiled, and takes its directory.
 
     Args:
       config: of the run.
@@ -89,8 +65,21 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     Raises:
       ValueError: with one sentence that says what is wrong.
     """
+    if config.deterministic:
+        require_determinism()
     use_compilation_cache()
     config = resolve(config)
+    assert config.workdir is not None
+    with ExitStack() as held:
+        held.enter_context(hold(config.workdir))
+        run = check(config, dataset)
+        if run.twin is not None:
+            held.enter_context(run.twin.held)
+        return run._replace(held=held.pop_all())
+
+
+def check(config: Config, dataset: Dataset | None) -> Prepared:
+    """Returns what `prepare` does, for a resolved configuration whose directory is held."""
     assert config.workdir is not None
     assert config.batch_size is not None
     mesh = make_mesh(config.batch_size)
@@ -126,22 +115,22 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     needs_twin |= setup.method.pretrained and source is None
     if needs_twin and not is_finished(config.workdir):
         twin = prepare(full_precision(config), dataset)
-    return Prepared(config, config.workdir, setup, dataset, mesh, is_known, source, teachers, twin)
-
-
-def is_finished(place: Path) -> bool:
-    """Returns whether a run directory's run has come to its end."""
-    return (place / "summary.json").exists()
+    place, nothing = config.workdir, ExitStack()
+    return Prepared(config, place, setup, dataset, mesh, is_known, source, teachers, twin, nothing)
 
 
 def execute(run: Prepared, console: Console) -> int:
     """Trains, tests and reports; returns the exit code.
 
     0: finished, or stopped by a signal with everything saved.  2: the directory's checkpoints do not fit.
-    3: the loss stopped being finite.  5: the data cannot be read on.
+    3: the loss stopped being finite.  6: the data cannot be read on.
+
+    Raises:
+      OSError: a file of the run cannot be written; what was saved before is whole.
     """
     try:
-        return train(run, console)
+        with run.held:
+            return train(run, console)
     except DataError as error:
         intact = f"what is saved in {run.place} is intact, and the same command goes on from there"
         report.complain(f"stopped: {str(error).removesuffix('.')}; {intact}")
@@ -149,7 +138,7 @@ def execute(run: Prepared, console: Console) -> int:
 
 
 def train(run: Prepared, console: Console) -> int:
-    """Does what `execute` does, but for data that cannot be read on: DataError."""
+    """Does what `execute` does, in a directory that is held; DataError: the data cannot be read on."""
     config, task, dataset, mesh = run.config, run.setup.task, run.dataset, run.mesh
     assert config.batch_size is not None
 
@@ -165,14 +154,14 @@ def train(run: Prepared, console: Console) -> int:
     init_key, data_key = jax.random.split(jax.random.key(config.seed))
     state = compiled.init(init_key)
     checkpoints = Checkpoints(run.place / "checkpoints", say)
+    run.held.callback(checkpoints.close)
     try:
         restored = checkpoints.restore(state)
     except MisfitError as error:
-        checkpoints.close()
         report.complain(
             f"the checkpoints in {run.place} are of another version's network: {error}; give a --workdir"
         )
-        return MISFIT
+        return REFUSED
     done = 0
     if restored is not None:
         done, state = restored
@@ -182,12 +171,12 @@ def train(run: Prepared, console: Console) -> int:
         say(f"{pupil} a full-precision network, trained first in {run.twin.place}")
         code = execute(run.twin, console)
         if not is_finished(run.twin.place):
-            checkpoints.close()
             return code
     elif restored is None and run.is_known:
         say("there is no checkpoint to go on from; starting at the beginning")
     if restored is None:
         state = begin(run, state, init_key, say)
+    report.remove_unfinished(run.place)
     metrics_file = run.place / "metrics.jsonl"
     report.truncate_metrics(metrics_file, done // task.steps_per_epoch)
 
@@ -232,8 +221,6 @@ def train(run: Prepared, console: Console) -> int:
             )
             report.complain(f"stopped: {error}; {last}")
             return STOPPED_BY_LOSS
-        finally:
-            checkpoints.close()
     done = int(state.train.step)
     if done < total_steps:
         again = "the same command" + (" with --resume=auto" if config.resume == "never" else "")
@@ -247,51 +234,3 @@ def train(run: Prepared, console: Console) -> int:
     console.print(report.summary_table(summary, units))
     say(f"report: {run.place / 'report.html'}")
     return 0
-
-
-def made_from(run: Prepared) -> dict[str, Any]:
-    """Returns what a summary tells of the networks that a run was made from."""
-    source, beginning = run.twin if run.begins_from_twin else run.pretrained, run.place / BEGINNING
-    teacher, other = run.teachers.get(TARGETS), run.twin if run.is_twins_pupil else run.teachers.get(LCR)
-    return {
-        "pretrained": None if source is None else path_within(run.place, source.place),
-        "pretrained_epochs": None if source is None else source.config.epochs,
-        "prepare_seconds": report.read_json(beginning)["prepare_seconds"] if beginning.exists() else None,
-        "teacher": None if teacher is None else path_within(run.place, teacher.place),
-        "lcr_teacher": None if other is None else path_within(run.place, other.place),
-    }
-
-
-def teachers_of(run: Prepared) -> dict[str, tuple[Tree, Tree]]:
-    """Returns params and batch_stats of the networks that a run learns from; its twin is finished."""
-    networks = dict(run.teachers)
-    if run.is_twins_pupil:
-        assert run.twin is not None
-        networks[LCR] = read_trained(run.twin.place, run.dataset)
-    return {name: (network.params, network.batch_stats) for name, network in networks.items()}
-
-
-def begin(run: Prepared, state: RunState, key: jax.Array, say: Callable[[str], None]) -> RunState:
-    """Returns the state before the first step.
-
-    Args:
-      run: whose twin, if it has one, is finished.
-      state: of a network with random weights.
-      key: that these were made with.
-      say: is told of what the run begins with instead.
-    """
-    source = run.pretrained
-    if run.begins_from_twin:
-        assert run.twin is not None
-        source = read_trained(run.twin.place, run.dataset)
-    if source is None and run.setup.method.prepare is None:
-        return state
-    if source is not None:
-        say(f"beginning from the network in {source.place}")
-    network, seconds = first_network(run.config, run.setup, run.dataset, source, key)
-    if seconds is not None:
-        say(f"prepared the kernels layer by layer in {seconds:.1f} s")
-        report.write_json(run.place / BEGINNING, {"prepare_seconds": seconds})
-    params = {**state.train.params, **network.params}  # what a constraint learns is no part of the network
-    first = initial_state(params, network.batch_stats, run.setup.task.optimizer, run.setup.task.carried())
-    return replicate(run.mesh, first)

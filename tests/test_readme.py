@@ -8,6 +8,7 @@ from typing import Any
 from bnnjax.cli import flags
 from bnnjax.config import Config
 from bnnjax.data.prepare import make_parser
+from bnnjax.rerun import Arguments
 from bnnjax.robustness_config import RobustnessConfig
 from bnnjax.tables.config import TableConfig
 
@@ -51,8 +52,14 @@ def test_ci_takes_both_commands_from_the_readme() -> None:
 
 
 def test_every_flag_the_readme_names_exists() -> None:
+    known = {
+        *flags(Config()),
+        *flags(TableConfig()),
+        *flags(RobustnessConfig()),
+        *flags(Arguments()),
+        "--help",
+    }
     flag = r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]"
-    known = {*flags(Config()), *flags(TableConfig()), *flags(RobustnessConfig()), "--help"}
     known |= set(re.findall(flag, make_parser().format_help()))
     named = set(re.findall(flag, README))
     assert named
