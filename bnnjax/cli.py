@@ -86,6 +86,10 @@ def parse(defaults: T, description: str, program: str, arguments: Sequence[str])
 
 def prepare_run(config: Config) -> Work:
     """Checks a training run and returns it, ready to be executed."""
+    if config.is_distributed:
+        from bnnjax.distributed import prepare_together
+
+        return prepare_together(config)
     from bnnjax.run import execute, prepare
 
     return partial(execute, prepare(config))
@@ -100,7 +104,8 @@ def main(defaults: T, description: str, prepare: Callable[[T], Work]) -> NoRetur
       prepare: returns the work that a configuration means; its ValueErrors and OSErrors are wrong input.
 
     Exit codes: 0 done or stopped by a signal with everything saved, 2 wrong input, 3 a loss that is not
-    finite, 130 interrupted by the keyboard while there was nothing to save.
+    finite, 4 another process of the run was lost, 130 interrupted by the keyboard while there was nothing to
+    save.
     """
     # Tracing makes a million small objects that stay: looking for garbage among them takes half a second.
     gc.set_threshold(100_000)

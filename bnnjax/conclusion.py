@@ -13,6 +13,7 @@ from bnnjax.config import Config, to_json
 from bnnjax.constrained import LEARNED
 from bnnjax.data import Dataset
 from bnnjax.network import make_measure, tabulate_units
+from bnnjax.processes import is_first
 from bnnjax.task import Setup
 from bnnjax.train.loop import accuracy, score
 from bnnjax.train.parallel import Compiled
@@ -37,8 +38,8 @@ def conclude(
     compiled: Compiled,
     best: Best,
     about: Mapping[str, Any],
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Tests the best network, once, and writes summary.json, units.json and report.html.
+) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """Tests the best network, once, and writes summary.json, units.json and report.html, in process 0.
 
     Args:
       place: the run's directory.
@@ -50,12 +51,15 @@ def conclude(
       about: what else the summary tells of the run.
 
     Returns:
-      The summary and the table of units.
+      The summary and the table of units; None in other processes.
     """
     assert config.wbits is not None
     began = time.perf_counter()
     scores = score(compiled.predict(best.params, best.batch_stats, dataset.test.images), dataset.test.labels)
     test_seconds = time.perf_counter() - began
+    if not is_first():
+        return None
+    best = jax.device_get(best)  # from here on this process is alone
     figures = make_measure(setup.network, setup.method)(best.params, best.batch_stats)
     # What a constraint learns is no part of the network that is used.
     params = {name: tree for name, tree in best.params.items() if name != LEARNED}

@@ -51,6 +51,7 @@ ModelName = Literal[
     "vgg_tiny",
 ]
 Precision = Literal["float32", "bfloat16"]
+LaunchName = Literal["slurm", "gke", "tpu"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +140,18 @@ class Config(ConstraintSettings):
     # Save a checkpoint each N epochs, and at the end.
     checkpoint_every: int = 1
 
+    # auto: this is one of the processes, started by Slurm, Open MPI, Kubernetes (GKE) or on a Cloud TPU, that
+    # train together.
+    distributed: Literal["none", "auto"] = "none"
+    # The same by hand: HOST:PORT of process 0, which all others can reach ...
+    coordinator: str | None = None
+    # ... which of the processes this one is, 0 to N - 1 ...
+    process_id: int | None = None
+    # ... and how many there are, N.
+    num_processes: int | None = None
+    # Print a script that starts this very command on many hosts, and do nothing else.
+    print_launch: LaunchName | None = None
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.dataset.strip("/"):
@@ -158,6 +171,35 @@ class Config(ConstraintSettings):
                 f"got {self.label_smoothing}"
             )
         check("seed", self.seed, "between 0 and 2^32 - 1", 0 <= self.seed < 2**32)
+        self._check_processes()
+
+    def _check_processes(self) -> None:
+        by_hand = {name: getattr(self, name) for name in ("coordinator", "process_id", "num_processes")}
+        missing = [name for name, value in by_hand.items() if value is None]
+        if len(missing) == len(by_hand):
+            return
+        if missing:
+            raise ValueError(
+                f"coordinator, process_id and num_processes must be given together; {missing[0]} is missing"
+            )
+        if self.distributed == "auto":
+            raise ValueError(
+                "distributed auto finds coordinator, process_id and num_processes; give one or the other"
+            )
+        assert self.coordinator is not None
+        assert self.process_id is not None
+        assert self.num_processes is not None
+        host, _, port = self.coordinator.rpartition(":")
+        is_address = bool(host) and port.isdecimal() and 0 < int(port) < 2**16
+        check("coordinator", self.coordinator, "HOST:PORT", is_address)
+        check("num_processes", self.num_processes, "at least 1", self.num_processes >= 1)
+        last = self.num_processes - 1
+        check("process_id", self.process_id, f"between 0 and {last}", 0 <= self.process_id <= last)
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether this is one of many processes."""
+        return self.distributed == "auto" or self.coordinator is not None
 
     def with_values(self, **values: Any) -> "Config":
         """Returns the configuration with these values in place of its own."""

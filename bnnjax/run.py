@@ -1,6 +1,7 @@
 """A training run from its configuration to its report."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.network import make_measure
 from bnnjax.pretrained import BEGINNING, first_network, full_precision, path_within, take
+from bnnjax.processes import as_first, is_first, tree_as_first
 from bnnjax.task import TARGETS, Setup, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
@@ -91,6 +93,8 @@ def load(config: Config) -> Dataset:
 def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     """Checks everything that can be wrong with a run before anything is compiled, then claims its directory.
 
+    Of many processes the first claims it, before the others prepare: see `processes.in_turn`.
+
     Args:
       config: of the run.
       dataset: the one that it names, if it is loaded already.
@@ -103,7 +107,7 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     assert config.workdir is not None
     assert config.batch_size is not None
     mesh = make_mesh(config.batch_size)
-    is_known = workdir.claim(config.workdir, config)
+    is_known = is_first() and workdir.claim(config.workdir, config)
     if dataset is None:
         dataset = load(config)
     teachers = read_teachers(config, dataset)
@@ -123,7 +127,9 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
             ("lcr.teacher", teachers.get(LCR)),
         )
     }
-    if is_known:
+    if not is_first():
+        workdir.check_shared(config.workdir)
+    elif is_known:
         workdir.check_digest(config.workdir, dataset.digest)
         workdir.check_networks(config.workdir, networks)
     else:
@@ -141,6 +147,11 @@ def is_finished(place: Path) -> bool:
     return (place / "summary.json").exists()
 
 
+def all_find_finished(place: Path) -> bool:
+    """Returns the same for all processes, of which the first knows."""
+    return bool(as_first(is_finished(place)))
+
+
 def execute(run: Prepared, console: Console) -> int:
     """Trains, tests and reports; returns the exit code.
 
@@ -153,7 +164,11 @@ def execute(run: Prepared, console: Console) -> int:
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False, highlight=False)
 
-    if is_finished(run.place):
+    def complain(text: str) -> None:
+        if is_first():
+            report.complain(text)
+
+    if all_find_finished(run.place):
         summary, units = (report.read_json(run.place / name) for name in ("summary.json", "units.json"))
         console.print(report.summary_table(summary, units))
         say(f"this run is finished already; its results are in {run.place}")
@@ -166,7 +181,7 @@ def execute(run: Prepared, console: Console) -> int:
         restored = checkpoints.restore(state)
     except MisfitError as error:
         checkpoints.close()
-        report.complain(
+        complain(
             f"the checkpoints in {run.place} are of another version's network: {error}; give a --workdir"
         )
         return MISFIT
@@ -174,11 +189,12 @@ def execute(run: Prepared, console: Console) -> int:
     if restored is not None:
         done, state = restored
         say(f"going on from step {done}")
-    if run.twin is not None and not is_finished(run.twin.place) and (restored is None or run.is_twins_pupil):
+    twin = run.twin if restored is None or run.is_twins_pupil else None
+    if twin is not None and not all_find_finished(twin.place):
         pupil = f"{config.method} begins from" if run.begins_from_twin else "lcr compares with"
-        say(f"{pupil} a full-precision network, trained first in {run.twin.place}")
-        code = execute(run.twin, console)
-        if not is_finished(run.twin.place):
+        say(f"{pupil} a full-precision network, trained first in {twin.place}")
+        code = execute(twin, console)
+        if not all_find_finished(twin.place):
             checkpoints.close()
             return code
     elif restored is None and run.is_known:
@@ -186,17 +202,19 @@ def execute(run: Prepared, console: Console) -> int:
     if restored is None:
         state = begin(run, state, init_key, say)
     metrics_file = run.place / "metrics.jsonl"
-    report.truncate_metrics(metrics_file, done // task.steps_per_epoch)
+    if is_first():
+        report.truncate_metrics(metrics_file, done // task.steps_per_epoch)
 
     total_steps = task.epochs * task.steps_per_epoch
     with (
         stop_on_signals() as stop,
-        report.event_writer(run.place, done if run.is_known else None) as write_events,
+        events_of(run, done) as write_events,
         report.training_progress(console, task.epochs, task.steps_per_epoch, done) as display,
     ):
 
         def on_epoch(record: dict[str, Any]) -> None:
-            report.append_metrics(metrics_file, record)
+            if is_first():
+                report.append_metrics(metrics_file, record)
             write_events(record)
             display.epoch_line(record)
 
@@ -227,7 +245,7 @@ def execute(run: Prepared, console: Console) -> int:
             last = (
                 f"checkpoint {kept} in {run.place} is the last good one" if kept else "nothing was saved yet"
             )
-            report.complain(f"stopped: {error}; {last}")
+            complain(f"stopped: {error}; {last}")
             return STOPPED_BY_LOSS
         finally:
             checkpoints.close()
@@ -240,10 +258,18 @@ def execute(run: Prepared, console: Console) -> int:
         )
         return 0
     about = {**describe(mesh), **made_from(run)}
-    summary, units = conclude(run.place, config, run.setup, dataset, compiled, state.best, about)
-    console.print(report.summary_table(summary, units))
+    results = conclude(run.place, config, run.setup, dataset, compiled, state.best, about)
+    if results is not None:
+        console.print(report.summary_table(*results))
     say(f"report: {run.place / 'report.html'}")
     return 0
+
+
+def events_of(run: Prepared, done: int) -> AbstractContextManager[Callable[[dict[str, Any]], None]]:
+    """Returns what writes a run's events, which process 0 does."""
+    if is_first():
+        return report.event_writer(run.place, done if run.is_known else None)
+    return nullcontext(lambda record: None)
 
 
 def made_from(run: Prepared) -> dict[str, Any]:
@@ -288,7 +314,8 @@ def begin(run: Prepared, state: RunState, key: jax.Array, say: Callable[[str], N
     network, seconds = first_network(run.config, run.setup, run.dataset, source, key)
     if seconds is not None:
         say(f"prepared the kernels layer by layer in {seconds:.1f} s")
-        report.write_json(run.place / BEGINNING, {"prepare_seconds": seconds})
+        if is_first():
+            report.write_json(run.place / BEGINNING, {"prepare_seconds": seconds})
     params = {**state.train.params, **network.params}  # what a constraint learns is no part of the network
     first = initial_state(params, network.batch_stats, run.setup.task.optimizer, run.setup.task.carried())
-    return replicate(run.mesh, first)
+    return replicate(run.mesh, tree_as_first(first))

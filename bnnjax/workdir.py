@@ -12,9 +12,9 @@ from bnnjax import __version__
 from bnnjax.config import Config, to_json
 from bnnjax.report.files import read_json, read_metrics, write_json
 
-# Where results and data lie, and how often a run saves, do not make it another run; nor does the common
-# recipe, of which a resolved configuration has taken what it needs.  Other networks that it is made from are
-# known by their digests.
+# Where results and data lie, how often a run saves and on how many processes it trains do not make it another
+# run; nor does the common recipe, of which a resolved configuration has taken what it needs.  Other networks
+# that it is made from are known by their digests.
 PLACES = frozenset(
     {
         "workdir",
@@ -23,6 +23,11 @@ PLACES = frozenset(
         "resume",
         "checkpoint_every",
         "common",
+        "distributed",
+        "coordinator",
+        "process_id",
+        "num_processes",
+        "print_launch",
         "pretrained",
         "teacher",
         "lcr.teacher",
@@ -143,6 +148,16 @@ def record_config(workdir: Path, config: Config, **more: Any) -> None:
         write_json(workdir / "config.json", {"config": to_json(config), **provenance(), **more})
     except OSError as error:
         raise ValueError(f"work directory {workdir} cannot be written: {error.strerror}") from error
+
+
+def check_shared(workdir: Path) -> None:
+    """Checks that another process than the first sees the run directory that this one has made.
+
+    Raises:
+      ValueError: if it does not.
+    """
+    if not (workdir / "config.json").exists():
+        raise ValueError(f"work directory {workdir} is not shared: it must lie where all processes see it")
 
 
 def check_digest(workdir: Path, digest: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from bnnjax.data.dataset import Split
+from bnnjax.processes import gather
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.parallel import Compiled
 from bnnjax.train.state import RunState, Tree, all_finite, keep_best
@@ -40,7 +41,15 @@ class Display(Protocol):
 class StopRequest:
     """Whether somebody asked the run to stop, and by which signal."""
 
-    signal_name: str | None = None
+    signal_name: str | None = None  # that all processes know of
+    heard: int = 0  # the number of the signal that this one got
+
+    def agree(self, stride: int) -> int:
+        """Tells all processes of a signal that one of them got; returns process 0's stride."""
+        told = gather([self.heard, stride])
+        if told[:, 0].any():
+            self.signal_name = signal.Signals(told[:, 0].max()).name
+        return int(told[0, 1])
 
 
 @contextmanager
@@ -50,7 +59,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def handler(number: int, frame: object) -> None:
-        request.signal_name = signal.Signals(number).name
+        request.heard = number
+        if jax.process_count() == 1:
+            request.signal_name = signal.Signals(number).name
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
@@ -141,6 +152,7 @@ def fit(run: Fit, state: RunState) -> RunState:
                 now = time.perf_counter()
                 # Wait about once a second: often enough to show progress and to heed a signal.
                 stride = min(max(int(ahead / max(now - waited_at, 1e-9)), 1), MOST_STEPS_AHEAD)
+                stride = run.stop.agree(stride)
                 waited_at, ahead = now, 0
                 if not compiled_yet:  # the first step's compilation is not a matter of speed
                     compiled_yet = True
