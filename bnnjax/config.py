@@ -106,6 +106,13 @@ class Config(ConstraintSettings):
     weight_decay: float | None = None
     # Images in a step, over all devices.
     batch_size: int | None = None
+    # Split each batch into K parts, whose gradients are averaged before the update: the batch stays as it is, and
+    # a K-th of its activations must fit into memory.  Batch norms see a part at a time.
+    accumulate: int = 1
+    # The peak of the learning rate goes with the batch size, from that of the recipe on: linear or sqrt.
+    scale_learning_rate: Literal["none", "linear", "sqrt"] = "none"
+    # The batch size at which learning_rate is not scaled; left out: the recipe's.
+    base_batch_size: int | None = None
     # Passes over the training images.
     epochs: int | None = None
     # Of SGD.
@@ -156,7 +163,14 @@ class Config(ConstraintSettings):
         super().__post_init__()
         if not self.dataset.strip("/"):
             raise ValueError("dataset must name a data set; got nothing")
-        for name in ("batch_size", "epochs", "train_examples", "checkpoint_every"):
+        for name in (
+            "batch_size",
+            "epochs",
+            "train_examples",
+            "checkpoint_every",
+            "accumulate",
+            "base_batch_size",
+        ):
             value = getattr(self, name)
             check(name, value, "at least 1", value is None or value >= 1)
         for name in ("learning_rate", "weight_decay", "warmup_epochs", "latent_clip"):
@@ -197,6 +211,17 @@ class Config(ConstraintSettings):
         check("process_id", self.process_id, f"between 0 and {last}", 0 <= self.process_id <= last)
 
     @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate at its peak, scaled with the batch size; the recipe is filled in."""
+        assert self.learning_rate is not None
+        if self.scale_learning_rate == "none":
+            return self.learning_rate
+        assert self.batch_size is not None
+        assert self.base_batch_size is not None
+        ratio = self.batch_size / self.base_batch_size
+        return self.learning_rate * (ratio if self.scale_learning_rate == "linear" else math.sqrt(ratio))
+
+    @property
     def is_distributed(self) -> bool:
         """Whether this is one of many processes."""
         return self.distributed == "auto" or self.coordinator is not None
@@ -208,6 +233,8 @@ class Config(ConstraintSettings):
     def with_recipe(self, recipe: Recipe) -> "Config":
         """Returns the configuration with those of the recipe's five flags filled in that were left out."""
         missing = {name: value for name, value in vars(recipe).items() if getattr(self, name) is None}
+        if self.scale_learning_rate != "none" and self.base_batch_size is None:
+            missing["base_batch_size"] = recipe.batch_size
         return self.with_values(**missing)
 
 

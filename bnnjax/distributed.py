@@ -23,8 +23,8 @@ from bnnjax.run import execute, prepare
 
 # Exit codes: of a process that ends because another one was lost, and of one that failed by itself.
 LOST, FAILED = 4, 1
-# A process that is silent for so long is taken for dead by JAX's coordination service, which then ends the others.
-# Where connections break, as gloo's do, they notice at once.
+# A process that is silent for so long is taken for dead by JAX's coordination service, which ends the others.
+# Where connections break, as those of gloo do, they notice at once.
 HEARTBEAT_SECONDS = 30
 OPEN_MPI_4, OPEN_MPI, KUBERNETES = "OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_RANK", "KUBERNETES_SERVICE_HOST"
 LOOKED_FOR = (
