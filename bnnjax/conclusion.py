@@ -2,22 +2,34 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from rich.console import Console
 
 from bnnjax import report, workdir
 from bnnjax.config import Config, to_json
 from bnnjax.constrained import LEARNED
 from bnnjax.data import Dataset
+from bnnjax.data.corruptions import CORRUPTIONS
 from bnnjax.network import make_measure, tabulate_units
 from bnnjax.processes import is_first
+from bnnjax.robustness.evaluation import quick
 from bnnjax.task import Setup
 from bnnjax.train.loop import accuracy, score
 from bnnjax.train.parallel import Compiled
 from bnnjax.train.state import Best, Tree
+
+# What the summary tells of accuracy under noise, and its name in the record of it; percent.
+NOISE = {
+    "quick_corruption_accuracy": "mean_corruption_accuracy",
+    "quick_corruption_clean_accuracy": "clean_accuracy",
+    "quick_corruption_ece": "mean_ece",
+    "quick_corruption_flip_rate": "mean_flip_rate",
+}
 
 
 def stored_bits(params: Tree, wbits: int) -> int:
@@ -38,8 +50,11 @@ def conclude(
     compiled: Compiled,
     best: Best,
     about: Mapping[str, Any],
+    console: Console,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-    """Tests the best network, once, and writes summary.json, units.json and report.html, in process 0.
+    """Tests the best network, once, without and with noise; writes summary, units, noise and report.html.
+
+    All processes test; the first writes.
 
     Args:
       place: the run's directory.
@@ -49,6 +64,7 @@ def conclude(
       compiled: the setup's task.
       best: the network.
       about: what else the summary tells of the run.
+      console: for progress.
 
     Returns:
       The summary and the table of units; None in other processes.
@@ -57,6 +73,12 @@ def conclude(
     began = time.perf_counter()
     scores = score(compiled.predict(best.params, best.batch_stats, dataset.test.images), dataset.test.labels)
     test_seconds = time.perf_counter() - began
+    noise, corrupted = None, None
+    if config.noise == "quick":
+        with report.progress_bar(console, "noise", len(CORRUPTIONS)) as advance:
+            noise, corrupted = quick(
+                config, partial(compiled.predict, best.params, best.batch_stats), dataset, advance
+            )
     if not is_first():
         return None
     best = jax.device_get(best)  # from here on this process is alone
@@ -77,6 +99,7 @@ def conclude(
         "test_accuracy": accuracy(scores),
         "test_top5_accuracy": accuracy(scores, among=5),
         "test_loss": float(scores.losses.mean()),
+        **({} if noise is None else {key: noise[name] for key, name in NOISE.items()}),
         "validation_accuracy": validation.get(int(best.epoch), float(best.accuracy)),
         "best_epoch": int(best.epoch),
         **figures,
@@ -112,6 +135,8 @@ def conclude(
         dataset.class_names,
     )
     report.write_json(place / "units.json", units)
+    if noise is not None:
+        report.write_json(place / "robustness.json", noise)
     report.write_report(
         place,
         config=to_json(config),
@@ -120,6 +145,8 @@ def conclude(
         units=units,
         examples=examples,
         confusion=confusion,
+        robustness=noise,
+        corrupted=corrupted,
     )
     # Last, so that a run with a summary has everything else.
     report.write_json(place / "summary.json", summary)

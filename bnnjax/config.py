@@ -51,6 +51,7 @@ ModelName = Literal[
     "vgg_tiny",
 ]
 Precision = Literal["float32", "bfloat16"]
+Noise = Literal["quick", "none"]
 LaunchName = Literal["slurm", "gke", "tpu"]
 
 
@@ -132,6 +133,10 @@ class Config(ConstraintSettings):
     precision: Precision = "float32"
     # Drives initialization, the order of images and their augmentation.
     seed: int = 0
+
+    # quick: at the end the network is shown all kinds of noise at severities 1, 3 and 5, on at most 1,000
+    # test images; none: it is not.
+    noise: Noise = "quick"
 
     # Where prepared TFDS data sets lie; left out: TFDS's own place.
     data_dir: Path | None = None

@@ -21,6 +21,7 @@ from bnnjax.models import make_model
 from bnnjax.network import make_measure
 from bnnjax.pretrained import BEGINNING, first_network, full_precision, path_within, take
 from bnnjax.processes import as_first, is_first, tree_as_first
+from bnnjax.robustness.evaluation import check_quick
 from bnnjax.task import TARGETS, Setup, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
@@ -110,6 +111,8 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     is_known = is_first() and workdir.claim(config.workdir, config)
     if dataset is None:
         dataset = load(config)
+    if config.noise == "quick":
+        check_quick(dataset)
     teachers = read_teachers(config, dataset)
     setups = {name: teacher.setup for name, teacher in teachers.items()}
     needs_twin = config.compares and LCR not in teachers
@@ -258,7 +261,7 @@ def execute(run: Prepared, console: Console) -> int:
         )
         return 0
     about = {**describe(mesh), **made_from(run)}
-    results = conclude(run.place, config, run.setup, dataset, compiled, state.best, about)
+    results = conclude(run.place, config, run.setup, dataset, compiled, state.best, about, console)
     if results is not None:
         console.print(report.summary_table(*results))
     say(f"report: {run.place / 'report.html'}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnnjax.config import COMMON_RECIPES, Config, Precision, Recipe
+from bnnjax.config import COMMON_RECIPES, Config, Noise, Precision, Recipe
 from bnnjax.constraint_settings import check
 
 
@@ -29,6 +29,8 @@ class SeriesConfig:
     learning_rate: float | None = None
     # What convolutions compute in; parameters and statistics are float32 either way.
     precision: Precision = "float32"
+    # quick: each run ends with a short test under all kinds of noise; none: it does not.
+    noise: Noise = "quick"
 
     # Where prepared TFDS data sets lie; left out: TFDS's own place.
     data_dir: Path | None = None

@@ -12,9 +12,9 @@ from bnnjax import __version__
 from bnnjax.config import Config, to_json
 from bnnjax.report.files import read_json, read_metrics, write_json
 
-# Where results and data lie, how often a run saves and on how many processes it trains do not make it another
-# run; nor does the common recipe, of which a resolved configuration has taken what it needs.  Other networks
-# that it is made from are known by their digests.
+# Where results and data lie, how often a run saves, what its end tests and on how many processes it trains do
+# not make it another run; nor does the common recipe, of which a resolved configuration has taken what it needs.
+# Other networks that it is made from are known by their digests.
 PLACES = frozenset(
     {
         "workdir",
@@ -22,6 +22,7 @@ PLACES = frozenset(
         "archive",
         "resume",
         "checkpoint_every",
+        "noise",
         "common",
         "distributed",
         "coordinator",

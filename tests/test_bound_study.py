@@ -34,6 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
                 model="resnet_tiny",
                 common=Recipe(batch_size=32, epochs=1, learning_rate=0.05),
                 train_examples=64,
+                noise="none",
                 workdir=folder / name,
                 **constraint,
             )

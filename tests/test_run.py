@@ -277,10 +277,16 @@ def test_digits_with_their_own_recipe_beat_90_percent(run: Run, digits_dir: Path
     assert config["data"]["digest"] == summary["data_digest"]
     assert {"versions", "git_revision", "command", "devices"} <= config.keys()
     units = json.loads((workdir / "units.json").read_text())
+    noise = json.loads((workdir / "robustness.json").read_text())
+    assert len(noise["accuracy"]) == 19
+    assert all(list(by_severity) == ["1", "3", "5"] for by_severity in noise["accuracy"].values())
+    assert noise["clean_accuracy"] == pytest.approx(summary["test_accuracy"])  # all 360 images are used
+    assert summary["quick_corruption_accuracy"] == noise["mean_corruption_accuracy"]
+    assert summary["quick_corruption_accuracy"] > 60
     assert [unit["kind"] for unit in units] == ["full precision", *["binary"] * 18, "full precision"]
     assert all(0 < unit["tightness"] <= 1 for unit in units)
     names = {path.name for path in workdir.iterdir()}
-    assert {"report.html", "curves.png", "bounds.png", "checkpoints", "confusion.png"} <= names
+    assert {"report.html", "curves.png", "bounds.png", "checkpoints", "confusion.png", "noise.png"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     assert [name for name in names if name.endswith(".tmp")] == []
     assert all((workdir / name).read_bytes()[:4] == b"\x89PNG" for name in names if name.endswith(".png"))

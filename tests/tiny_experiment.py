@@ -9,7 +9,10 @@ from bnnjax.data import Augmentation, Dataset, Split
 from bnnjax.data.dataset import assemble
 
 DEFAULTS = Config(
-    dataset="digits", model="resnet_tiny", common=Recipe(batch_size=8, epochs=4, learning_rate=0.05)
+    dataset="digits",
+    model="resnet_tiny",
+    common=Recipe(batch_size=8, epochs=4, learning_rate=0.05),
+    noise="none",
 )
 
 

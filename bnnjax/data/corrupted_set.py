@@ -118,7 +118,8 @@ def generated(
             )
             yield Noisy(noisy if len(labels) == size else noisy[:, : len(labels)], labels)
 
-    source = f"generated from {name} test images, CIFAR-10-C's values, seed {seed}"
+    values = corruptions.TITLES[corruptions.values_for(test.images.shape)]
+    source = f"generated from {name} test images, {values}'s values, seed {seed}"
     return checked_set(source, CORRUPTIONS, SEVERITIES, used, True, batches)
 
 

@@ -200,6 +200,10 @@ def result_rows(summary: Mapping[str, Any], units: Sequence[Mapping[str, Any]]) 
         ("method", f"{text('method')}, {text('bits')} bits (weights/activations)"),
         ("constraint", text("constraint")),
         ("test accuracy", number_text(summary.get("test_accuracy"), ".2f", "%")),
+        (
+            "accuracy under noise (quick)",
+            number_text(summary.get("quick_corruption_accuracy"), ".2f", "%"),
+        ),
         ("validation accuracy", number_text(summary.get("validation_accuracy"), ".2f", "%")),
         ("log Lipschitz bound (surrogate)", number_text(summary.get("log_lipschitz_bound"), ".2f", "nats")),
         ("tightness", tightness),

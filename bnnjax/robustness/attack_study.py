@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
 from bnnjax.data import Dataset
 from bnnjax.data.dataset import spread_over_classes
@@ -18,6 +19,7 @@ from bnnjax.robustness.attacks import (
     Attacked,
     Setting,
     apgd,
+    at_temperature,
     attackable,
     cross_entropy,
     dlr,
@@ -29,10 +31,10 @@ from bnnjax.robustness.attacks import (
     signs_of_masking,
     square,
     strongest,
+    traced,
 )
-from bnnjax.robustness.attacks.best import LogitsOf
 from bnnjax.robustness.attacks.smoothed import quantizes_activations
-from bnnjax.robustness.attacks.temperature import SURROGATES, LogitsAt
+from bnnjax.robustness.attacks.temperature import SURROGATES
 from bnnjax.trained import Trained
 
 LADDER = (0.0, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 1.0)
@@ -85,17 +87,16 @@ def _percent(standing: Any) -> float:
     return 100 * float(np.mean(standing))
 
 
-def _settings(trained: Trained, dataset: Dataset, eps: float, given: tuple[Any, ...]) -> list[Setting]:
-    key, images, labels = given
-    some = np.unique(np.linspace(0, len(labels) - 1, SEARCH_IMAGES).round().astype(int))
+def _gradients(
+    trained: Trained, dataset: Dataset, key: jax.Array, images: np.ndarray, labels: np.ndarray, eps: float
+) -> tuple[Partial, Partial, list[Setting]]:
+    """Returns the network with the strongest gradients for some images, their loss, and what was searched."""
     surrogates = SURROGATES if quantizes_activations(trained.setup.method) else (None,)
     logits_at = attackable(trained, dataset)
-    few = jnp.asarray(images[some]), jnp.asarray(labels[some])
-    return search(logits_at, key, *few, eps, surrogates=surrogates)
-
-
-def _at(logits_at: LogitsAt, setting: Setting) -> LogitsOf:
-    return lambda images: logits_at(images, setting.surrogate)
+    settings = search(logits_at, key, jnp.asarray(images), jnp.asarray(labels), eps, surrogates=surrogates)
+    best = strongest(settings)
+    loss = Partial(cross_entropy, temperature=jnp.float32(best.logits))
+    return at_temperature(logits_at, best.surrogate), loss, settings
 
 
 def attack_run(
@@ -109,13 +110,15 @@ def attack_run(
     queries: int = 300,
     seed: int = 0,
     twin: Trained | None = None,
-    batch_size: int = 128,
+    batch_size: int = 64,
+    on_attack: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
     """Returns what is left of a trained network's accuracy under attack.
 
     The defaults are for two CPU cores; on a GPU take e.g. images=10_000, steps=100, queries=5000,
-    batch_size=500.  Attacks follow the gradients that `search` finds the strongest at the largest eps.  The
-    images that attacks find are not rounded to 256 levels, as is the custom.
+    batch_size=500.  Images that the network gets wrong by itself are not attacked; they count as broken.
+    Attacks follow the gradients that `search` finds the strongest at the largest eps.  The images that
+    attacks find are not rounded to 256 levels, as is the custom.
 
     Args:
       trained: the network.
@@ -128,14 +131,15 @@ def attack_run(
       seed: of all random numbers.
       twin: the network that transfer attacks are made on; None leaves them out.
       batch_size: images that are attacked at once.
+      on_attack: is told of each attack that begins.
 
     Returns:
       A record for JSON; accuracies in percent.  `run`, `method`, `constraint`, `images`, `steps`, `queries`
       and `seed`; `eps`, by size the accuracies `clean`, `fgsm`, `pgd_linf`, `apgd_ce`, `apgd_dlr` (None below
       3 classes), `square`, `transfer` (None without a twin), `worst_case` (no attack breaks the image) and
       `worst_case_interval`, Wilson's at 95 %; `pgd_l2` by size; `temperature` with the `searched` settings
-      and the `chosen`; `ladder` with `accuracy` and `loss` by eps; `masking`, sentences; and `seconds` by
-      attack, all sizes together, compilation included.
+      and the `chosen`; `ladder` with `accuracy` and `loss` (of the images that are attacked) by eps;
+      `masking`, sentences; and `seconds` by attack, all sizes together, compilation included.
 
     Raises:
       ValueError: if a size or a number is out of range.
@@ -147,10 +151,23 @@ def attack_run(
     seconds: dict[str, float] = {}
 
     def timed(name: str, work: Callable[..., Any], *given: Any) -> Any:
+        on_attack(name)
         began = time.perf_counter()
         result = work(*given)
         seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - began
         return result
+
+    look = jax.jit(evaluate)
+
+    def looked(logits_of: Partial, loss: Partial) -> Run:
+        return lambda key, images, labels, eps=None: look(logits_of, loss, images, labels)
+
+    own = at_temperature(attackable(trained, dataset), None)
+    clean = in_batches(looked(own, traced(cross_entropy)), root, x, y, size)
+    right = ~np.asarray(clean.is_broken)
+    # A network that gets nothing right is attacked where it stands, so that there is something to show.
+    attacked = right if right.any() else np.ones(images, bool)
+    x, y = x[attacked], y[attacked]
 
     def run(name: str, attack: Run, at: float) -> Attacked:
         """Each attack has random numbers of its own, the same at every size."""
@@ -158,55 +175,53 @@ def attack_run(
         batch = partial(attack, eps=jnp.float32(at))
         return timed(name, in_batches, lambda k, images, labels: batch(k, images, labels), key, x, y, size)
 
-    given = (jax.random.fold_in(root, 0), x, y)
-    settings = timed("temperature", _settings, trained, dataset, max(eps), given)
-    chosen = strongest(settings)
-    logits_of = _at(attackable(trained, dataset), chosen)
-    loss = partial(cross_entropy, temperature=chosen.logits)
-    look = jax.jit(partial(evaluate, logits_of, loss))
+    def standing(found: Attacked) -> np.ndarray:
+        left = right.copy()
+        left[attacked] &= ~np.asarray(found.is_broken)
+        return left
+
+    # As many for every network, so that their programs are the same.
+    some = np.linspace(0, len(y) - 1, min(SEARCH_IMAGES, images)).round().astype(int)
+    given = (dataset, jax.random.fold_in(root, 0), x[some], y[some], max(eps))
+    logits_of, loss, settings = timed("temperature", _gradients, trained, *given)
     attacks: dict[str, Run] = {
         "fgsm": partial(fgsm, logits_of, loss=loss),
         "pgd_linf": partial(pgd, logits_of, steps=steps, loss=loss),
         "apgd_ce": partial(apgd, logits_of, steps=steps, loss=loss),
-        "square": partial(square, logits_of, queries=queries),
+        "square": partial(square, own, queries=queries),
     }
     if len(dataset.class_names) >= 3:
         attacks["apgd_dlr"] = partial(apgd, logits_of, steps=steps, loss=dlr)
     if twin is not None:
-        of_twin = strongest(timed("transfer", _settings, twin, dataset, max(eps), given))
-        craft = partial(
-            apgd,
-            _at(attackable(twin, dataset), of_twin),
-            steps=steps,
-            loss=partial(cross_entropy, temperature=of_twin.logits),
-        )
+        of_twin, twins_loss, _ = timed("transfer", _gradients, twin, *given)
 
         def transfer(key: jax.Array, images: jax.Array, labels: jax.Array, eps: jax.Array) -> Attacked:
-            return look(craft(key, images, labels, eps).images, labels)
+            crafted = apgd(of_twin, key, images, labels, eps, steps=steps, loss=twins_loss).images
+            return look(own, traced(cross_entropy), crafted, labels)
 
         attacks["transfer"] = transfer
 
-    clean = in_batches(lambda k, images, labels: look(images, labels), root, x, y, size)
     by_eps: dict[str, dict[str, Any]] = {}
     for each in eps:
-        found = {name: ~run(name, attack, each).is_broken for name, attack in attacks.items()}
-        standing = np.all([~clean.is_broken, *found.values()], axis=0)
+        found = {name: standing(run(name, attack, each)) for name, attack in attacks.items()}
+        worst = np.all([right, *found.values()], axis=0)
         order = ("fgsm", "pgd_linf", "apgd_ce", "apgd_dlr", "square", "transfer")
         by_eps[eps_text(each)] = {
-            "clean": _percent(~clean.is_broken),
+            "clean": _percent(right),
             **{name: _percent(found[name]) if name in found else None for name in order},
-            "worst_case": _percent(standing),
-            "worst_case_interval": wilson(int(standing.sum()), len(y)),
+            "worst_case": _percent(worst),
+            "worst_case_interval": wilson(int(worst.sum()), images),
         }
 
     sphere = partial(pgd, logits_of, steps=steps, loss=loss, ball=L2)
-    pgd_l2 = {f"{each:g}": _percent(~run("pgd_l2", sphere, each).is_broken) for each in l2}
+    pgd_l2 = {f"{each:g}": _percent(standing(run("pgd_l2", sphere, each))) for each in l2}
+    # Half as many steps; without any attack, the images themselves under the same loss.
     short = partial(pgd, logits_of, steps=max(steps // 2, 1), loss=loss)
     ladder = {}
     for each in LADDER:
-        rung = clean if each == 0 else run("ladder", short, each)
+        rung = run("ladder", short if each else looked(logits_of, loss), each)
         ladder[eps_text(each)] = {
-            "accuracy": _percent(~rung.is_broken),
+            "accuracy": _percent(standing(rung)),
             "loss": float(np.mean(rung.losses, dtype=np.float64)),
         }
     searched = [setting._asdict() for setting in settings]
@@ -220,7 +235,7 @@ def attack_run(
         "seed": seed,
         "eps": by_eps,
         "pgd_l2": pgd_l2,
-        "temperature": {"searched": searched, "chosen": chosen._asdict()},
+        "temperature": {"searched": searched, "chosen": strongest(settings)._asdict()},
         "ladder": ladder,
         "masking": signs_of_masking(by_eps, ladder, searched),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},

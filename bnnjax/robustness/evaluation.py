@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from bnnjax.config import Config
 from bnnjax.data import Dataset
-from bnnjax.data.corrupted import CorruptedSet, generated
-from bnnjax.data.corruptions import CORRUPTIONS, EXTRA
+from bnnjax.data.corrupted import CorruptedSet, Noisy, generated
+from bnnjax.data.corruptions import CORRUPTIONS, EXTRA, check_shape
 from bnnjax.robustness.outcomes import (
     Predict,
     measure,
@@ -21,8 +22,8 @@ from bnnjax.robustness.records import Evaluated, robustness_record
 from bnnjax.robustness.scores import Outcome
 from bnnjax.trained import Trained
 
-# The quick version, at the end of every training run.
 QUICK_SEVERITIES, QUICK_EXAMPLES = (1, 3, 5), 1000
+QUICK_BATCH = 250  # images that are made at once: large ones take gigabytes on the way
 
 Advance = Callable[[str], None]  # is told of each corruption that is done
 
@@ -100,7 +101,8 @@ def evaluate(
         found = [read_outcomes(file(network, name), severities) for network in networks]
         missing = [n for n, outcomes in enumerate(found) if outcomes is None]
         if missing:
-            new, labels = measure([predicts[n] for n in missing], corrupted, name, severities)
+            batches = corrupted.batches(name, severities)
+            new, labels = measure([predicts[n] for n in missing], batches, severities)
             for n, outcomes in zip(missing, new, strict=True):
                 write_outcomes(file(networks[n], name), outcomes, labels)
                 found[n] = outcomes, labels
@@ -118,24 +120,43 @@ def evaluate(
     ]
 
 
-def quick_record(network: Trained, predict: Predict, dataset: Dataset) -> dict[str, Any]:
-    """Returns the record of the quick version: all corruptions, few severities, at most 1,000 images.
+def check_quick(dataset: Dataset) -> None:
+    """Refuses a data set whose images the quick version cannot corrupt.
 
-    Nothing is kept.  Images are those of `quick_images` for any network on the data set.
+    Raises:
+      ValueError: naming their shape and the flag that leaves it out.
     """
-    corrupted = quick_images(dataset)
-    noisy, labels = {}, dataset.test.labels
+    try:
+        check_shape(dataset.test.images.shape)
+    except ValueError as error:
+        raise ValueError(f"{error}; give --noise none") from error
+
+
+def quick(
+    config: Config, predict: Predict, dataset: Dataset, advance: Advance
+) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
+    """Returns the record and the example images of the quick version, which every training run ends with.
+
+    All corruptions, severities 1, 3 and 5, the first 1,000 test images, the noise of seed 0: the same for any
+    network on the data set.
+
+    Args:
+      config: of the run, resolved.
+      predict: its network.
+      dataset: whose test images are used.
+      advance: is called after each corruption.
+    """
+    count = min(QUICK_EXAMPLES, len(dataset.test.labels))
+    corrupted = generated(dataset.test, 0, name=dataset.name, examples=count, batch_size=QUICK_BATCH)
+    noisy, shown = {}, {}
     for name in CORRUPTIONS:
-        (noisy[name],), labels = measure([predict], corrupted, name, QUICK_SEVERITIES)
-    clean = outcome_of(predict(dataset.test.images))
-    found = Evaluated(clean, dataset.test.labels, noisy, labels)
-    return robustness_record(network.config.with_values(workdir=network.place), found, corrupted)
-
-
-def quick_images(dataset: Dataset) -> CorruptedSet:
-    """Returns the images of the quick version, with the noise of seed 0."""
-    examples = min(QUICK_EXAMPLES, len(dataset.test.labels))
-    return generated(dataset.test, 0, name=dataset.name, examples=examples, batch_size=examples)
+        batches = list(corrupted.batches(name, QUICK_SEVERITIES))
+        (noisy[name],), _ = measure([predict], batches, QUICK_SEVERITIES)
+        shown[name] = _first_images(batches[0], QUICK_SEVERITIES, dataset.test.images[0])
+        advance(name)
+    images, labels = dataset.test.images[:count], dataset.test.labels[:count]
+    found = Evaluated(outcome_of(predict(images)), labels, noisy, labels)
+    return robustness_record(config, found, corrupted), shown
 
 
 def example_images(
@@ -144,7 +165,13 @@ def example_images(
     """Returns an image, clean ("0", if it is known) and at each severity, uint8 [h, w, c], by corruption."""
     shown: dict[str, dict[str, np.ndarray]] = {}
     for name in corruptions:
-        images = np.asarray(next(iter(corrupted.batches(name, severities))).images[:, 0])
-        clean = {"0": dataset.test.images[0]} if corrupted.is_aligned else {}
-        shown[name] = clean | {str(s): image for s, image in zip(severities, images, strict=True)}
+        clean = dataset.test.images[0] if corrupted.is_aligned else None
+        shown[name] = _first_images(next(iter(corrupted.batches(name, severities))), severities, clean)
     return shown
+
+
+def _first_images(
+    batch: Noisy, severities: tuple[int, ...], clean: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    noisy = {str(s): image for s, image in zip(severities, np.asarray(batch.images[:, 0]), strict=True)}
+    return noisy if clean is None else {"0": clean} | noisy

@@ -3,14 +3,14 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
 import jax
 import numpy as np
 
-from bnnjax.data.corrupted import CorruptedSet
+from bnnjax.data.corrupted import Noisy
 from bnnjax.data.dataset import DataError
 from bnnjax.report.files import write_bytes_atomically
 from bnnjax.robustness.scores import Outcome
@@ -27,22 +27,21 @@ def outcome_of(logits: np.ndarray) -> Outcome:
 
 
 def measure(
-    predicts: Sequence[Predict], corrupted: CorruptedSet, corruption: str, severities: tuple[int, ...]
+    predicts: Sequence[Predict], batches: Iterable[Noisy], severities: tuple[int, ...]
 ) -> tuple[list[dict[str, Outcome]], np.ndarray]:
     """Returns each network's outcomes by severity (as text), and the labels; images are made once for all.
 
     Args:
       predicts: the networks.
-      corrupted: the images.
-      corruption: which of its corruptions.
-      severities: which of its severities.
+      batches: images under one corruption, as `CorruptedSet.batches` gives them.
+      severities: those of the batches, in their order.
 
     Raises:
       DataError: if the images cannot be read.
     """
     parts: list[list[Outcome]] = [[] for _ in predicts]
     labels = []
-    for noisy in corrupted.batches(corruption, severities):
+    for noisy in batches:
         labels.append(noisy.labels)
         flat = noisy.images.reshape(-1, *noisy.images.shape[2:])
         for own, predict in zip(parts, predicts, strict=True):

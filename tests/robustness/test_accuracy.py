@@ -54,6 +54,7 @@ def test_a_trained_network_predicts_as_its_run_did(tmp_path: Path, monkeypatch: 
         common=Recipe(batch_size=8, epochs=1, learning_rate=0.05),
         train_examples=320,
         workdir=tmp_path / "run",
+        noise="none",
     )
     assert bnnjax.run.execute(bnnjax.run.prepare(config), Console(quiet=True)) == 0
     dataset = tiny_experiment.load(config)

@@ -1,7 +1,9 @@
 """Evaluations: images are made once, outcomes are kept, and scores are those of the outcomes."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 from noise import noise
@@ -10,7 +12,9 @@ from bnnjax.config import Config
 from bnnjax.constraint_settings import L1InfConfig
 from bnnjax.data import Augmentation
 from bnnjax.data.corrupted import CorruptedSet, Noisy
+from bnnjax.data.corruptions import corrupt
 from bnnjax.data.dataset import DataError
+from bnnjax.robustness import evaluation
 from bnnjax.robustness.evaluation import chosen, evaluate, example_images
 from bnnjax.robustness.outcomes import outcome_of, read_outcomes, write_outcomes
 from bnnjax.robustness.records import against_baseline, constraint_in_words
@@ -126,6 +130,36 @@ def test_example_images_are_of_the_first_image():
     assert list(shown["fog"]) == ["0", "1", "3"]
     np.testing.assert_array_equal(shown["fog"]["0"], IMAGES[0])
     np.testing.assert_array_equal(shown["fog"]["3"], IMAGES[0] // 4)
+
+
+def test_the_quick_version_is_of_all_noise_and_few_severities(monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluation, "QUICK_EXAMPLES", 12)
+    monkeypatch.setattr(evaluation, "QUICK_BATCH", 5)
+    monkeypatch.setattr(evaluation, "CORRUPTIONS", ("brightness", "impulse_noise", "saturate"))
+    seen, told = [], []
+
+    def predict(images):
+        seen.append(np.asarray(images))
+        return predictor(1.0)(images)
+
+    config = Config(method="xnor", workdir=tmp_path)
+    record, shown = evaluation.quick(config, predict, DATASET, told.append)
+    assert told == ["brightness", "impulse_noise", "saturate"]
+    assert record["benchmark"] == ["impulse_noise", "brightness"]
+    assert record["examples"] == record["clean_examples"] == 12
+    assert [len(images) for images in seen] == 3 * [15, 15, 6] + [12]
+    for severity in (1, 3, 5):
+        noisy = np.asarray(corrupt(jax.random.key(0), IMAGES, "brightness", severity))
+        right = predictor(1.0)(noisy).argmax(1) == LABELS
+        assert record["accuracy"]["brightness"][str(severity)] == pytest.approx(100 * right.mean())
+        np.testing.assert_array_equal(shown["brightness"][str(severity)], noisy[0])
+    np.testing.assert_array_equal(shown["saturate"]["0"], IMAGES[0])
+
+
+def test_images_that_have_no_noise_are_refused_with_the_flag_that_helps():
+    images = DATASET.test._replace(images=np.zeros((1, 8, 8, 4), np.uint8))
+    with pytest.raises(ValueError, match=r"got \[1, 8, 8, 4\]; give --noise none"):
+        evaluation.check_quick(replace(DATASET, test=images))
 
 
 def test_outcomes_come_back_from_disk(tmp_path):

@@ -30,6 +30,7 @@ SETTINGS: dict[str, Any] = {
     "radii": (),
     "severities": (5,),
     "noise_images": 15,
+    "noise": "none",
 }
 
 

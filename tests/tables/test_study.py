@@ -28,7 +28,14 @@ ROWS = Table(
     ],
     [Row("vgg_tiny", "bnn", 1, 1, "plain", None)],
 )
-SETTINGS = {"table": "tiny", "dataset": "digits", "epochs": 1, "batch_size": 32, "train_examples": 64}
+SETTINGS = {
+    "table": "tiny",
+    "dataset": "digits",
+    "epochs": 1,
+    "batch_size": 32,
+    "train_examples": 64,
+    "noise": "none",
+}
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,8 @@ from bnnjax.data.corruptions.weather import fog, frost, snow
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST = 4  # pixels of a side
 LARGEST_SMALL = 64  # pixels of the shorter side up to which CIFAR-10-C's values are meant
-SETS = ("cifar10c", "imagenetc")
+TITLES = {"cifar10c": "CIFAR-10-C", "imagenetc": "ImageNet-C"}
+SETS = tuple(TITLES)
 
 Values = tuple[tuple[Any, ...], ...]
 
@@ -155,6 +156,19 @@ def values_for(shape: tuple[int, ...]) -> str:
     return SETS[0] if min(shape[-3:-1]) <= LARGEST_SMALL else SETS[1]
 
 
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Refuses the shape of images, [..., h, w, c], that have no noise here.
+
+    Raises:
+      ValueError: unless c is 1 or 3, and h and w are at least 4.
+    """
+    if shape[-1] not in (1, 3) or min(shape[-3:-1]) < SMALLEST:
+        raise ValueError(
+            f"images must be [batch, h, w, 1 or 3], h and w at least {SMALLEST}, to be corrupted; "
+            f"got {list(shape)}"
+        )
+
+
 def corrupt(
     key: Array,
     images: Array | np.ndarray,
@@ -204,10 +218,7 @@ def corrupt_severities(
             raise ValueError(f"severity must be one of {', '.join(map(str, SEVERITIES))}; got {severity}")
     if values is not None and values not in SETS:
         raise ValueError(f"values must be one of {', '.join(SETS)}; got {values}")
-    if images.ndim != 4 or images.shape[3] not in (1, 3) or min(images.shape[1:3]) < SMALLEST:
-        raise ValueError(
-            f"images must be [batch, h, w, 1 or 3], h and w at least {SMALLEST}; got {list(images.shape)}"
-        )
+    check_shape(images.shape)
     found = CORRUPTIONS[corruption]
     own = jax.random.fold_in(key, zlib.crc32(corruption.encode()))
     places = jnp.arange(len(images)) + jnp.asarray(first, jnp.int32)

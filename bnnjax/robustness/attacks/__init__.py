@@ -8,12 +8,13 @@ from bnnjax.robustness.attacks.apgd import apgd
 from bnnjax.robustness.attacks.balls import L2, LINF, Ball
 from bnnjax.robustness.attacks.batches import in_batches
 from bnnjax.robustness.attacks.best import Attacked, evaluate
+from bnnjax.robustness.attacks.compiled import traced
 from bnnjax.robustness.attacks.losses import cross_entropy, dlr, margins
 from bnnjax.robustness.attacks.masking import signs_of_masking
 from bnnjax.robustness.attacks.pgd import fgsm, pgd
 from bnnjax.robustness.attacks.smoothed import attackable
 from bnnjax.robustness.attacks.square import square
-from bnnjax.robustness.attacks.temperature import Setting, search, strongest
+from bnnjax.robustness.attacks.temperature import Setting, at_temperature, search, strongest
 
 __all__ = [
     "L2",
@@ -22,6 +23,7 @@ __all__ = [
     "Ball",
     "Setting",
     "apgd",
+    "at_temperature",
     "attackable",
     "cross_entropy",
     "dlr",
@@ -34,4 +36,5 @@ __all__ = [
     "signs_of_masking",
     "square",
     "strongest",
+    "traced",
 ]

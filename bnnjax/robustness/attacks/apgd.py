@@ -1,7 +1,6 @@
 """APGD: gradient ascent with momentum that halves its step where it no longer gets on."""
 
 import math
-from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from jax import Array
 
 from bnnjax.robustness.attacks.balls import LINF, Ball
 from bnnjax.robustness.attacks.best import Attacked, LogitsOf, better, climb, evaluate
+from bnnjax.robustness.attacks.compiled import compiled
 from bnnjax.robustness.attacks.losses import Loss, cross_entropy
 from bnnjax.robustness.attacks.pgd import check_steps
 
@@ -67,7 +67,7 @@ def _at_checkpoint(state: _State, length: Array) -> _State:
     )
 
 
-@partial(jax.jit, static_argnames=("logits_of", "steps", "ball", "loss"))
+@compiled("steps", "ball")
 def apgd(
     logits_of: LogitsOf,
     key: Array,

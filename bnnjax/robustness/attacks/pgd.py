@@ -1,13 +1,12 @@
 """FGSM and PGD: one step along the gradient's signs, and many with a way back into the ball."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.robustness.attacks.balls import LINF, Ball
 from bnnjax.robustness.attacks.best import Attacked, LogitsOf, better, climb, evaluate
+from bnnjax.robustness.attacks.compiled import compiled
 from bnnjax.robustness.attacks.losses import Loss, cross_entropy
 
 STRIDE = 2.5  # the sum of all steps, in units of eps
@@ -23,7 +22,7 @@ def check_steps(name: str, steps: int) -> None:
         raise ValueError(f"{name} must be at least 1; got {steps}")
 
 
-@partial(jax.jit, static_argnames=("logits_of", "loss"))
+@compiled()
 def fgsm(
     logits_of: LogitsOf,
     key: Array,
@@ -93,5 +92,5 @@ def ascend(
     return better(best, evaluate(logits_of, loss, points, labels))
 
 
-# Compiled for each network once; `ascend` itself is for functions that live no longer than one call.
-pgd = jax.jit(ascend, static_argnames=("logits_of", "steps", "ball", "loss"))
+# `ascend` itself is for what is compiled as a whole.
+pgd = compiled("steps", "ball")(ascend)

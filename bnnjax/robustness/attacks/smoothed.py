@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.tree_util import Partial
 
 from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize
@@ -18,6 +19,7 @@ from bnnjax.methods import Method, Quantized, Values
 from bnnjax.models import make_model
 from bnnjax.network import infer, make_network
 from bnnjax.ops.sign import hardtanh
+from bnnjax.train.state import Tree
 from bnnjax.trained import Trained
 
 SURROGATE = "surrogate_temperature"  # among a method's values
@@ -98,8 +100,8 @@ def smoothed(method: Method, temperature: Array) -> Method:
     )
 
 
-def attackable(trained: Trained, dataset: Dataset) -> Callable[[Array, Array | float | None], Array]:
-    """Returns logits_of(images, temperature): a trained network on images as attacks change them.
+def attackable(trained: Trained, dataset: Dataset) -> Partial:
+    """Returns logits_of(images, temperature): a trained network, its arrays as leaves, on images of attacks.
 
     Images are float32 [n, h, w, c] in [0, 1], of which a stored uint8 image is the 255th part; they are not
     rounded to 256 levels.  The logits, [n, classes], are those of the network at inference, whatever the
@@ -111,9 +113,10 @@ def attackable(trained: Trained, dataset: Dataset) -> Callable[[Array, Array | f
       dataset: whose mean and deviation it was trained with.
     """
     setup, config = trained.setup, trained.config
-    arrays = (trained.params, trained.batch_stats)
 
-    def logits_of(images: Array, temperature: Array | float | None = None) -> Array:
+    def logits_of(
+        arrays: tuple[Tree, Tree], images: Array, temperature: Array | float | None = None
+    ) -> Array:
         inputs = normalize(images * 255, dataset.mean, dataset.std, setup.task.dtype)
         if temperature is None or not quantizes_activations(setup.method):
             return infer(setup.network, setup.method, arrays, inputs)[0]
@@ -122,4 +125,4 @@ def attackable(trained: Trained, dataset: Dataset) -> Callable[[Array, Array | f
         network = make_network(model, method, dataset.train.images.shape[1:])
         return infer(network, method, arrays, inputs)[0]
 
-    return logits_of
+    return Partial(logits_of, (trained.params, trained.batch_stats))

@@ -1,13 +1,12 @@
 """Square attack: random search with squares, which asks for logits and never for a gradient."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.robustness.attacks.balls import LINF
 from bnnjax.robustness.attacks.best import Attacked, LogitsOf, better, evaluate
+from bnnjax.robustness.attacks.compiled import compiled
 from bnnjax.robustness.attacks.losses import cross_entropy
 from bnnjax.robustness.attacks.pgd import check_steps
 
@@ -35,7 +34,7 @@ def side(query: Array, queries: int, height: int, width: int) -> Array:
     return jnp.clip(jnp.round(jnp.sqrt(share * height * width)), 1, longest).astype(jnp.int32)
 
 
-@partial(jax.jit, static_argnames=("logits_of", "queries"))
+@compiled("queries")
 def square(
     logits_of: LogitsOf, key: Array, images: Array, labels: Array, eps: Array, *, queries: int
 ) -> Attacked:

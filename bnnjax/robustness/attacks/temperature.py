@@ -1,15 +1,16 @@
 """The search for gradients that lead somewhere: temperatures of the surrogate and of the logits."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.tree_util import Partial
 
 from bnnjax.robustness.attacks.best import climb
+from bnnjax.robustness.attacks.compiled import traced
 from bnnjax.robustness.attacks.losses import cross_entropy
 from bnnjax.robustness.attacks.pgd import ascend
 
@@ -34,6 +35,16 @@ class Setting(NamedTuple):
     def is_plain(self) -> bool:
         """Whether it is the network as it was trained."""
         return self.surrogate is None and self.logits == 1
+
+
+def at_temperature(logits_at: LogitsAt, surrogate: float | None) -> Partial:
+    """Returns logits_of(images), whose arrays and temperature are traced; see `attackable`."""
+    # None is a tree without leaves: the network's own gradients are another program.
+    return Partial(_call, traced(logits_at), None if surrogate is None else jnp.float32(surrogate))
+
+
+def _call(logits_at: LogitsAt, surrogate: Array | None, images: Array) -> Array:
+    return logits_at(images, surrogate)
 
 
 def search(
@@ -61,26 +72,24 @@ def search(
       steps: of the attack.
       surrogates: temperatures to try; None stands for the network's own gradients.
     """
-    logits = np.asarray(jax.jit(lambda x: logits_at(x, None))(images), np.float64)
+    own = at_temperature(logits_at, None)
+    logits = np.asarray(jax.jit(lambda logits_of, x: logits_of(x))(own, images), np.float64)
     ordered = np.sort(logits, axis=1)
     gap = max(float(np.median(ordered[:, -1] - ordered[:, -2])), 1e-12)
     temperatures = [1.0 if margin is None else gap / margin for margin in MARGINS]
 
-    def short(surrogate: Array | None, temperature: Array) -> tuple[Array, Array]:
-        def logits_of(points: Array) -> Array:
-            return logits_at(points, surrogate)
-
-        loss = partial(cross_entropy, temperature=temperature)
+    @jax.jit
+    def short(logits_of: Partial, loss: Partial, *given: Array) -> tuple[Array, Array]:
+        key, images, labels, eps = given
         gradients, _ = climb(logits_of, loss, images, labels)
-        found = ascend(logits_of, key, images, labels, jnp.float32(eps), steps=steps, loss=loss)
+        found = ascend(logits_of, key, images, labels, eps, steps=steps, loss=loss)
         return found.margins, jnp.all(gradients == 0, axis=(1, 2, 3))
 
-    own, smooth = jax.jit(partial(short, None)), jax.jit(short)
     settings = []
     for surrogate in surrogates:
         for temperature in temperatures:
-            t = jnp.float32(temperature)
-            found = own(t) if surrogate is None else smooth(jnp.float32(surrogate), t)
+            loss = Partial(cross_entropy, temperature=jnp.float32(temperature))
+            found = short(at_temperature(logits_at, surrogate), loss, key, images, labels, jnp.float32(eps))
             margins, is_zero = (np.asarray(each, np.float64) for each in found)
             settings.append(
                 Setting(
