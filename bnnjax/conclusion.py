@@ -113,6 +113,7 @@ def conclude(
         **about,
         "epochs": config.epochs,
         "batch_size": config.batch_size,
+        "accumulate": config.accumulate,
         "optimizer": config.optimizer,
         "learning_rate": config.learning_rate,
         "weight_decay": config.weight_decay,

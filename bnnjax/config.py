@@ -107,8 +107,8 @@ class Config(ConstraintSettings):
     weight_decay: float | None = None
     # Images in a step, over all devices.
     batch_size: int | None = None
-    # Split each batch into K parts, whose gradients are averaged before the update: the batch stays as it is, and
-    # a K-th of its activations must fit into memory.  Batch norms see a part at a time.
+    # Split each batch into K parts, whose gradients are averaged before the update: a K-th of its activations
+    # must fit into memory.  Batch norms see a part at a time.
     accumulate: int = 1
     # The peak of the learning rate goes with the batch size, from that of the recipe on: linear or sqrt.
     scale_learning_rate: Literal["none", "linear", "sqrt"] = "none"

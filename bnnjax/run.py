@@ -24,6 +24,7 @@ from bnnjax.processes import as_first, is_first, tree_as_first
 from bnnjax.robustness.evaluation import check_quick
 from bnnjax.task import TARGETS, Setup, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
+from bnnjax.train.feed import resident
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
 from bnnjax.train.parallel import compile_task, describe, make_mesh, replicate
 from bnnjax.train.state import RunState, Tree, initial_state
@@ -107,7 +108,7 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     config = resolve(config)
     assert config.workdir is not None
     assert config.batch_size is not None
-    mesh = make_mesh(config.batch_size)
+    mesh = make_mesh(config.batch_size, parts=config.accumulate)
     is_known = is_first() and workdir.claim(config.workdir, config)
     if dataset is None:
         dataset = load(config)
@@ -137,7 +138,8 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
         workdir.check_networks(config.workdir, networks)
     else:
         data = {"source": dataset.source, "digest": dataset.digest}
-        workdir.record_config(config.workdir, config, data=data, **networks, **describe(mesh))
+        about = {**describe(mesh), "peak_learning_rate": config.peak_learning_rate}
+        workdir.record_config(config.workdir, config, data=data, **networks, **about)
     twin = None
     needs_twin |= setup.method.pretrained and source is None
     if needs_twin and not is_finished(config.workdir):
@@ -221,17 +223,13 @@ def execute(run: Prepared, console: Console) -> int:
             write_events(record)
             display.epoch_line(record)
 
+        images, labels = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)
+        data = replicate(mesh, Images(images, labels, teachers_of(run)))
         setting = Fit(
             task=task,
             compiled=compiled,
-            train=replicate(
-                mesh,
-                Images(
-                    jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels), teachers_of(run)
-                ),
-            ),
+            feed=resident(compiled, data, replicate(mesh, data_key), task.steps_per_epoch),
             validation=dataset.validation,
-            key=replicate(mesh, data_key),
             batch_size=config.batch_size,
             checkpoints=checkpoints,
             checkpoint_every=config.checkpoint_every,
@@ -260,7 +258,7 @@ def execute(run: Prepared, console: Console) -> int:
             f"{run.place}, and {again} goes on from there"
         )
         return 0
-    about = {**describe(mesh), **made_from(run)}
+    about = {**describe(mesh), **made_from(run), "peak_learning_rate": config.peak_learning_rate}
     results = conclude(run.place, config, run.setup, dataset, compiled, state.best, about, console)
     if results is not None:
         console.print(report.summary_table(*results))

@@ -13,8 +13,8 @@ from bnnjax.config import Config, to_json
 from bnnjax.report.files import read_json, read_metrics, write_json
 
 # Where results and data lie, how often a run saves, what its end tests and on how many processes it trains do
-# not make it another run; nor does the common recipe, of which a resolved configuration has taken what it needs.
-# Other networks that it is made from are known by their digests.
+# not make it another run; nor does the common recipe, of which a resolved configuration has taken what it
+# needs.  Other networks that it is made from are known by their digests.
 PLACES = frozenset(
     {
         "workdir",

@@ -19,7 +19,7 @@ from bnnjax.distributed import LOST, SENTENCE
 
 TINY, SPIED = (Path(__file__).with_name(f"{name}_experiment.py") for name in ("tiny", "spied"))
 BATCH, STEPS = 16, 4  # of an epoch
-SHORT = ("--train-examples", BATCH * STEPS, "--batch-size", BATCH, "--epochs", 2)
+SHORT = ("--train-examples", BATCH * STEPS, "--batch-size", BATCH, "--epochs", 2, "--noise", "none")
 ENDLESS = ("--train-examples", BATCH * 40, "--batch-size", BATCH, "--epochs", 1000)
 PATIENCE = 600  # seconds after which a test gives up
 

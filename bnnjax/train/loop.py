@@ -3,20 +3,20 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
-from jax import Array
 
 from bnnjax.data.dataset import Split
 from bnnjax.processes import gather
 from bnnjax.train.checkpoint import Checkpoints
+from bnnjax.train.feed import Feed, Step
 from bnnjax.train.parallel import Compiled
 from bnnjax.train.state import RunState, Tree, all_finite, keep_best
-from bnnjax.train.step import Images, Task
+from bnnjax.train.step import Task
 
 Record = dict[str, Any]
 
@@ -104,9 +104,8 @@ class Fit:
 
     task: Task
     compiled: Compiled
-    train: Images  # on the device
+    feed: Feed
     validation: Split  # on the host
-    key: Array  # the run's data key
     batch_size: int
     checkpoints: Checkpoints
     checkpoint_every: int  # epochs
@@ -133,17 +132,21 @@ def fit(run: Fit, state: RunState) -> RunState:
       NonFiniteLossError: at the first step whose loss is not finite, or at a checkpoint whose state or
         validation loss is not; no checkpoint is written of such a state or after it.
     """
+    with closing(run.feed(int(state.train.step))) as feed:
+        return _fit(run, feed, state)
+
+
+def _fit(run: Fit, feed: Iterator[Step], state: RunState) -> RunState:
     steps, epochs = run.task.steps_per_epoch, run.task.epochs
     train, best = state
     done = int(train.step)
     compiled_yet = False
     for epoch in range(done // steps + 1, epochs + 1):
         # --- train
-        batches = run.compiled.order(run.key, epoch - 1)
         epoch_began = timed_from = waited_at = time.perf_counter()
         timed_steps, ahead, stride = 0, 0, 1
         while done < epoch * steps:
-            train = run.compiled.train(train, run.train, batches, run.key)
+            train = next(feed)(train)
             done, timed_steps, ahead = done + 1, timed_steps + 1, ahead + 1
             if ahead >= stride or run.stop.signal_name or done == epoch * steps:
                 totals = jax.device_get(train.totals)

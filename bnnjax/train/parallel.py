@@ -15,19 +15,25 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from bnnjax.data.batches import device_share, epoch_keys, evaluation_batches, training_batches
+from bnnjax.data.batches import (
+    device_order,
+    device_share,
+    epoch_keys,
+    evaluation_batches,
+    training_batches,
+)
 from bnnjax.train.state import RunState, Tree, initial_state
-from bnnjax.train.step import AXIS, Task, predict_step, train_step
+from bnnjax.train.step import AXIS, Task, predict_step, share_step, train_step
 
 
-def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None, parts: int = 1) -> Mesh:
     """Returns the mesh of these devices; left out: of all devices of all processes.
 
     Raises:
-      ValueError: if the batch cannot be split evenly over them.
+      ValueError: if the batch, or each of so many parts of it, cannot be split evenly over them.
     """
     devices = jax.devices() if devices is None else devices
-    device_share(batch_size, len(devices))
+    device_share(batch_size, len(devices), parts)
     return Mesh(np.array(devices), (AXIS,))
 
 
@@ -82,6 +88,8 @@ class Compiled(NamedTuple):
     order: Callable[[Array, int], Array]
     # (state, training images, batches, key) -> state after a step; the state given is consumed
     train: jax.stages.Wrapped
+    # (state, images and labels of the batch, split over the devices, teacher, key) -> likewise
+    train_on: jax.stages.Wrapped
     # (params, batch_stats, images uint8 [n, h, w, c]) -> logits float32 [n, classes], for any n
     predict: Callable[[Tree, Tree, np.ndarray | Array], np.ndarray]
 
@@ -94,6 +102,8 @@ def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Comp
     mapped = partial(jax.shard_map, mesh=mesh, check_vma=False)
     everywhere, shared = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
     train = mapped(partial(train_step, task), in_specs=(P(), P(), P(), P()), out_specs=P())
+    split = (P(), P(AXIS), P(AXIS), P(), P())
+    train_on = mapped(partial(share_step, task), in_specs=split, out_specs=P())
 
     def predict_share(params: Tree, batch_stats: Tree, images: Array) -> Array:
         logits = predict_step(task, params, batch_stats, images)
@@ -106,7 +116,8 @@ def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Comp
         return initial_state(*task.init(key), task.optimizer, task.carried())
 
     def order(key: Array, epoch: int) -> Array:
-        return training_batches(epoch_keys(key, epoch), examples, batch_size)
+        batches = training_batches(epoch_keys(key, epoch), examples, batch_size)
+        return device_order(batches, task.accumulate, mesh.size)
 
     def predict(params: Tree, batch_stats: Tree, images: np.ndarray | Array) -> np.ndarray:
         indices, _ = evaluation_batches(len(images), batch_size)
@@ -117,5 +128,6 @@ def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Comp
         init=jax.jit(init, out_shardings=everywhere, compiler_options=once_options()),
         order=jax.jit(order, out_shardings=everywhere),
         train=jax.jit(train, donate_argnums=0, compiler_options=step_options()),
+        train_on=jax.jit(train_on, donate_argnums=0, compiler_options=step_options()),
         predict=predict,
     )

@@ -77,7 +77,7 @@ class Means(NamedTuple):
 
 
 def mean_over_parts(function: Callable[[Array], tuple[Tree, Tree]], parts: int) -> tuple[Tree, Tree]:
-    """Returns the mean of what a function gives first for parts 0, 1, ..., in turn; of the second the last."""
+    """Returns the mean over parts 0, 1, ... of what a function gives first, and what it gives second last."""
     if parts == 1:
         return function(jnp.int32(0))
 
@@ -91,7 +91,7 @@ def mean_over_parts(function: Callable[[Array], tuple[Tree, Tree]], parts: int) 
 
 
 def train_step(task: Task, state: TrainState, data: Images, batches: Array, key: Array) -> TrainState:
-    """Returns the state after one step on this device's share of the batch.
+    """Returns the state after one step on this device's share of a batch out of a split.
 
     Args:
       task: static.
@@ -100,21 +100,38 @@ def train_step(task: Task, state: TrainState, data: Images, batches: Array, key:
       batches: int32 [steps_per_epoch, batch], indices into data for this epoch.
       key: the run's data key.
     """
-    devices, device = jax.lax.axis_size(AXIS), jax.lax.axis_index(AXIS)
+    batch = batches[state.step % task.steps_per_epoch]
+    own = device_slice(batch, jax.lax.axis_index(AXIS), jax.lax.axis_size(AXIS))
+    return share_step(task, state, data.images[own], data.labels[own], data.teacher, key)
+
+
+def share_step(
+    task: Task, state: TrainState, images: Array, labels: Array, teacher: Tree, key: Array
+) -> TrainState:
+    """Returns the state after one step.
+
+    Args:
+      task: static.
+      state: the same on all devices.
+      images: uint8 [batch, h, w, c], this device's share of the global batch, part by part.
+      labels: int32 [batch], likewise.
+      teacher: see Images.
+      key: the run's data key.
+    """
     epoch, position = state.step // task.steps_per_epoch, state.step % task.steps_per_epoch
     augment_key = step_key(epoch_keys(key, epoch), position)
     # Schedules move once an epoch.
     progress = epoch.astype(jnp.float32) / task.epochs
     method_key = jax.random.fold_in(augment_key, METHOD)
-    schedule = task.schedule(Moment(progress, position == 0, method_key, data.teacher))
-    parts = batches[position].reshape(task.accumulate, -1)  # the same whatever the number of devices
+    schedule = task.schedule(Moment(progress, position == 0, method_key, teacher))
+    share = labels.shape[0] // task.accumulate
 
     def loss_of(params: Tree, images: Array, labels: Array) -> tuple[Array, tuple[Means, Tree, Tree]]:
         logits, batch_stats, collected = task.forward(params, state.batch_stats, images, schedule, True)
-        if task.targets is not None:
-            targets = jax.lax.stop_gradient(task.targets(data.teacher, images))
-        else:
+        if task.targets is None:
             targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), task.label_smoothing)
+        else:
+            targets = jax.lax.stop_gradient(task.targets(teacher, images))
         task_loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
         penalty, carried = task.penalty(collected, state.carried)
         correct = jnp.mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32))
@@ -122,13 +139,11 @@ def train_step(task: Task, state: TrainState, data: Images, batches: Array, key:
         return loss, (Means(loss, task_loss, penalty, correct), batch_stats, carried)
 
     def part_of_step(part: Array) -> tuple[tuple[Tree, Means, Tree], Tree]:
-        own = device_slice(parts[part], device, devices)
-        first = part * parts.shape[1] + device * own.shape[0]
-        images = augment(augment_key, data.images[own], task.augmentation, first=first)
-        images = normalize(images, task.mean, task.std, task.dtype)
-        gradients, (means, batch_stats, carried) = jax.grad(loss_of, has_aux=True)(
-            state.params, images, data.labels[own]
-        )
+        ours, theirs = (jax.lax.dynamic_slice_in_dim(a, part * share, share) for a in (images, labels))
+        first = (part * jax.lax.axis_size(AXIS) + jax.lax.axis_index(AXIS)) * share  # see `device_order`
+        ours = augment(augment_key, ours, task.augmentation, first=first)
+        ours = normalize(ours, task.mean, task.std, task.dtype)
+        gradients, (means, batch_stats, carried) = jax.grad(loss_of, has_aux=True)(state.params, ours, theirs)
         return (gradients, means, batch_stats), carried
 
     # Mapped without varying-axis types, so each device has the gradient of its own loss here, and their mean

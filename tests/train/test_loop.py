@@ -13,6 +13,7 @@ import pytest
 
 from bnnjax.data import Split
 from bnnjax.train.checkpoint import Checkpoints
+from bnnjax.train.feed import resident
 from bnnjax.train.loop import (
     Fit,
     NonFiniteLossError,
@@ -50,15 +51,16 @@ def make_fit(tmp_path: Path, split: Split) -> Iterator[MakeFit]:
     """make_fit(task, field=value, ...): the run and the list that its records go to."""
     opened: list[Checkpoints] = []
 
-    def made(task: Task, **fields: Any) -> tuple[Fit, list[dict[str, Any]]]:
+    def made(task: Task, examples: int = EXAMPLES, **fields: Any) -> tuple[Fit, list[dict[str, Any]]]:
         records: list[dict[str, Any]] = []
         opened.append(Checkpoints(tmp_path / "checkpoints", print))
+        compiled = compile_task(task, make_mesh(BATCH, jax.devices()[:1]), BATCH, examples)
+        data = Images(jnp.asarray(split.images), jnp.asarray(split.labels))
         plain: dict[str, Any] = {
             "task": task,
-            "compiled": compile_task(task, make_mesh(BATCH, jax.devices()[:1]), BATCH, EXAMPLES),
-            "train": Images(jnp.asarray(split.images), jnp.asarray(split.labels)),
+            "compiled": compiled,
+            "feed": resident(compiled, data, jax.random.key(0), task.steps_per_epoch),
             "validation": Split(split.images[:10], split.labels[:10]),
-            "key": jax.random.key(0),
             "batch_size": BATCH,
             "checkpoints": opened[-1],
             "checkpoint_every": 1,
@@ -134,8 +136,7 @@ def test_an_epoch_of_one_step_has_a_speed(
     make_fit: MakeFit, make_task: MakeTask, make_state: MakeState
 ) -> None:
     task = make_task(epochs=2, steps_per_epoch=1)
-    compiled = compile_task(task, make_mesh(BATCH, jax.devices()[:1]), BATCH, BATCH)
-    run, records = make_fit(task, compiled=compiled)
+    run, records = make_fit(task, examples=BATCH)
     fit(run, make_state(task))
     assert all(record["images_per_second"] > 0 for record in records)
 
