@@ -84,8 +84,18 @@ def parse(defaults: T, description: str, program: str, arguments: Sequence[str])
     return config
 
 
+def _print_raw(text: str, _: "Console") -> int:
+    print(text, end="")
+    return 0
+
+
 def prepare_run(config: Config) -> Work:
     """Checks a training run and returns it, ready to be executed."""
+    if config.print_launch is not None:
+        from bnnjax.launch import launch_script
+
+        script = launch_script(config.print_launch, config, sys.argv, Path.cwd())
+        return partial(_print_raw, script)
     if config.is_distributed:
         from bnnjax.distributed import prepare_together
 

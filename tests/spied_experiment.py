@@ -15,8 +15,9 @@ from bnnjax.cli import main, prepare_run
 from bnnjax.task import Setup, make_setup
 
 
-def note(images: np.ndarray) -> None:
-    digests = [hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images]
+def note(images: jax.Array) -> None:
+    # Whole, because a part would be computed on the device, which waits for this.
+    digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in np.asarray(images)]
     with open(Path(os.environ["SEEN"], f"{jax.process_index()}.txt"), "a") as file:
         file.write("".join(f"{digest}\n" for digest in digests))
 
