@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def launch(start: Callable[..., "subprocess.Popen[str]"]) -> Launch:
+def launch(environment: dict[str, str]) -> Launch:
     """launch(count, script, workdir, *arguments): so many processes of one run, killed at the block's end."""
 
     @contextmanager
@@ -48,12 +49,21 @@ def launch(start: Callable[..., "subprocess.Popen[str]"]) -> Launch:
         count: int, script: Path, workdir: Path, *arguments: object, **variables: str
     ) -> Iterator[Processes]:
         flags = ("--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", count)
-        no_proxy = {"http_proxy": "", "https_proxy": "", "no_proxy": "*"}
+        # Through a proxy they would not find each other.
+        direct = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
         processes: Processes = []
         try:
             for process in range(count):
                 own = (*arguments, "--workdir", workdir, *flags, "--process-id", process)
-                processes.append(start(script, *own, **no_proxy, **variables))
+                processes.append(
+                    subprocess.Popen(
+                        [sys.executable, str(script), *map(str, own)],
+                        env=direct | variables,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                        text=True,
+                    )
+                )
             yield processes
         finally:
             for started in processes:
