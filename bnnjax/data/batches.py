@@ -89,7 +89,7 @@ def device_share(batch_size: int, devices: int, parts: int = 1) -> int:
     Raises:
       ValueError: they cannot be split evenly.
     """
-    if devices < 1 or parts < 1 or batch_size % (devices * parts):
+    if devices < 1 or batch_size % (devices * parts):
         split = f"{devices} devices" + (f" in {parts} parts" if parts > 1 else "")
         product = "the device count" + (" times the parts" if parts > 1 else "")
         raise ValueError(f"batch size {batch_size} on {split}: allowed are multiples of {product}")
