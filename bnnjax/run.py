@@ -1,13 +1,12 @@
 """A training run from its configuration to its report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from rich.console import Console
 
 from bnnjax import report, workdir
@@ -19,44 +18,20 @@ from bnnjax.data import Dataset, load_cifar10, load_digits, load_prepared
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.network import make_measure
-from bnnjax.pretrained import BEGINNING, first_network, full_precision, path_within, take
-from bnnjax.processes import as_first, is_first, tree_as_first
+from bnnjax.prepared import Prepared, begin, made_from, teachers_of
+from bnnjax.pretrained import full_precision, take
+from bnnjax.processes import as_first, is_first
 from bnnjax.robustness.evaluation import check_quick
-from bnnjax.task import TARGETS, Setup, make_setup
+from bnnjax.task import TARGETS, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
 from bnnjax.train.feed import resident
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
 from bnnjax.train.parallel import compile_task, describe, make_mesh, replicate
-from bnnjax.train.state import RunState, Tree, initial_state
 from bnnjax.train.step import Images
-from bnnjax.trained import Trained, read_teachers, read_trained
+from bnnjax.trained import read_teachers, read_trained
 
 # Exit codes: of a run whose checkpoints are of another structure, and whose loss stopped being finite.
 MISFIT, STOPPED_BY_LOSS = 2, 3
-
-
-class Prepared(NamedTuple):
-    """A run that is known to be possible; nothing has been compiled yet."""
-
-    config: Config  # with nothing left out
-    place: Path
-    setup: Setup
-    dataset: Dataset
-    mesh: Mesh
-    is_known: bool  # whether the run directory was there before
-    pretrained: Trained | None  # what --pretrained names
-    teachers: Mapping[str, Trained]  # what --teacher and --lcr.teacher name, as `make_setup` names them
-    twin: "Prepared | None"  # the full-precision run that comes first, where the run needs it
-
-    @property
-    def is_twins_pupil(self) -> bool:
-        """Whether lcr compares with the twin."""
-        return self.config.compares and LCR not in self.teachers
-
-    @property
-    def begins_from_twin(self) -> bool:
-        """Whether training begins from the twin."""
-        return self.setup.method.pretrained and self.pretrained is None
 
 
 def resolve(config: Config) -> Config:
@@ -271,52 +246,3 @@ def events_of(run: Prepared, done: int) -> AbstractContextManager[Callable[[dict
     if is_first():
         return report.event_writer(run.place, done if run.is_known else None)
     return nullcontext(lambda record: None)
-
-
-def made_from(run: Prepared) -> dict[str, Any]:
-    """Returns what a summary tells of the networks that a run was made from."""
-    source, beginning = run.twin if run.begins_from_twin else run.pretrained, run.place / BEGINNING
-    teacher, other = run.teachers.get(TARGETS), run.twin if run.is_twins_pupil else run.teachers.get(LCR)
-    return {
-        "pretrained": None if source is None else path_within(run.place, source.place),
-        "pretrained_epochs": None if source is None else source.config.epochs,
-        "prepare_seconds": report.read_json(beginning)["prepare_seconds"] if beginning.exists() else None,
-        "teacher": None if teacher is None else path_within(run.place, teacher.place),
-        "lcr_teacher": None if other is None else path_within(run.place, other.place),
-    }
-
-
-def teachers_of(run: Prepared) -> dict[str, tuple[Tree, Tree]]:
-    """Returns params and batch_stats of the networks that a run learns from; its twin is finished."""
-    networks = dict(run.teachers)
-    if run.is_twins_pupil:
-        assert run.twin is not None
-        networks[LCR] = read_trained(run.twin.place, run.dataset)
-    return {name: (network.params, network.batch_stats) for name, network in networks.items()}
-
-
-def begin(run: Prepared, state: RunState, key: jax.Array, say: Callable[[str], None]) -> RunState:
-    """Returns the state before the first step.
-
-    Args:
-      run: whose twin, if it has one, is finished.
-      state: of a network with random weights.
-      key: that these were made with.
-      say: is told of what the run begins with instead.
-    """
-    source = run.pretrained
-    if run.begins_from_twin:
-        assert run.twin is not None
-        source = read_trained(run.twin.place, run.dataset)
-    if source is None and run.setup.method.prepare is None:
-        return state
-    if source is not None:
-        say(f"beginning from the network in {source.place}")
-    network, seconds = first_network(run.config, run.setup, run.dataset, source, key)
-    if seconds is not None:
-        say(f"prepared the kernels layer by layer in {seconds:.1f} s")
-        if is_first():
-            report.write_json(run.place / BEGINNING, {"prepare_seconds": seconds})
-    params = {**state.train.params, **network.params}  # what a constraint learns is no part of the network
-    first = initial_state(params, network.batch_stats, run.setup.task.optimizer, run.setup.task.carried())
-    return replicate(run.mesh, tree_as_first(first))

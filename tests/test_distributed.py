@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -86,7 +87,11 @@ def train(launch: Launch, count: int, workdir: Path, seen: Path) -> list[Ended]:
 
 
 def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
-    tree = ocp.StandardCheckpointer().restore(workdir / "checkpoints" / str(step) / "state")
+    place = workdir / "checkpoints" / str(step) / "state"
+    reader = ocp.PyTreeCheckpointer()
+    saved = reader.metadata(place).item_metadata.tree
+    on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+    tree = reader.restore(place, restore_args=on_host)
     leaves: dict[str, np.ndarray] = {}
 
     def visit(name: str, node: Any) -> None:
@@ -106,7 +111,7 @@ def assert_close(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> N
     assert left.keys() == right.keys()
     for name in left:
         scale = float(np.abs(left[name]).max())
-        np.testing.assert_allclose(left[name], right[name], rtol=1e-4, atol=1e-4 * scale + 3e-6, err_msg=name)
+        np.testing.assert_allclose(left[name], right[name], rtol=1e-5, atol=1e-5 * scale + 3e-7, err_msg=name)
 
 
 def images_seen(seen: Path) -> list[str]:

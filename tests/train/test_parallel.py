@@ -2,8 +2,9 @@
 
 The devices are fake: eight on one CPU, in processes of their own, because their number is fixed when JAX
 starts.  Augmentation is on, the surrogate gradient has two arguments (IR-Net), every form of the constraint
-takes its turn, and so do constraints that carry vectors and draw random directions, batches in parts, a method
-that remembers statistics of activations, one with a loss on them, a teacher, and a network to compare with.
+takes its turn, and so do constraints that carry vectors and draw random directions, batches in parts, a
+method that remembers statistics of activations, one with a loss on them, a teacher, and a network to compare
+with.
 """
 
 import subprocess
