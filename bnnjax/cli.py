@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_origin,
 import tyro
 
 from bnnjax.config import Config
+from bnnjax.exit_codes import INTERRUPTED, WRONG_INPUT
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-WRONG_INPUT, INTERRUPTED = 2, 130
 
 T = TypeVar("T")
 Work = Callable[["Console"], int]  # prints to the console and returns the exit code

@@ -16,13 +16,11 @@ from typing import Any, NoReturn
 import jax
 from rich.console import Console
 
-from bnnjax.cli import INTERRUPTED, WRONG_INPUT
 from bnnjax.config import Config
+from bnnjax.exit_codes import FAILED, INTERRUPTED, LOST, WRONG_INPUT
 from bnnjax.processes import as_first, gather, in_turn, is_first, together
 from bnnjax.run import execute, prepare
 
-# Exit codes: of a process that ends because another one was lost, and of one that failed by itself.
-LOST, FAILED = 4, 1
 # A process that is silent for so long is taken for dead by JAX's coordination service, which ends the others.
 # Where connections break, as those of gloo do, they notice at once.
 HEARTBEAT_SECONDS = 30

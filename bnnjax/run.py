@@ -15,6 +15,7 @@ from bnnjax.conclusion import conclude
 from bnnjax.config import Config
 from bnnjax.constrained import LCR
 from bnnjax.data import Dataset, load_cifar10, load_digits, load_prepared
+from bnnjax.exit_codes import STOPPED_BY_LOSS, WRONG_INPUT
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.network import make_measure
@@ -29,9 +30,6 @@ from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
 from bnnjax.train.parallel import compile_task, describe, make_mesh, replicate
 from bnnjax.train.step import Images
 from bnnjax.trained import read_teachers, read_trained
-
-# Exit codes: of a run whose checkpoints are of another structure, and whose loss stopped being finite.
-MISFIT, STOPPED_BY_LOSS = 2, 3
 
 
 def resolve(config: Config) -> Config:
@@ -164,7 +162,7 @@ def execute(run: Prepared, console: Console) -> int:
         complain(
             f"the checkpoints in {run.place} are of another version's network: {error}; give a --workdir"
         )
-        return MISFIT
+        return WRONG_INPUT
     done = 0
     if restored is not None:
         done, state = restored

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from bnnjax import report, workdir
 from bnnjax.config import Config
-from bnnjax.run import STOPPED_BY_LOSS, execute, load, prepare
+from bnnjax.exit_codes import STOPPED_BY_LOSS
+from bnnjax.run import execute, load, prepare
 
 
 class Run(NamedTuple):

@@ -17,7 +17,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from bnnjax.distributed import LOST, SENTENCE
+from bnnjax.distributed import SENTENCE
+from bnnjax.exit_codes import LOST
 
 TINY, SPIED = (Path(__file__).with_name(f"{name}_experiment.py") for name in ("tiny", "spied"))
 BATCH, STEPS = 16, 4  # of an epoch

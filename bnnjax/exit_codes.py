@@ -1,0 +1,7 @@
+"""What the exit codes of a command mean, beside 0: finished, or stopped by a signal with everything saved."""
+
+FAILED = 1  # by a fault of the program
+WRONG_INPUT = 2
+STOPPED_BY_LOSS = 3  # the loss stopped being finite
+LOST = 4  # another process of the run was lost
+INTERRUPTED = 130  # by the keyboard, while there was nothing to save
