@@ -5,6 +5,7 @@
     python experiments/benchmark.py --every-method --constraints none # what a step of each method costs
     python experiments/benchmark.py --starts                          # cold and warm compilation cache
     python experiments/benchmark.py --weak-scaling 1 2 4 8 --batches 32 --constraints none  # fake devices
+    python experiments/benchmark.py --noise                           # corruptions, and their evaluation
     python experiments/benchmark.py --yardstick "python torch_irnet.py --steps 10"
 
 Cases of one model and batch are timed in turn, so that their ratios to the first hold on a machine whose
@@ -45,6 +46,12 @@ class Arguments:
     starts: bool = False
     # Time the first case on so many fake devices in turn, each of which takes its batch.
     weak_scaling: tuple[int, ...] = ()
+    # Time the corruptions, and the evaluation of the first case under all of them, instead.
+    noise: bool = False
+    # Images that are corrupted.
+    noise_images: int = 1000
+    # Pixels of a side; the evaluation is of 32x32 images, whatever this is.
+    noise_size: int = 32
     # Compare the first case with this command instead, in turn.
     yardstick: str | None = None
     # Rounds of the comparison.
@@ -55,7 +62,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Times what the arguments ask for."""
-    from bnnjax import benchmark
+    from bnnjax import benchmark, noise_benchmark
     from bnnjax.cache import use_compilation_cache
     from bnnjax.weak_scaling import weak_scaling
 
@@ -84,6 +91,12 @@ def main(arguments: Arguments) -> None:
         case += ["--precision", first.precision, "--repeats", str(arguments.repeats)]
         for record in weak_scaling(__file__, case, first.batch, arguments.weak_scaling):
             print(json.dumps(record), flush=True)
+    elif arguments.noise:
+        use_compilation_cache()
+        count = arguments.noise_images
+        for record in noise_benchmark.time_corruptions(count, arguments.noise_size, arguments.repeats):
+            print(json.dumps(record), flush=True)
+        print(json.dumps(noise_benchmark.time_evaluation(first, count, min(1000, count))))
     elif arguments.yardstick:
         command = shlex.split(arguments.yardstick)
         print(json.dumps(benchmark.compare_with(command, first, arguments.rounds, arguments.repeats)))

@@ -26,6 +26,7 @@ from bnnjax.report.overhead import overhead_table
 from bnnjax.report.pictures import Examples, confusion_matrix, worst_examples
 from bnnjax.report.plots import bounds, curves
 from bnnjax.report.robustness import (
+    has_seeds,
     robustness_csv,
     robustness_groups_table,
     robustness_spread_table,
@@ -62,6 +63,7 @@ __all__ = [
     "curves",
     "event_writer",
     "feature_study_figure",
+    "has_seeds",
     "overhead_table",
     "png_bytes",
     "progress_bar",

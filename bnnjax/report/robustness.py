@@ -4,8 +4,8 @@ A record describes one run: `run`, `label`, `model`, `method`, `constraint`, `se
 `examples` (how many), `severities` as text, `benchmark` (the corruptions that enter the means), and in
 percent `clean_accuracy`, `accuracy` by corruption and severity with `intervals` of the same keys,
 `mean_corruption_accuracy` with its `mean_corruption_accuracy_interval`, `mce` and `relative_mce` against the
-run named `baseline`, `clean_ece`, `ece`, `mean_ece`, `flip_rate` and `mean_flip_rate`; what was not measured
-is None.
+run named `baseline`, `clean_ece`, `ece`, `mean_ece`, `flip_rate` and `mean_flip_rate`, and `worst_case`, by
+the size of the attacks; what was not measured is None or missing.
 """
 
 from __future__ import annotations
@@ -55,6 +55,19 @@ def check_records(records: Sequence[Record]) -> None:
                     f"{record['label']} and {records[0]['label']} differ in {key}: "
                     f"{value_text(list(record[key]))} and {value_text(list(records[0][key]))}"
                 )
+
+
+def figures(record: Record) -> dict[str, Any]:
+    """Returns a record's figures by their headings; those under attack come last, where there are any."""
+    attacks = record.get("worst_case") or {}
+    return {heading: record.get(key) for key, heading in FIGURES.items()} | {
+        f"worst case {size}, %": value for size, value in attacks.items()
+    }
+
+
+def headings(records: Sequence[Record]) -> list[str]:
+    """Returns the headings of all figures of the records."""
+    return list(dict.fromkeys(heading for record in records for heading in figures(record)))
 
 
 def spoken(corruption: str) -> str:
@@ -116,12 +129,13 @@ def robustness_cells(records: Sequence[Record]) -> Cells:
     """Returns the table of figures, a row a run."""
     rows = []
     for record in records:
-        texts = {key: number_text(record.get(key)) for key in FIGURES}
-        texts["mean_corruption_accuracy"] = with_interval(
+        own = figures(record)
+        texts = {heading: number_text(own.get(heading)) for heading in headings(records)}
+        texts[FIGURES["mean_corruption_accuracy"]] = with_interval(
             record.get("mean_corruption_accuracy"), record.get("mean_corruption_accuracy_interval")
         )
         rows.append([record["label"], *texts.values()])
-    return ["network", *FIGURES.values()], rows
+    return ["network", *headings(records)], rows
 
 
 def group_cells(records: Sequence[Record]) -> Cells:
@@ -142,10 +156,13 @@ def spread_cells(records: Sequence[Record]) -> Cells:
         )
     rows = [
         [", ".join(names), str(len(own))]
-        + [spread_text(*spread(record.get(key) for record in own)) for key in FIGURES]
+        + [
+            spread_text(*spread(figures(record).get(heading) for record in own))
+            for heading in headings(records)
+        ]
         for names, own in runs.items()
     ]
-    return ["model, method, constraint", "runs", *FIGURES.values()], rows
+    return ["model, method, constraint", "runs", *headings(records)], rows
 
 
 def has_seeds(records: Sequence[Record]) -> bool:

@@ -99,11 +99,15 @@ def study(asked: Asked, console: Console) -> int:
             advance,
         )
     records = against_baseline(records, records[0])
+    console.print(report.robustness_table(records))
+    attacked = attack(asked, console)
+    for record, found in zip(records, attacked, strict=False):  # there may be no attacks
+        record["worst_case"] = {size: each["worst_case"] for size, each in found["eps"].items()}
     report.write_json(config.workdir / "robustness.json", records)
     report.write_text_atomically(config.workdir / "robustness.csv", report.robustness_csv(records))
-    console.print(report.robustness_table(records))
+    if report.has_seeds(records):
+        console.print(report.robustness_spread_table(records))
     traces = trace(asked, [record["label"] for record in records])
-    attacked = attack(asked, console)
     page = report.write_robustness_page(
         config.workdir,
         records,
@@ -158,7 +162,15 @@ def attack(asked: Asked, console: Console) -> list[dict[str, Any]]:
         key = f"{network.digest} {json.dumps(given, sort_keys=True)}"
         if key not in kept:
             eps = [size / 255 for size in config.attacks]
-            found = attack_run(network, asked.dataset, eps=eps, twin=asked.twin, **settings)
+            with console.status("attack") as status:
+                found = attack_run(
+                    network,
+                    asked.dataset,
+                    eps=eps,
+                    twin=asked.twin,
+                    on_attack=status.update,
+                    **settings,
+                )
             kept[key] = {**found, "key": key}
             report.write_json(file, list(kept.values()))
         records.append(kept[key])

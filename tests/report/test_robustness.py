@@ -78,6 +78,15 @@ def test_spread_is_over_the_seeds_of_one_setting(fake_robustness: Callable) -> N
     assert not has_seeds(records[1:])
 
 
+def test_accuracy_under_attack_is_a_figure_where_it_was_measured(fake_robustness: Callable) -> None:
+    attacked = [fake_robustness(n, worst_case={"2/255": 30.0 + n, "8/255": 10.0}) for n in (0, 1)]
+    first, second, none = _cells(robustness_table([*attacked, fake_robustness(2)]))
+    assert list(first)[-2:] == ["worst case 2/255, %", "worst case 8/255, %"]
+    assert [row["worst case 2/255, %"] for row in (first, second, none)] == ["30.00", "31.00", "–"]
+    both, single = _cells(robustness_spread_table([*attacked, fake_robustness(2)]))
+    assert (both["worst case 2/255, %"], single["worst case 2/255, %"]) == ("30.50 ± 0.71", "–")
+
+
 def test_the_csv_has_a_line_for_each_accuracy(fake_robustness: Callable) -> None:
     flips = {"fog": {"1": 12.5}}
     records = [

@@ -7,43 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_experiment
 from rich.console import Console
 from scipy.stats import binomtest
 
-import bnnjax.run
 from bnnjax import report
-from bnnjax.config import Config, Recipe
 from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize
 from bnnjax.network import infer
 from bnnjax.robustness.attack_study import LADDER, attack_run, chosen_images, eps_text, wilson
 from bnnjax.robustness.attacks import attackable
-from bnnjax.trained import Trained, read_trained
-
-
-@pytest.fixture(scope="module")
-def dataset() -> Dataset:
-    return tiny_experiment.load(Config(dataset="digits"))
-
-
-@pytest.fixture(scope="module")
-def runs(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
-    folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bnnjax.run, "load", tiny_experiment.load)
-        for method in ("xnor", "fp"):
-            config = Config(
-                dataset="digits",
-                model="resnet_tiny",
-                method=method,
-                common=Recipe(batch_size=32, epochs=1, learning_rate=0.05),
-                train_examples=640,
-                noise="none",
-                workdir=folder / method,
-            )
-            assert bnnjax.run.execute(bnnjax.run.prepare(config), Console(quiet=True)) == 0
-    return {name: read_trained(folder / name, dataset) for name in ("xnor", "fp")}
+from bnnjax.trained import Trained
 
 
 @pytest.fixture(scope="module")
