@@ -3,12 +3,14 @@
 import contextlib
 import ctypes
 import importlib.util
+import json
 import os
 import re
 import signal
 import sys
 import traceback
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn
@@ -16,7 +18,7 @@ from typing import Any, NoReturn
 import jax
 from rich.console import Console
 
-from bnnjax.config import Config
+from bnnjax.config import Config, to_json
 from bnnjax.exit_codes import FAILED, INTERRUPTED, LOST, WRONG_INPUT
 from bnnjax.processes import as_first, gather, in_turn, is_first, together
 from bnnjax.run import execute, prepare
@@ -32,6 +34,8 @@ LOOKED_FOR = (
     "and Cloud TPU (libtpu, with TPU_WORKER_HOSTNAMES or the metadata server)"
 )
 SENTENCE = "stopped: another process was lost; the same command for all goes on from the last checkpoint\n"
+# Flags in which processes may differ.
+OWN_FLAGS = frozenset({"coordinator", "process_id", "workdir", "data_dir", "archive"})
 # What collectives and barriers say when the other side is gone.
 BROKEN = re.compile(r"gloo|nccl|coordination service|UNAVAILABLE|DEADLINE_EXCEEDED", re.IGNORECASE)
 
@@ -131,17 +135,17 @@ def no_process_waits_in_vain() -> Iterator[None]:
         _leave(FAILED)
 
 
-def check_same_data(digest: str) -> None:
-    """Checks that all processes have the data set that process 0 has.
+def check_same(what: str, content: str) -> None:
+    """Checks that all processes have what process 0 has.
 
     Raises:
-      ValueError: if this one has another.
+      ValueError: if one has something else.
     """
-    own = int(digest[:6] or "0", 16)
-    there = as_first(own)
+    own = zlib.crc32(content.encode()) // 2  # 31 bits
+    first = as_first(own)
     with together():
-        if own != there:
-            raise ValueError("its data set differs from that of process 0")
+        if own != first:
+            raise ValueError(f"{what} differ from those of process 0")
 
 
 def prepare_together(config: Config) -> Callable[[Console], int]:
@@ -155,7 +159,9 @@ def prepare_together(config: Config) -> Callable[[Console], int]:
     with no_process_waits_in_vain():
         try:
             run = in_turn(partial(prepare, config))
-            check_same_data(run.dataset.digest)
+            flags = {name: value for name, value in to_json(run.config).items() if name not in OWN_FLAGS}
+            check_same("the flags", json.dumps(flags))
+            check_same("the images", run.dataset.digest)
         except (ValueError, OSError) as error:
             if BROKEN.search(str(error)):
                 raise

@@ -39,6 +39,7 @@ GKE = """\
 # Apply with kubectl.  A pod a host.  New pods go on from the last checkpoint; wrong input (exit code 2) and a
 # loss that is not finite (3) are not tried again.  The image holds this repository in its working directory,
 # and what it requires; the claim is a volume that all pods can write, where --workdir and --data-dir belong.
+# Evicted, the run saves and the job counts as complete: delete it and apply again, to go on.
 apiVersion: v1
 kind: Service
 metadata:

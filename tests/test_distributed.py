@@ -44,11 +44,19 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def launch(environment: dict[str, str]) -> Launch:
-    """launch(count, script, workdir, *arguments): so many processes of one run, killed at the block's end."""
+    """launch(count, script, workdir, *arguments): so many processes of one run, killed at the block's end.
+
+    The last has more arguments, `of_last`.
+    """
 
     @contextmanager
     def launched(
-        count: int, script: Path, workdir: Path, *arguments: object, **variables: str
+        count: int,
+        script: Path,
+        workdir: Path,
+        *arguments: object,
+        of_last: tuple[object, ...] = (),
+        **variables: str,
     ) -> Iterator[Processes]:
         flags = ("--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", count)
         # Through a proxy they would not find each other.
@@ -57,6 +65,7 @@ def launch(environment: dict[str, str]) -> Launch:
         try:
             for process in range(count):
                 own = (*arguments, "--workdir", workdir, *flags, "--process-id", process)
+                own += of_last if process == count - 1 else ()
                 processes.append(
                     subprocess.Popen(
                         [sys.executable, str(script), *map(str, own)],
@@ -234,3 +243,21 @@ def test_wrong_input_is_told_once_and_ends_all(launch: Launch, tmp_path: Path) -
     (line,) = first.errors.splitlines()
     assert "batch size 7 on 2 devices" in line
     assert second.errors == ""
+
+
+@pytest.mark.parametrize(
+    ("of_last", "sentence"),
+    [
+        (("--epochs", 3), "process 1: the flags differ from those of process 0"),
+        (("--workdir", "elsewhere"), "process 1: work directory elsewhere is not shared"),
+    ],
+)
+def test_what_is_wrong_in_another_process_is_told_by_process_0(
+    launch: Launch, tmp_path: Path, of_last: tuple[object, ...], sentence: str
+) -> None:
+    with launch(2, TINY, tmp_path / "run", "--epochs", 2, of_last=of_last) as processes:
+        first, second = (ends(process) for process in processes)
+    assert first.code == second.code == 2
+    (line,) = first.errors.splitlines()
+    assert line.startswith(f"tiny_experiment.py: {sentence}")
+    assert (second.output, second.errors) == ("", "")
