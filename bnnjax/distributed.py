@@ -76,6 +76,7 @@ def initialize(config: Config) -> None:
     arguments = arguments_of(config)
     # JAX's own answer to SIGTERM would swallow it; the loop has one (`train.loop.stop_on_signals`).
     jax.config.update("jax_enable_preemption_service", False)
+    ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -86,7 +87,6 @@ def initialize(config: Config) -> None:
                 f"--distributed auto found no other processes; it looked for {LOOKED_FOR}"
             ) from error
         raise ValueError(f"the processes could not be joined: {error}") from error
-    ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
     with _silent_stdout():  # gloo greets
         gather([0])
 

@@ -190,10 +190,17 @@ def test_checkpoints_go_on_on_another_number_of_processes(
     workdir = tmp_path / "run"
     shutil.copytree(origin.workdir, workdir)
     (workdir / "summary.json").unlink()
-    shutil.rmtree(workdir / "checkpoints" / str(2 * STEPS))
+    # The last checkpoint is damaged, which process 0 finds out for all.
+    damaged = workdir / "checkpoints" / str(2 * STEPS)
+    largest = max(
+        (path for path in damaged.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
+    )
+    largest.write_bytes(largest.read_bytes()[:-20])
     ended = train(launch, after, workdir, tmp_path / "seen")
     assert [(one.code, one.errors) for one in ended] == [(0, "")] * after
+    assert ended[0].output.startswith(f"checkpoint {2 * STEPS} is damaged (")
     assert f"going on from step {STEPS}\n" in ended[0].output
+    assert len(list((workdir / "damaged").iterdir())) == 1
     assert len(images_seen(tmp_path / "seen")) == STEPS * BATCH
     assert_close(arrays(workdir, 2 * STEPS), arrays(origin.workdir, 2 * STEPS))
 
