@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_origin,
 import tyro
 
 from bnnjax.config import Config
-from bnnjax.exit_codes import INTERRUPTED, WRONG_INPUT
+from bnnjax.exit_codes import INTERRUPTED, NOT_WRITTEN, WRONG_INPUT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,10 +24,15 @@ T = TypeVar("T")
 Work = Callable[["Console"], int]  # prints to the console and returns the exit code
 
 
-def fail(program: str, sentence: str) -> NoReturn:
-    """Prints one sentence, on one line, to stderr and exits with code 2."""
+def fail(program: str, sentence: str, code: int = WRONG_INPUT) -> NoReturn:
+    """Prints one sentence, on one line, to stderr and exits."""
     print(f"{program}: {' '.join(sentence.splitlines())}", file=sys.stderr)
-    sys.exit(WRONG_INPUT)
+    sys.exit(code)
+
+
+def file_sentence(error: OSError) -> str:
+    """Returns which file an error is about, and what the system says of it."""
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 def flags(config: Any, prefix: str = "--") -> Iterator[str]:
@@ -113,8 +118,8 @@ def main(defaults: T, description: str, prepare: Callable[[T], Work]) -> NoRetur
       prepare: returns the work that a configuration means; its ValueErrors and OSErrors are wrong input.
 
     Exit codes: 0 done or stopped by a signal with everything saved, 2 wrong input, 3 a loss that is not
-    finite, 4 another process of the run was lost, 130 interrupted by the keyboard while there was nothing to
-    save.
+    finite, 4 a file that cannot be written, 6 another process of the run was lost, 130 interrupted by the
+    keyboard while there was nothing to save.
     """
     # Tracing makes a million small objects that stay: looking for garbage among them takes half a second.
     gc.set_threshold(100_000)
@@ -127,8 +132,14 @@ def main(defaults: T, description: str, prepare: Callable[[T], Work]) -> NoRetur
 
         try:
             work = prepare(config)
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            fail(program, file_sentence(error))
+        except ValueError as error:
             fail(program, str(error))
-        sys.exit(work(Console()))
+        try:
+            sys.exit(work(Console()))
+        except OSError as error:
+            intact = "what was saved before is intact, and the same command goes on from there"
+            fail(program, f"stopped: {file_sentence(error)}; {intact}", NOT_WRITTEN)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

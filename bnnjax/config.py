@@ -133,6 +133,9 @@ class Config(ConstraintSettings):
     precision: Precision = "float32"
     # Drives initialization, the order of images and their augmentation.
     seed: int = 0
+    # Equal runs on equal devices end with equal bits, on GPUs too, which get slower; refused elsewhere.  On
+    # CPUs they do anyway.
+    deterministic: bool = False
 
     # quick: at the end the network is shown all kinds of noise at severities 1, 3 and 5, on at most 1,000
     # test images; none: it is not.

@@ -1,5 +1,6 @@
 """A run on many processes, by JAX's multi-controller runtime: how they find each other, and how they end."""
 
+import atexit
 import contextlib
 import ctypes
 import importlib.util
@@ -19,7 +20,8 @@ import jax
 from rich.console import Console
 
 from bnnjax.config import Config, to_json
-from bnnjax.exit_codes import FAILED, INTERRUPTED, LOST, WRONG_INPUT
+from bnnjax.determinism import require_determinism
+from bnnjax.exit_codes import FAILED, INTERRUPTED, LOST, NOT_WRITTEN, WRONG_INPUT
 from bnnjax.processes import as_first, gather, in_turn, is_first, together
 from bnnjax.run import execute, prepare
 
@@ -87,6 +89,8 @@ def initialize(config: Config) -> None:
                 f"--distributed auto found no other processes; it looked for {LOOKED_FOR}"
             ) from error
         raise ValueError(f"the processes could not be joined: {error}") from error
+    if config.deterministic:
+        require_determinism()  # before anything is computed
     with _silent_stdout():  # gloo greets
         gather([0])
 
@@ -127,6 +131,9 @@ def no_process_waits_in_vain() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _leave(INTERRUPTED)
+    except OSError:
+        atexit.register(_leave, NOT_WRITTEN)  # when it is told, before JAX says goodbye to the others
+        raise
     except Exception as error:
         if BROKEN.search(str(error)):
             sys.stderr.write(SENTENCE)

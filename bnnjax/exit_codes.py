@@ -3,5 +3,7 @@
 FAILED = 1  # by a fault of the program
 WRONG_INPUT = 2
 STOPPED_BY_LOSS = 3  # the loss stopped being finite
-LOST = 4  # another process of the run was lost
+NOT_WRITTEN = 4  # a file
+UNEQUAL = 5  # the results of a repetition are not those of the run
+LOST = 6  # another process of the run was lost
 INTERRUPTED = 130  # by the keyboard, while there was nothing to save

@@ -1,7 +1,7 @@
 """A training run from its configuration to its report."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,18 @@ import jax.numpy as jnp
 from rich.console import Console
 
 from bnnjax import report, workdir
+from bnnjax.beginning import Prepared, begin, is_finished, made_from, teachers_of
 from bnnjax.cache import use_compilation_cache
 from bnnjax.conclusion import conclude
 from bnnjax.config import Config
 from bnnjax.constrained import LCR
 from bnnjax.data import Dataset, load_cifar10, load_digits, load_prepared
+from bnnjax.determinism import require_determinism
 from bnnjax.exit_codes import STOPPED_BY_LOSS, WRONG_INPUT
+from bnnjax.lock import hold
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.network import make_measure
-from bnnjax.prepared import Prepared, begin, made_from, teachers_of
 from bnnjax.pretrained import full_precision, take
 from bnnjax.processes import as_first, is_first
 from bnnjax.robustness.evaluation import check_quick
@@ -66,7 +68,7 @@ def load(config: Config) -> Dataset:
 
 
 def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
-    """Checks everything that can be wrong with a run before anything is compiled, then claims its directory.
+    """Checks everything that can be wrong with a run before anything is compiled, and takes its directory.
 
     Of many processes the first claims it, before the others prepare: see `processes.in_turn`.
 
@@ -77,8 +79,22 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     Raises:
       ValueError: with one sentence that says what is wrong.
     """
+    if config.deterministic:
+        require_determinism()
     use_compilation_cache()
     config = resolve(config)
+    assert config.workdir is not None
+    with ExitStack() as held:
+        if is_first():
+            held.enter_context(hold(config.workdir))
+        run = check(config, dataset)
+        if run.twin is not None:
+            held.enter_context(run.twin.held)
+        return run._replace(held=held.pop_all())
+
+
+def check(config: Config, dataset: Dataset | None) -> Prepared:
+    """Returns what `prepare` does, for a resolved configuration whose directory is held."""
     assert config.workdir is not None
     assert config.batch_size is not None
     mesh = make_mesh(config.batch_size, parts=config.accumulate)
@@ -117,12 +133,8 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     needs_twin |= setup.method.pretrained and source is None
     if needs_twin and not is_finished(config.workdir):
         twin = prepare(full_precision(config), dataset)
-    return Prepared(config, config.workdir, setup, dataset, mesh, is_known, source, teachers, twin)
-
-
-def is_finished(place: Path) -> bool:
-    """Returns whether a run directory's run has come to its end."""
-    return (place / "summary.json").exists()
+    place, nothing = config.workdir, ExitStack()
+    return Prepared(config, place, setup, dataset, mesh, is_known, source, teachers, twin, nothing)
 
 
 def all_find_finished(place: Path) -> bool:
@@ -135,7 +147,16 @@ def execute(run: Prepared, console: Console) -> int:
 
     0: finished, or stopped by a signal with everything saved.  2: the directory's checkpoints do not fit.
     3: the loss stopped being finite.
+
+    Raises:
+      OSError: a file of the run cannot be written; what was saved before is whole.
     """
+    with run.held:
+        return train(run, console)
+
+
+def train(run: Prepared, console: Console) -> int:
+    """Does what `execute` does, in a directory that is held."""
     config, task, dataset, mesh = run.config, run.setup.task, run.dataset, run.mesh
     assert config.batch_size is not None
 
@@ -155,10 +176,10 @@ def execute(run: Prepared, console: Console) -> int:
     init_key, data_key = jax.random.split(jax.random.key(config.seed))
     state = compiled.init(init_key)
     checkpoints = Checkpoints(run.place / "checkpoints", say)
+    run.held.callback(checkpoints.close)
     try:
         restored = checkpoints.restore(state)
     except MisfitError as error:
-        checkpoints.close()
         complain(
             f"the checkpoints in {run.place} are of another version's network: {error}; give a --workdir"
         )
@@ -173,7 +194,6 @@ def execute(run: Prepared, console: Console) -> int:
         say(f"{pupil} a full-precision network, trained first in {twin.place}")
         code = execute(twin, console)
         if not all_find_finished(twin.place):
-            checkpoints.close()
             return code
     elif restored is None and run.is_known:
         say("there is no checkpoint to go on from; starting at the beginning")
@@ -181,6 +201,7 @@ def execute(run: Prepared, console: Console) -> int:
         state = begin(run, state, init_key, say)
     metrics_file = run.place / "metrics.jsonl"
     if is_first():
+        report.remove_unfinished(run.place)
         report.truncate_metrics(metrics_file, done // task.steps_per_epoch)
 
     total_steps = task.epochs * task.steps_per_epoch
@@ -221,8 +242,6 @@ def execute(run: Prepared, console: Console) -> int:
             )
             complain(f"stopped: {error}; {last}")
             return STOPPED_BY_LOSS
-        finally:
-            checkpoints.close()
     done = int(state.train.step)
     if done < total_steps:
         again = "the same command" + (" with --resume=auto" if config.resume == "never" else "")

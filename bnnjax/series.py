@@ -9,7 +9,8 @@ from rich.console import Console
 
 from bnnjax import report, workdir
 from bnnjax.config import Config
-from bnnjax.exit_codes import STOPPED_BY_LOSS
+from bnnjax.exit_codes import STOPPED_BY_LOSS, WRONG_INPUT
+from bnnjax.lock import hold
 from bnnjax.run import execute, load, prepare
 
 
@@ -39,7 +40,8 @@ def check_runs(runs: Sequence[Run]) -> None:
       ValueError: with one sentence that says what is wrong.
     """
     for run in runs:
-        workdir.claim(run.place, run.config)
+        with hold(run.place):
+            workdir.claim(run.place, run.config)
     load(runs[0].config)
 
 
@@ -61,7 +63,12 @@ def execute_runs(runs: Sequence[Run], console: Console, after: Callable[[set[Pat
         if run.summary is None:
             text = f"\nrun {number} of {len(runs)}: {run.name}, seed {run.config.seed}"
             console.print(text, soft_wrap=True, markup=False, highlight=False)
-            code = execute(prepare(run.config), console)
+            try:
+                prepared = prepare(run.config)
+            except ValueError as error:  # since all were checked, something has changed
+                report.complain(str(error))
+                return WRONG_INPUT
+            code = execute(prepared, console)
             if code == STOPPED_BY_LOSS:
                 diverged.add(run.place)
             elif run.summary is None:  # stopped by a signal or refused, which it has told

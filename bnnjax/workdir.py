@@ -1,7 +1,9 @@
 """The run directory: whose it is, and what it says of how the run was made."""
 
 import importlib.metadata
+import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ from typing import Any
 
 from bnnjax import __version__
 from bnnjax.config import Config, to_json
+from bnnjax.lock import LOCK
 from bnnjax.report.files import read_json, read_metrics, write_json
 
 # Where results and data lie, how often a run saves, what its end tests and on how many processes it trains do
@@ -83,7 +86,12 @@ def git_revision() -> str | None:
 
 def provenance() -> dict[str, Any]:
     """Returns what the record of a run says of the software and the command it was made by."""
-    return {"versions": versions(), "git_revision": git_revision(), "command": " ".join(sys.argv)}
+    return {
+        "versions": versions(),
+        "git_revision": git_revision(),
+        "command": shlex.join(sys.argv),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
 
 
 def first_difference(
@@ -104,18 +112,17 @@ def first_difference(
 
 
 def claim(workdir: Path, config: Config) -> bool:
-    """Checks that the run directory is free or this configuration's own; returns whether it is its own.
+    """Checks that a directory, which is held, is free or this configuration's own; returns whether its own.
 
     Raises:
-      ValueError: if it is a file, or holds another configuration's run, other files, a damaged run, or a run
-        although `resume` is never.
+      ValueError: if it holds another configuration's run, other files, a damaged run, or a run although
+        `resume` is never.
     """
     record = workdir / "config.json"
     if not record.exists():
-        if workdir.exists() and not workdir.is_dir():
-            raise ValueError(f"work directory {workdir} is a file; choose another --workdir")
         # A run that was killed while it wrote its first file leaves nothing but that file's beginning.
-        if workdir.exists() and any(path.name[:13] != ".config.json." for path in workdir.iterdir()):
+        names = {path.name for path in workdir.iterdir()} - {LOCK}
+        if any(name[:13] != ".config.json." for name in names):
             raise ValueError(
                 f"work directory {workdir} is in use, but not by a run; choose another --workdir"
             )

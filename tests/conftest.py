@@ -1,18 +1,21 @@
 """What tests that start processes share: their environment, the digits, a tiny experiment."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import matplotlib
 import pytest
 
 # Most of the time goes into compiling, which this halves; processes that tests start are not affected.
 jax.config.update("jax_disable_most_optimizations", True)
 
 ROOT = Path(__file__).parents[1]
+TINY = ROOT / "tests" / "tiny_experiment.py"
 
 Finished = subprocess.CompletedProcess[str]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -28,8 +31,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "JAX_PLATFORMS": "cpu",
         "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA calls a compilation slow when the machine is busy
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "PYTHONUNBUFFERED": "1",  # what a process has printed is not lost when it is killed
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+        "MPLCONFIGDIR": matplotlib.get_configdir(),  # else each first process lists the fonts anew
         "http_proxy": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
     }
@@ -71,3 +76,20 @@ def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     load_digits(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def reference(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run of the tiny experiment that nobody disturbed."""
+    workdir = tmp_path_factory.mktemp("reference") / "run"
+    done = run(TINY, "--workdir", workdir)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"report: {workdir / 'report.html'}" in done.stdout
+    return workdir
+
+
+@pytest.fixture
+def finished(reference: Path, tmp_path: Path) -> Path:
+    """A copy of the reference, to be damaged."""
+    shutil.copytree(reference, tmp_path / "run")
+    return tmp_path / "run"

@@ -226,3 +226,29 @@ def test_experiments_exit_with_2_as_processes(run: Callable[..., Any], tmp_path:
         assert (done.returncode, done.stdout) == (2, "")
         (line,) = done.stderr.splitlines()
         assert line.startswith(f"{script.name}: {sentence}")
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (
+            OSError(28, "No space left on device", "run/metrics.jsonl"),
+            "run/metrics.jsonl: No space left on device",
+        ),
+        (OSError("the disk is gone"), "the disk is gone"),
+    ],
+)
+def test_a_file_that_cannot_be_written_ends_the_work_with_4(
+    error: OSError, what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(console: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["prog.py"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main(DEFAULTS["digits"], "text", lambda config: work)
+    assert stop.value.code == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"prog.py: stopped: {what}; what was saved before is intact, and the same command goes on from there"
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 from bnnjax.cli import flags
 from bnnjax.config import Config
+from bnnjax.rerun import Arguments
 from bnnjax.robustness_config import RobustnessConfig
 from bnnjax.tables.config import TableConfig
 
@@ -50,7 +51,13 @@ def test_ci_takes_both_commands_from_the_readme() -> None:
 
 
 def test_every_flag_the_readme_names_exists() -> None:
-    known = {*flags(Config()), *flags(TableConfig()), *flags(RobustnessConfig()), "--help"}
+    known = {
+        *flags(Config()),
+        *flags(TableConfig()),
+        *flags(RobustnessConfig()),
+        *flags(Arguments()),
+        "--help",
+    }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", README))
     assert named
     assert named <= known

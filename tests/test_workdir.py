@@ -13,6 +13,7 @@ import pytest
 from bnnjax import __version__, workdir
 from bnnjax.config import Config, Recipe
 from bnnjax.constraint_settings import L1InfConfig
+from bnnjax.lock import hold
 
 
 @pytest.fixture
@@ -22,10 +23,11 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_a_new_or_empty_directory_is_free_and_left_alone(tmp_path: Path) -> None:
-    assert workdir.claim(tmp_path / "new" / "run", Config()) is False
+def test_an_empty_directory_is_free_and_left_alone(tmp_path: Path) -> None:
     assert workdir.claim(tmp_path, Config()) is False
     assert list(tmp_path.iterdir()) == []
+    with hold(tmp_path):
+        assert workdir.claim(tmp_path, Config()) is False
 
 
 def test_a_directory_is_known_to_its_own_configuration(place: Path) -> None:
@@ -88,11 +90,8 @@ def test_other_files_are_not_overrun(tmp_path: Path) -> None:
         workdir.claim(tmp_path, Config())
 
 
-def test_a_file_is_no_directory(tmp_path: Path) -> None:
+def test_a_record_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="is a file; choose another --workdir"):
-        workdir.claim(tmp_path / "file", Config())
-    assert workdir.claim(tmp_path / "file" / "run", Config()) is False
     with pytest.raises(ValueError, match="cannot be written: Not a directory"):
         workdir.record_config(tmp_path / "file" / "run", Config())
 

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ def write_bytes_atomically(path: Path | str, data: bytes) -> None:
       OSError: writing failed; a file that was there before is unchanged.
     """
     target = Path(path)
+    with naming(target):
+        _write_bytes(target, data)
+
+
+def _write_bytes(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Same folder, so that the rename stays within one file system. Not `tempfile`: its files are readable by
     # their owner only, and a run directory is often shared.
@@ -35,6 +40,12 @@ def write_bytes_atomically(path: Path | str, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def remove_unfinished(folder: Path | str) -> None:
+    """Removes what a process that died while it wrote has left in a folder; nobody else may write there."""
+    for temporary in Path(folder).glob(".*.tmp"):
+        temporary.unlink()
 
 
 def write_text_atomically(path: Path | str, text: str) -> None:
@@ -83,7 +94,7 @@ def append_metrics(path: Path | str, record: Mapping[str, Any]) -> None:
     if target.exists() and not _ends_a_line(target):
         # An earlier process died while it wrote: gluing this record to the torn one would lose both.
         _write_records(target, read_metrics(target))
-    with open(target, "ab") as file:
+    with naming(target), open(target, "ab") as file:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
@@ -139,6 +150,17 @@ def truncate_metrics(path: Path | str, epoch: int) -> list[dict[str, Any]]:
     if Path(path).exists():
         _write_records(Path(path), records)
     return records
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Adds the file's name to errors of writing, which lack it when the file is open already."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _write_records(path: Path, records: list[dict[str, Any]]) -> None:

@@ -1,11 +1,13 @@
 """TensorBoard event files of a run."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bnnjax.report.files import naming
 from bnnjax.report.formatting import as_float
 
 
@@ -23,26 +25,43 @@ def event_writer(
     Yields:
       A function that writes every number of one metrics record at the record's `step`.
     """
-    from tensorboardX import SummaryWriter  # type: ignore[import-untyped, unused-ignore]
+    from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped, unused-ignore]
+    from tensorboardX.record_writer import RecordWriter  # type: ignore[import-untyped, unused-ignore]
+    from tensorboardX.summary import scalar  # type: ignore[import-untyped, unused-ignore]
 
-    # tensorboardX names files by the second and opens them for writing: a run that dies and resumes within
-    # one second would overwrite its own events. The nanoseconds keep the names apart and in order.
-    writer = SummaryWriter(
-        logdir=str(workdir),
-        purge_step=None if resumed_step is None else resumed_step + 1,
-        flush_secs=10,  # what a killed run loses at most
-        filename_suffix=f".{time.time_ns()}",
-    )
+    # Not tensorboardX's SummaryWriter: it writes from a thread, which ends where the disk is full, and then
+    # the run waits for it for ever.
+    folder = Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _next_name(folder)
+    file = RecordWriter(str(path))
+
+    def write_events(*events: dict[str, Any]) -> None:
+        with naming(path):
+            for event in events:
+                file.write(Event(wall_time=time.time(), **event).SerializeToString())
+            file.flush()
 
     def write(record: Mapping[str, Any]) -> None:
-        step = int(record["step"])
-        for name, value in scalars(record).items():
-            writer.add_scalar(name, value, global_step=step)
+        step, named = int(record["step"]), scalars(record)
+        write_events(*({"step": step, "summary": scalar(name, named[name])} for name in named))
 
     try:
+        write_events({"file_version": "brain.Event:2"})
+        if resumed_step is not None:
+            start = SessionLog(status=SessionLog.SessionStatus.Value("START"))
+            write_events({"step": resumed_step + 1, "session_log": start})
         yield write
     finally:
-        writer.close()
+        with naming(path):
+            file.close()
+
+
+def _next_name(folder: Path) -> str:
+    """Returns a name that TensorBoard reads after the folder's other event files, whatever the clock says."""
+    numbers = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
+    last = max((int(number) for number in numbers if number.isdecimal()), default=0)
+    return f"events.out.tfevents.{max(int(time.time()), last + 1)}.{socket.gethostname()}"
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:

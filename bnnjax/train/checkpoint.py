@@ -1,10 +1,13 @@
 """Checkpoints: Orbax directories of arrays and JSON, checked by digests when they are read."""
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +23,8 @@ from bnnjax.processes import is_first, together
 
 KEPT = 2  # the latest, and the one before in case the latest is damaged
 SUMS = "sha256.json"  # of the files of a checkpoint, in its directory
+RECORD = 4096  # bytes that a checkpoint has for each array, besides its numbers, at most
+UNFINISHED = ".orbax-checkpoint-tmp"  # how the directory of a checkpoint ends that Orbax has not yet written
 
 
 class MisfitError(ValueError):
@@ -78,6 +83,29 @@ def file_sums(directory: Path) -> dict[str, str]:
     }
 
 
+def reserve(directory: Path, state: Any) -> None:
+    """Checks that a state can be written: where the disk is full, TensorStore's threads print tracebacks.
+
+    Raises:
+      OSError: there is no space for it, or files may not get as large.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    size = sum(leaf.nbytes + RECORD for leaf in jax.tree.leaves(state))
+    with tempfile.TemporaryFile(dir=directory) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+
+
+def system_error(error: Exception) -> int | None:
+    """Returns the system's number of an error, which TensorStore puts into the text of a ValueError."""
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(found[1]) if found else getattr(error, "errno", None)
+
+
 class Checkpoints:
     """The checkpoints of one run, by step.  Each is whole or is not there; the last two are kept.
 
@@ -91,8 +119,8 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, say: Callable[[str], None], *, read_only: bool = False) -> None:
-        # Orbax tells of every save on the root logger's handlers.
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        # Orbax tells of every save on the root logger's handlers, and of every error that it also raises.
+        logging.getLogger("absl").setLevel(logging.CRITICAL + 1)
         self._directory, self._say, self._read_only = directory.absolute(), say, read_only
         self._manager = self._open()
 
@@ -103,6 +131,9 @@ class Checkpoints:
             who = ocp.options.MultiprocessingOptions(
                 primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
             )
+        elif is_first():
+            for unfinished in self._directory.glob(f"*{UNFINISHED}"):  # by a run that was killed
+                shutil.rmtree(unfinished, ignore_errors=True)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.LatestN(KEPT),
             enable_async_checkpointing=False,
@@ -121,21 +152,36 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any) -> None:
-        """Writes the state as the checkpoint of that step, unless it is there already."""
+        """Writes the state as the checkpoint of that step, unless it is there already.
+
+        Raises:
+          OSError: it cannot be written; the checkpoints before it are as they were.
+        """
         if step in self._manager.all_steps():
             return
+        place = self._directory / str(step)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"digest": digest(state)})
         )
-        self._manager.save(step, args=items, force=True)
-        if not is_first():
-            return
-        # A run that is killed before this is written leaves a whole checkpoint, which its arrays' digest
-        # vouches for.  With it, no broken file is given to Orbax, whose readers would print tracebacks from
-        # their threads.
-        place = self._directory / str(step) / SUMS
-        place.with_suffix(".tmp").write_text(json.dumps(file_sums(place.parent)))
-        os.replace(place.with_suffix(".tmp"), place)
+        try:
+            if is_first():
+                reserve(self._directory, state)
+            self._manager.save(step, args=items, force=True)
+            if not is_first():
+                return
+            # A run that is killed before this is written leaves a whole checkpoint, which its arrays' digest
+            # vouches for.  With it, no broken file is given to Orbax, whose readers would print tracebacks
+            # from their threads.
+            sums = place / SUMS
+            sums.with_suffix(".tmp").write_text(json.dumps(file_sums(place)))
+            os.replace(sums.with_suffix(".tmp"), sums)
+        except (OSError, ValueError) as error:
+            code = system_error(error)
+            if code is None:
+                raise
+            # What was written of it would be in the way of what the user does next.
+            shutil.rmtree(f"{place}{UNFINISHED}", ignore_errors=True)
+            raise OSError(code, os.strerror(code), str(place)) from error
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """Returns the step and state of the latest undamaged checkpoint, or None if there is none.

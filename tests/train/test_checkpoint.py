@@ -1,6 +1,8 @@
 """Checkpoints on a real disk: whole, bit for bit, and found out when something has damaged them."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from bnnjax.train.checkpoint import SUMS, Checkpoints, MisfitError, digest
@@ -310,13 +313,61 @@ def test_what_a_killed_save_leaves_is_no_checkpoint(
     opened: Callable[[], Checkpoints], directory: Path, said: list[str]
 ) -> None:
     shutil.copytree(directory / "2", directory / "3.orbax-checkpoint-tmp")
+    shutil.copytree(directory / "2", directory / "7.orbax-checkpoint-tmp")
     checkpoints = opened()
     assert checkpoints.latest_step() == 2
+    assert sorted(path.name for path in directory.iterdir()) == ["1", "2"]
     checkpoints.save(3, state_of(3))
     restored = checkpoints.restore(state_of(0))
     assert restored is not None
     assert (restored[0], bits(restored[1])) == (3, bits(state_of(3)))
     assert said == []
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (
+            ValueError("RESOURCE_EXHAUSTED: Failed to write 9 bytes to file 8 [os_error_code='28']"),
+            errno.ENOSPC,
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), errno.EDQUOT),
+    ],
+)
+def test_a_save_that_the_system_ends_leaves_the_checkpoints_before(
+    error: Exception,
+    number: int,
+    opened: Callable[[], Checkpoints],
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(manager: object, step: int, **_: object) -> None:
+        (directory / f"{step}.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
+        raise error
+
+    checkpoints = opened()
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "save", full)
+        with pytest.raises(OSError, match=os.strerror(number)) as told:
+            checkpoints.save(3, state_of(3))
+    assert (told.value.errno, told.value.filename) == (number, str(directory / "3"))
+    assert sorted(path.name for path in directory.iterdir()) == ["1", "2"]
+    checkpoints.save(3, state_of(3))
+    restored = checkpoints.restore(state_of(0))
+    assert restored is not None
+    assert (restored[0], bits(restored[1])) == (3, bits(state_of(3)))
+
+
+def test_other_errors_of_a_save_stay_what_they_are(
+    opened: Callable[[], Checkpoints], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(manager: object, step: int, **_: object) -> None:
+        raise ValueError("a mistake")
+
+    checkpoints = opened()
+    monkeypatch.setattr(ocp.CheckpointManager, "save", wrong)
+    with pytest.raises(ValueError, match="a mistake"):
+        checkpoints.save(3, state_of(3))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""A run that is known to be possible, and the networks that it is made from."""
+"""A run that is known to be possible, and the networks that it begins from and is made from."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ class Prepared(NamedTuple):
     pretrained: Trained | None  # what --pretrained names
     teachers: Mapping[str, Trained]  # what --teacher and --lcr.teacher name, as `make_setup` names them
     twin: "Prepared | None"  # the full-precision run that comes first, where the run needs it
+    held: ExitStack  # the run directory's lock, and what else is given back when the run ends
 
     @property
     def is_twins_pupil(self) -> bool:
@@ -41,6 +43,11 @@ class Prepared(NamedTuple):
     def begins_from_twin(self) -> bool:
         """Whether training begins from the twin."""
         return self.setup.method.pretrained and self.pretrained is None
+
+
+def is_finished(place: Path) -> bool:
+    """Returns whether a run directory's run has come to its end."""
+    return (place / "summary.json").exists()
 
 
 def made_from(run: Prepared) -> dict[str, Any]:

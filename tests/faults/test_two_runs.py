@@ -1,0 +1,31 @@
+"""Two processes and one run directory."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import tiny_experiment
+from runs import STEPS, TINY, Run, Start, assert_same_run, checkpoint_is_there, wait_until
+
+from bnnjax.trained import read_trained
+
+pytestmark = pytest.mark.faults
+
+
+def test_the_second_process_refuses_and_the_first_is_not_disturbed(
+    start: Start, run: Run, reference: Path, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    first = start(TINY, "--workdir", workdir)
+    wait_until(checkpoint_is_there(workdir, STEPS), first)
+    first.send_signal(signal.SIGSTOP)  # so that it does not end before the second has begun
+    second = run(TINY, "--workdir", workdir)
+    assert (second.returncode, second.stdout) == (2, "")
+    (line,) = second.stderr.splitlines()
+    start_of_line = f"tiny_experiment.py: work directory {workdir} is in use by process {first.pid} on "
+    assert line.startswith(start_of_line)
+    # To look at its network so far is no second run.
+    assert read_trained(workdir, tiny_experiment.load(tiny_experiment.DEFAULTS)).params
+    first.send_signal(signal.SIGCONT)
+    assert (first.communicate()[1], first.returncode) == ("", 0)
+    assert_same_run(workdir, reference)

@@ -1,0 +1,95 @@
+"""Runs of the tiny experiment as processes: how to wait for them, stop them and compare what they leave."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+ROOT = Path(__file__).parents[1]
+TINY = ROOT / "tests" / "tiny_experiment.py"
+STEPS, EPOCHS = 300, 4  # of the tiny experiment; an epoch takes a good part of a second
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+def records(workdir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_times(workdir: Path) -> list[dict[str, Any]]:
+    times = ("seconds", "images_per_second")
+    return [{key: value for key, value in record.items() if key not in times} for record in records(workdir)]
+
+
+def results(workdir: Path) -> dict[str, Any]:
+    summary = json.loads((workdir / "summary.json").read_text())
+    keys = ("test_accuracy", "test_loss", "validation_accuracy", "best_epoch", "log_lipschitz_bound")
+    return {key: summary[key] for key in keys}
+
+
+def last_step(workdir: Path) -> int:
+    """The step of the last checkpoint that is there; 0: there is none."""
+    return max((int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdecimal()), default=0)
+
+
+def last_arrays(workdir: Path) -> dict[str, bytes]:
+    """The bytes of every array of the last checkpoint, read without the code under test."""
+    step = str(last_step(workdir))
+    tree = ocp.StandardCheckpointer().restore(workdir / "checkpoints" / step / "state")
+    arrays: dict[str, bytes] = {"last step": step.encode()}
+
+    def visit(name: str, node: Any) -> None:
+        if isinstance(node, dict):
+            for key, child in node.items():
+                visit(f"{name}/{key}", child)
+        elif isinstance(node, list | tuple):
+            for place, child in enumerate(node):
+                visit(f"{name}/{place}", child)
+        elif node is not None:
+            arrays[name] = np.asarray(node).tobytes()
+
+    visit("", tree)
+    return arrays
+
+
+def assert_same_run(workdir: Path, reference: Path) -> None:
+    ours, theirs = last_arrays(workdir), last_arrays(reference)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    assert without_times(workdir) == without_times(reference)
+    assert [record["epoch"] for record in records(workdir)] == list(range(1, EPOCHS + 1))
+    assert results(workdir) == results(reference)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """What is in each file; folders have no bytes."""
+    return {
+        path.relative_to(folder): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")
+    }
+
+
+def wait_until(holds: Callable[[], bool], process: "subprocess.Popen[str]", every: float = 0.005) -> None:
+    while not holds():
+        assert process.poll() is None, process.communicate()
+        time.sleep(every)
+
+
+def checkpoint_is_there(workdir: Path, step: int) -> Callable[[], bool]:
+    return (workdir / "checkpoints" / str(step)).exists
+
+
+def unfinished_saves(workdir: Path) -> list[Path]:
+    return list((workdir / "checkpoints").glob("*tmp*"))
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
