@@ -13,6 +13,7 @@ from bnnjax.config import Config
 from bnnjax.constrained import LCR
 from bnnjax.data import Dataset
 from bnnjax.pretrained import BEGINNING, first_network, path_within
+from bnnjax.processes import is_first, tree_as_first
 from bnnjax.task import TARGETS, Setup
 from bnnjax.train.parallel import replicate
 from bnnjax.train.state import RunState, Tree, initial_state
@@ -91,7 +92,8 @@ def begin(run: Prepared, state: RunState, key: jax.Array, say: Callable[[str], N
     network, seconds = first_network(run.config, run.setup, run.dataset, source, key)
     if seconds is not None:
         say(f"prepared the kernels layer by layer in {seconds:.1f} s")
-        report.write_json(run.place / BEGINNING, {"prepare_seconds": seconds})
+        if is_first():
+            report.write_json(run.place / BEGINNING, {"prepare_seconds": seconds})
     params = {**state.train.params, **network.params}  # what a constraint learns is no part of the network
     first = initial_state(params, network.batch_stats, run.setup.task.optimizer, run.setup.task.carried())
-    return replicate(run.mesh, first)
+    return replicate(run.mesh, tree_as_first(first))

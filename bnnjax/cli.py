@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_origin,
 import tyro
 
 from bnnjax.config import Config
+from bnnjax.exit_codes import INTERRUPTED, NOT_WRITTEN, WRONG_INPUT
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-WRONG_INPUT, NOT_WRITTEN, INTERRUPTED = 2, 4, 130
 
 T = TypeVar("T")
 Work = Callable[["Console"], int]  # prints to the console and returns the exit code
@@ -89,8 +88,22 @@ def parse(defaults: T, description: str, program: str, arguments: Sequence[str])
     return config
 
 
+def _print_raw(text: str, _: "Console") -> int:
+    print(text, end="")
+    return 0
+
+
 def prepare_run(config: Config) -> Work:
     """Checks a training run and returns it, ready to be executed."""
+    if config.print_launch is not None:
+        from bnnjax.launch import launch_script
+
+        script = launch_script(config.print_launch, config, sys.argv, Path.cwd())
+        return partial(_print_raw, script)
+    if config.is_distributed:
+        from bnnjax.distributed import prepare_together
+
+        return prepare_together(config)
     from bnnjax.run import execute, prepare
 
     return partial(execute, prepare(config))
@@ -105,7 +118,8 @@ def main(defaults: T, description: str, prepare: Callable[[T], Work]) -> NoRetur
       prepare: returns the work that a configuration means; its ValueErrors and OSErrors are wrong input.
 
     Exit codes: 0 done or stopped by a signal with everything saved, 2 wrong input, 3 a loss that is not
-    finite, 4 a file that cannot be written, 130 interrupted by the keyboard while there was nothing to save.
+    finite, 4 a file that cannot be written, 6 another process of the run was lost, 130 interrupted by the
+    keyboard while there was nothing to save.
     """
     # Tracing makes a million small objects that stay: looking for garbage among them takes half a second.
     gc.set_threshold(100_000)

@@ -11,12 +11,14 @@ import numpy as np
 from rich.console import Console
 
 from bnnjax import report, workdir
-from bnnjax.config import Config, to_json
+from bnnjax.config import Config
+from bnnjax.config_json import to_json
 from bnnjax.constrained import LEARNED
 from bnnjax.data import Dataset
 from bnnjax.data.corruptions import CORRUPTIONS
 from bnnjax.feeding import skipped_by
 from bnnjax.network import make_measure, tabulate_units
+from bnnjax.processes import is_first
 from bnnjax.robustness.evaluation import quick
 from bnnjax.task import Setup
 from bnnjax.train.loop import accuracy, score
@@ -51,8 +53,10 @@ def conclude(
     best: Best,
     about: Mapping[str, Any],
     console: Console,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
     """Tests the best network, once, without and with noise; writes summary, units, noise and report.html.
+
+    All processes test; the first writes.
 
     Args:
       place: the run's directory.
@@ -65,22 +69,25 @@ def conclude(
       console: for progress.
 
     Returns:
-      The summary and the table of units.
+      The summary and the table of units; None in other processes.
     """
     assert config.wbits is not None
     began = time.perf_counter()
     scores = score(compiled.predict(best.params, best.batch_stats, dataset.test.images), dataset.test.labels)
     test_seconds = time.perf_counter() - began
-    figures = make_measure(setup.network, setup.method)(best.params, best.batch_stats)
-    # What a constraint learns is no part of the network that is used.
-    params = {name: tree for name, tree in best.params.items() if name != LEARNED}
-    units = tabulate_units(setup.network, setup.method, best.params, best.batch_stats)
     noise, corrupted = None, None
     if config.noise == "quick":
         with report.progress_bar(console, "noise", len(CORRUPTIONS)) as advance:
             noise, corrupted = quick(
                 config, partial(compiled.predict, best.params, best.batch_stats), dataset, advance
             )
+    if not is_first():
+        return None
+    best = jax.device_get(best)  # from here on this process is alone
+    figures = make_measure(setup.network, setup.method)(best.params, best.batch_stats)
+    # What a constraint learns is no part of the network that is used.
+    params = {name: tree for name, tree in best.params.items() if name != LEARNED}
+    units = tabulate_units(setup.network, setup.method, best.params, best.batch_stats)
     metrics = report.read_metrics(place / "metrics.jsonl")
     seconds = [record["seconds"] for record in metrics]
     validation = {record["epoch"]: record["validation_accuracy"] for record in metrics}
@@ -109,6 +116,7 @@ def conclude(
         **about,
         "epochs": config.epochs,
         "batch_size": config.batch_size,
+        "accumulate": config.accumulate,
         "optimizer": config.optimizer,
         "learning_rate": config.learning_rate,
         "weight_decay": config.weight_decay,

@@ -5,10 +5,9 @@ Nothing here imports JAX, so that `--help` and a mistyped flag answer at once.
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
 import tyro
 
@@ -52,6 +51,7 @@ ModelName = Literal[
 ]
 Precision = Literal["float32", "bfloat16"]
 Noise = Literal["quick", "none"]
+LaunchName = Literal["slurm", "gke", "tpu"]
 Decay = Literal["cosine", "linear", "steps"]
 PresetName = Literal["irnet", "birealnet", "reactnet"]  # see `presets`
 
@@ -112,6 +112,13 @@ class Config(ConstraintSettings):
     weight_decay: float | None = None
     # Images in a step, over all devices.
     batch_size: int | None = None
+    # Split each batch into K parts, whose gradients are averaged before the update: a K-th of its activations
+    # must fit into memory.  Batch norms see a part at a time.
+    accumulate: int = 1
+    # The peak of the learning rate goes with the batch size, from that of the recipe on: linear or sqrt.
+    scale_learning_rate: Literal["none", "linear", "sqrt"] = "none"
+    # The batch size at which learning_rate is not scaled; left out: the recipe's.
+    base_batch_size: int | None = None
     # Passes over the training images.
     epochs: int | None = None
     # How the learning rate falls: as a cosine or a line to 0, or to a tenth at 30, 60 and 90 %.
@@ -170,13 +177,33 @@ class Config(ConstraintSettings):
     # Save a checkpoint each N epochs, and at the end.
     checkpoint_every: int = 1
 
+    # auto: this is one of the processes, started by Slurm, Open MPI, Kubernetes (GKE) or on a Cloud TPU, that
+    # train together.
+    distributed: Literal["none", "auto"] = "none"
+    # The same by hand: HOST:PORT of process 0, which all others can reach ...
+    coordinator: str | None = None
+    # ... which of the processes this one is, 0 to N - 1 ...
+    process_id: int | None = None
+    # ... and how many there are, N.
+    num_processes: int | None = None
+    # Print a script that starts this very command on many hosts, and do nothing else.
+    print_launch: LaunchName | None = None
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.dataset.strip("/"):
             raise ValueError("dataset must name a data set; got nothing")
         if self.preset is not None and self.dataset != "imagenet2012":
             raise ValueError(f"preset {self.preset} is a recipe for imagenet2012; got {self.dataset}")
-        for name in ("batch_size", "epochs", "train_examples", "checkpoint_every", "image_size"):
+        for name in (
+            "batch_size",
+            "epochs",
+            "train_examples",
+            "checkpoint_every",
+            "image_size",
+            "accumulate",
+            "base_batch_size",
+        ):
             value = getattr(self, name)
             check(name, value, "at least 1", value is None or value >= 1)
         for name in ("learning_rate", "weight_decay", "warmup_epochs", "latent_clip"):
@@ -194,6 +221,46 @@ class Config(ConstraintSettings):
                 f"got {self.label_smoothing}"
             )
         check("seed", self.seed, "between 0 and 2^32 - 1", 0 <= self.seed < 2**32)
+        self._check_processes()
+
+    def _check_processes(self) -> None:
+        by_hand = {name: getattr(self, name) for name in ("coordinator", "process_id", "num_processes")}
+        missing = [name for name, value in by_hand.items() if value is None]
+        if len(missing) == len(by_hand):
+            return
+        if missing:
+            raise ValueError(
+                f"coordinator, process_id and num_processes must be given together; {missing[0]} is missing"
+            )
+        if self.distributed == "auto":
+            raise ValueError(
+                "distributed auto finds coordinator, process_id and num_processes; give one or the other"
+            )
+        assert self.coordinator is not None
+        assert self.process_id is not None
+        assert self.num_processes is not None
+        host, _, port = self.coordinator.rpartition(":")
+        is_address = bool(host) and port.isdecimal() and 0 < int(port) < 2**16
+        check("coordinator", self.coordinator, "HOST:PORT", is_address)
+        check("num_processes", self.num_processes, "at least 1", self.num_processes >= 1)
+        last = self.num_processes - 1
+        check("process_id", self.process_id, f"between 0 and {last}", 0 <= self.process_id <= last)
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate at its peak, scaled with the batch size; the recipe is filled in."""
+        assert self.learning_rate is not None
+        if self.scale_learning_rate == "none":
+            return self.learning_rate
+        assert self.batch_size is not None
+        assert self.base_batch_size is not None
+        ratio = self.batch_size / self.base_batch_size
+        return self.learning_rate * (ratio if self.scale_learning_rate == "linear" else math.sqrt(ratio))
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether this is one of many processes."""
+        return self.distributed == "auto" or self.coordinator is not None
 
     def with_values(self, **values: Any) -> "Config":
         """Returns the configuration with these values in place of its own."""
@@ -202,38 +269,6 @@ class Config(ConstraintSettings):
     def with_recipe(self, recipe: Recipe) -> "Config":
         """Returns the configuration with those of the recipe's five flags filled in that were left out."""
         missing = {name: value for name, value in vars(recipe).items() if getattr(self, name) is None}
+        if self.scale_learning_rate != "none" and self.base_batch_size is None:
+            missing["base_batch_size"] = recipe.batch_size
         return self.with_values(**missing)
-
-
-def to_json(config: object) -> Any:
-    """Returns the configuration as JSON gives it back: dicts, lists, paths as text."""
-    if dataclasses.is_dataclass(config):
-        return {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
-    if isinstance(config, tuple):
-        return list(config)
-    return str(config) if isinstance(config, Path) else config
-
-
-def from_json(tree: Mapping[str, Any]) -> Config:
-    """Returns the configuration that `to_json` made this of; what is missing gets its default.
-
-    Raises:
-      ValueError: if there is a field that no configuration has, or a value out of its range.
-    """
-    return _from_json(Config, tree)
-
-
-def _from_json(kind: Any, tree: Mapping[str, Any]) -> Any:
-    hints = get_type_hints(kind)
-    values = {}
-    for name, value in tree.items():
-        if name not in hints:
-            raise ValueError(f"{kind.__name__} has no field {name}")
-        if dataclasses.is_dataclass(hints[name]):
-            value = _from_json(hints[name], value)
-        elif value is not None and Path in get_args(hints[name]):
-            value = Path(value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        values[name] = value
-    return kind(**values)

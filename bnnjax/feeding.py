@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from bnnjax.config import Config
 from bnnjax.data import Dataset, StreamedDataset, device_share
+from bnnjax.data.batches import device_order
 from bnnjax.data.imagenet.load import skipped_in
 from bnnjax.data.streaming.stream import Batch, Rows, batches
 from bnnjax.train.feed import Feed, resident, streamed
@@ -51,11 +52,12 @@ def make_feed(
         )
         return resident(compiled, Images(images, labels, teacher), key, task.steps_per_epoch)
     share = device_share(config.batch_size, jax.process_count())
+    in_order = device_order(jnp.arange(config.batch_size)[None], config.accumulate, mesh.size)
     rows = Rows(
         stream=dataset.stream,
         seed=config.seed,
         batch_size=config.batch_size,
-        own=np.arange(config.batch_size)[jax.process_index() * share :][:share],
+        own=np.asarray(in_order)[0, jax.process_index() * share :][:share],
         begin=0,
         steps=task.epochs * task.steps_per_epoch,
     )

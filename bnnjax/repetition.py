@@ -13,11 +13,11 @@ from bnnjax.beginning import Prepared, is_finished
 from bnnjax.config import Config
 from bnnjax.data import Dataset
 from bnnjax.determinism import require_determinism
+from bnnjax.exit_codes import UNEQUAL
 from bnnjax.loading import load
 from bnnjax.run import execute, prepare
 from bnnjax.trained import read_config, read_trained
 
-UNEQUAL = 5  # exit code of a repetition whose results are not those of the run
 RESULTS = ("test_accuracy", "validation_accuracy", "log_lipschitz_bound")
 CONDITIONS = ("git_revision", "xla_flags", "devices", "device_kind", "cpu_cores")
 

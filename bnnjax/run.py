@@ -1,7 +1,9 @@
 """A training run from its configuration to its report."""
 
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +17,7 @@ from bnnjax.config import Config
 from bnnjax.constrained import LCR
 from bnnjax.data import DataError, Dataset, StreamedDataset
 from bnnjax.determinism import require_determinism
+from bnnjax.exit_codes import STOPPED_BY_DATA, STOPPED_BY_LOSS, WRONG_INPUT
 from bnnjax.feeding import SKIPPED, make_feed
 from bnnjax.loading import load
 from bnnjax.lock import hold
@@ -22,6 +25,7 @@ from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.network import make_measure
 from bnnjax.pretrained import full_precision, take
+from bnnjax.processes import as_first, is_first
 from bnnjax.robustness.evaluation import check_quick
 from bnnjax.task import TARGETS, make_setup
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
@@ -29,9 +33,6 @@ from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
 from bnnjax.train.parallel import compile_task, describe, make_mesh
 from bnnjax.trained import read_teachers, read_trained
 
-# Exit codes: of a run that its directory does not admit, of one whose loss stopped being finite, and of one
-# whose data cannot be read on.
-REFUSED, STOPPED_BY_LOSS, STOPPED_BY_DATA = 2, 3, 6
 IMAGENET_STEMS = ("resnet18", "resnet34")  # which have another stem for it
 
 
@@ -58,6 +59,8 @@ def resolve(config: Config) -> Config:
 def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     """Checks everything that can be wrong with a run before anything is compiled, and takes its directory.
 
+    Of many processes the first claims it, before the others prepare: see `processes.in_turn`.
+
     Args:
       config: of the run.
       dataset: the one that it names, if it is loaded already.
@@ -71,7 +74,8 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     config = resolve(config)
     assert config.workdir is not None
     with ExitStack() as held:
-        held.enter_context(hold(config.workdir))
+        if is_first():
+            held.enter_context(hold(config.workdir))
         run = check(config, dataset)
         if run.twin is not None:
             held.enter_context(run.twin.held)
@@ -82,8 +86,8 @@ def check(config: Config, dataset: Dataset | None) -> Prepared:
     """Returns what `prepare` does, for a resolved configuration whose directory is held."""
     assert config.workdir is not None
     assert config.batch_size is not None
-    mesh = make_mesh(config.batch_size)
-    is_known = workdir.claim(config.workdir, config)
+    mesh = make_mesh(config.batch_size, parts=config.accumulate)
+    is_known = is_first() and workdir.claim(config.workdir, config)
     if dataset is None:
         dataset = load(config)
     if config.noise == "quick":
@@ -105,12 +109,15 @@ def check(config: Config, dataset: Dataset | None) -> Prepared:
             ("lcr.teacher", teachers.get(LCR)),
         )
     }
-    if is_known:
+    if not is_first():
+        workdir.check_shared(config.workdir)
+    elif is_known:
         workdir.check_digest(config.workdir, dataset.digest)
         workdir.check_networks(config.workdir, networks)
     else:
         data = {"source": dataset.source, "digest": dataset.digest}
-        workdir.record_config(config.workdir, config, data=data, **networks, **describe(mesh))
+        about = {**describe(mesh), "peak_learning_rate": config.peak_learning_rate}
+        workdir.record_config(config.workdir, config, data=data, **networks, **about)
     twin = None
     needs_twin |= setup.method.pretrained and source is None
     if needs_twin and not is_finished(config.workdir):
@@ -119,11 +126,16 @@ def check(config: Config, dataset: Dataset | None) -> Prepared:
     return Prepared(config, place, setup, dataset, mesh, is_known, source, teachers, twin, nothing)
 
 
+def all_find_finished(place: Path) -> bool:
+    """Returns the same for all processes, of which the first knows."""
+    return bool(as_first(is_finished(place)))
+
+
 def execute(run: Prepared, console: Console) -> int:
     """Trains, tests and reports; returns the exit code.
 
     0: finished, or stopped by a signal with everything saved.  2: the directory's checkpoints do not fit.
-    3: the loss stopped being finite.  6: the data cannot be read on.
+    3: the loss stopped being finite.  7: the data cannot be read on.
 
     Raises:
       OSError: a file of the run cannot be written; what was saved before is whole.
@@ -145,7 +157,11 @@ def train(run: Prepared, console: Console) -> int:
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False, highlight=False)
 
-    if is_finished(run.place):
+    def complain(text: str) -> None:
+        if is_first():
+            report.complain(text)
+
+    if all_find_finished(run.place):
         summary, units = (report.read_json(run.place / name) for name in ("summary.json", "units.json"))
         console.print(report.summary_table(summary, units))
         say(f"this run is finished already; its results are in {run.place}")
@@ -158,32 +174,34 @@ def train(run: Prepared, console: Console) -> int:
     try:
         restored = checkpoints.restore(state)
     except MisfitError as error:
-        report.complain(
+        complain(
             f"the checkpoints in {run.place} are of another version's network: {error}; give a --workdir"
         )
-        return REFUSED
+        return WRONG_INPUT
     done = 0
     if restored is not None:
         done, state = restored
         say(f"going on from step {done}")
-    if run.twin is not None and not is_finished(run.twin.place) and (restored is None or run.is_twins_pupil):
+    twin = run.twin if restored is None or run.is_twins_pupil else None
+    if twin is not None and not all_find_finished(twin.place):
         pupil = f"{config.method} begins from" if run.begins_from_twin else "lcr compares with"
-        say(f"{pupil} a full-precision network, trained first in {run.twin.place}")
-        code = execute(run.twin, console)
-        if not is_finished(run.twin.place):
+        say(f"{pupil} a full-precision network, trained first in {twin.place}")
+        code = execute(twin, console)
+        if not all_find_finished(twin.place):
             return code
     elif restored is None and run.is_known:
         say("there is no checkpoint to go on from; starting at the beginning")
     if restored is None:
         state = begin(run, state, init_key, say)
-    report.remove_unfinished(run.place)
     metrics_file = run.place / "metrics.jsonl"
-    report.truncate_metrics(metrics_file, done // task.steps_per_epoch)
+    if is_first():
+        report.remove_unfinished(run.place)
+        report.truncate_metrics(metrics_file, done // task.steps_per_epoch)
 
     total_steps = task.epochs * task.steps_per_epoch
     with (
         stop_on_signals() as stop,
-        report.event_writer(run.place, done if run.is_known else None) as write_events,
+        events_of(run, done) as write_events,
         report.training_progress(console, task.epochs, task.steps_per_epoch, done) as display,
     ):
         skipped = Counter[str]()
@@ -194,7 +212,8 @@ def train(run: Prepared, console: Console) -> int:
         def on_epoch(record: dict[str, Any]) -> None:
             if isinstance(dataset, StreamedDataset):
                 record[SKIPPED] = skipped.pop(SKIPPED, 0)
-            report.append_metrics(metrics_file, record)
+            if is_first():
+                report.append_metrics(metrics_file, record)
             write_events(record)
             display.epoch_line(record)
 
@@ -219,7 +238,7 @@ def train(run: Prepared, console: Console) -> int:
             last = (
                 f"checkpoint {kept} in {run.place} is the last good one" if kept else "nothing was saved yet"
             )
-            report.complain(f"stopped: {error}; {last}")
+            complain(f"stopped: {error}; {last}")
             return STOPPED_BY_LOSS
     done = int(state.train.step)
     if done < total_steps:
@@ -229,8 +248,16 @@ def train(run: Prepared, console: Console) -> int:
             f"{run.place}, and {again} goes on from there"
         )
         return 0
-    about = {**describe(mesh), **made_from(run)}
-    summary, units = conclude(run.place, config, run.setup, dataset, compiled, state.best, about, console)
-    console.print(report.summary_table(summary, units))
+    about = {**describe(mesh), **made_from(run), "peak_learning_rate": config.peak_learning_rate}
+    results = conclude(run.place, config, run.setup, dataset, compiled, state.best, about, console)
+    if results is not None:
+        console.print(report.summary_table(*results))
     say(f"report: {run.place / 'report.html'}")
     return 0
+
+
+def events_of(run: Prepared, done: int) -> AbstractContextManager[Callable[[dict[str, Any]], None]]:
+    """Returns what writes a run's events, which process 0 does."""
+    if is_first():
+        return report.event_writer(run.place, done if run.is_known else None)
+    return nullcontext(lambda record: None)

@@ -9,9 +9,10 @@ from rich.console import Console
 
 from bnnjax import report, workdir
 from bnnjax.config import Config
+from bnnjax.exit_codes import STOPPED_BY_LOSS, WRONG_INPUT
 from bnnjax.loading import load
 from bnnjax.lock import hold
-from bnnjax.run import REFUSED, STOPPED_BY_LOSS, execute, prepare
+from bnnjax.run import execute, prepare
 
 
 class Run(NamedTuple):
@@ -67,7 +68,7 @@ def execute_runs(runs: Sequence[Run], console: Console, after: Callable[[set[Pat
                 prepared = prepare(run.config)
             except ValueError as error:  # since all were checked, something has changed
                 report.complain(str(error))
-                return REFUSED
+                return WRONG_INPUT
             code = execute(prepared, console)
             if code == STOPPED_BY_LOSS:
                 diverged.add(run.place)

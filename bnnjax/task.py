@@ -114,7 +114,7 @@ def make_setup(
 
     steps = steps_per_epoch(len(dataset.train.labels), config.batch_size)
     learning_rate = learning_rate_schedule(
-        config.learning_rate,
+        config.peak_learning_rate,
         config.epochs * steps,
         round(config.warmup_epochs * steps),
         [epoch * steps for epoch in stage_restarts(method, config.epochs)],
@@ -138,5 +138,6 @@ def make_setup(
         targets=targets if TARGETS in teachers else None,
         epochs=config.epochs,
         steps_per_epoch=steps,
+        accumulate=config.accumulate,
     )
     return Setup(method, network, task, learning_rate, watch)

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import jax
 
-from bnnjax.config import Config, from_json
+from bnnjax.config import Config
+from bnnjax.config_json import from_json
 from bnnjax.constrained import LCR
 from bnnjax.data import Dataset
 from bnnjax.report.files import read_json

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from bnnjax import __version__
-from bnnjax.config import Config, to_json
+from bnnjax.config import Config
+from bnnjax.config_json import to_json
 from bnnjax.lock import LOCK
 from bnnjax.report.files import read_json, read_metrics, write_json
 
-# Where results and data lie, who decodes them, how often a run saves and what its end tests do not make it
-# another run; nor does the common recipe or a preset, of which a resolved configuration has taken what it
-# needs.  Other networks that it is made from are known by their digests.
+# Where results and data lie, who decodes them, how often a run saves, what its end tests and on how many
+# processes it trains do not make it another run; nor does the common recipe or a preset, of which a resolved
+# configuration has taken what it needs.  Other networks that it is made from are known by their digests.
 PLACES = frozenset(
     {
         "workdir",
@@ -31,6 +32,11 @@ PLACES = frozenset(
         "noise",
         "common",
         "preset",
+        "distributed",
+        "coordinator",
+        "process_id",
+        "num_processes",
+        "print_launch",
         "pretrained",
         "teacher",
         "lcr.teacher",
@@ -156,6 +162,16 @@ def record_config(workdir: Path, config: Config, **more: Any) -> None:
         write_json(workdir / "config.json", {"config": to_json(config), **provenance(), **more})
     except OSError as error:
         raise ValueError(f"work directory {workdir} cannot be written: {error.strerror}") from error
+
+
+def check_shared(workdir: Path) -> None:
+    """Checks that another process than the first sees the run directory that this one has made.
+
+    Raises:
+      ValueError: if it does not.
+    """
+    if not (workdir / "config.json").exists():
+        raise ValueError(f"work directory {workdir} is not shared: it must lie where all processes see it")
 
 
 def check_digest(workdir: Path, digest: str) -> None:

@@ -4,6 +4,7 @@
     python experiments/benchmark.py --models resnet20 resnet18 vgg_small --methods fp irnet xnor
     python experiments/benchmark.py --every-method --constraints none # what a step of each method costs
     python experiments/benchmark.py --starts                          # cold and warm compilation cache
+    python experiments/benchmark.py --weak-scaling 1 2 4 8 --batches 32 --constraints none  # fake devices
     python experiments/benchmark.py --noise                           # corruptions, and their evaluation
     python experiments/benchmark.py --yardstick "python torch_irnet.py --steps 10"
 
@@ -43,6 +44,8 @@ class Arguments:
     repeats: int = 20
     # Time the way to the first step instead, with a cold and a warm compilation cache.
     starts: bool = False
+    # Time the first case on so many fake devices in turn, each of which takes its batch.
+    weak_scaling: tuple[int, ...] = ()
     # Time the corruptions, and the evaluation of the first case under all of them, instead.
     noise: bool = False
     # Images that are corrupted.
@@ -61,6 +64,7 @@ def main(arguments: Arguments) -> None:
     """Times what the arguments ask for."""
     from bnnjax import benchmark, noise_benchmark
     from bnnjax.cache import use_compilation_cache
+    from bnnjax.weak_scaling import weak_scaling
 
     methods = dict.fromkeys([*arguments.methods, *(get_args(MethodName) if arguments.every_method else ())])
     groups = [
@@ -81,6 +85,11 @@ def main(arguments: Arguments) -> None:
         print("stepped", flush=True)
     elif arguments.starts:
         for record in benchmark.time_starts(__file__, first):
+            print(json.dumps(record), flush=True)
+    elif arguments.weak_scaling:
+        case = ["--models", first.model, "--methods", first.method, "--constraints", first.constraint]
+        case += ["--precision", first.precision, "--repeats", str(arguments.repeats)]
+        for record in weak_scaling(__file__, case, first.batch, arguments.weak_scaling):
             print(json.dumps(record), flush=True)
     elif arguments.noise:
         use_compilation_cache()

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from bnnjax.config import Config, Recipe, from_json, to_json
+from bnnjax.config import Config, Recipe
+from bnnjax.config_json import from_json, to_json
 from bnnjax.constraint_settings import L1InfConfig, LCRConfig
 
+COUNTS = ["batch_size", "epochs", "train_examples", "checkpoint_every", "accumulate", "base_batch_size"]
 
-@pytest.mark.parametrize("name", ["batch_size", "epochs", "train_examples", "checkpoint_every"])
+
+@pytest.mark.parametrize("name", COUNTS)
 @pytest.mark.parametrize("value", [0, -1])
 def test_counts_are_at_least_one(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"^{name} must be at least 1; got {value}$"):
@@ -76,6 +79,27 @@ def test_a_recipe_fills_in_what_was_left_out_and_nothing_else() -> None:
     assert (filled.optimizer, filled.learning_rate, filled.batch_size) == ("adamw", 0.5, 3)
     assert (filled.epochs, filled.weight_decay) == (2, 0.0)
     assert filled.with_recipe(Recipe()) == filled
+
+
+@pytest.mark.parametrize(
+    ("scaling", "base", "peak"),
+    [
+        ("none", None, 0.1),
+        ("linear", None, 0.4),
+        ("sqrt", None, 0.2),
+        ("linear", 256, 0.2),
+        ("none", 64, 0.1),
+    ],
+)
+def test_the_learning_rate_goes_with_the_batch_from_the_recipes_on(
+    scaling: Any, base: int | None, peak: float
+) -> None:
+    config = Config(batch_size=512, scale_learning_rate=scaling, base_batch_size=base)
+    resolved = config.with_recipe(Recipe(batch_size=128, learning_rate=0.1))
+    assert resolved.learning_rate == 0.1
+    assert resolved.peak_learning_rate == pytest.approx(peak)
+    # A configuration that is resolved once more, as that of a full-precision twin is, stays as it is.
+    assert resolved.with_recipe(Recipe(batch_size=32)) == resolved
 
 
 def test_a_configuration_cannot_be_changed() -> None:

@@ -18,6 +18,9 @@ SOURCES = {
 ALLOWED = {
     "constraint_settings": set(),
     "config": {"constraint_settings"},
+    "exit_codes": set(),
+    "launch": {"config"},
+    "processes": set(),
     "series_config": {"constraint_settings", "config"},
     "ops": set(),
     "report": set(),
@@ -39,6 +42,7 @@ ABOVE = {
     "repetition",
     "rerun",
     "run",
+    "distributed",
     "cli",
     "lock",
     "trained",
@@ -155,7 +159,7 @@ def test_module_has_at_most_300_lines(name):
 
 def test_configuration_and_command_line_do_not_load_jax():
     code = (
-        "import sys, bnnjax, bnnjax.config, bnnjax.cli, bnnjax.presets; "
+        "import sys, bnnjax, bnnjax.config, bnnjax.cli, bnnjax.presets, bnnjax.launch; "
         "print(*{'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'matplotlib', 'tensorflow'} & set(sys.modules))"
     )
     result = subprocess.run(

@@ -83,17 +83,38 @@ def evaluation_batches(examples: int, batch_size: int) -> tuple[np.ndarray, np.n
     return indices.reshape(steps, batch_size), weights.reshape(steps, batch_size)
 
 
-def device_share(batch_size: int, devices: int) -> int:
-    """How many images of a global batch each device takes.
+def device_share(batch_size: int, devices: int, parts: int = 1) -> int:
+    """How many images of a global batch, or of each of `parts` parts of it, a device takes.
 
     Raises:
-      ValueError: the batch cannot be split evenly.
+      ValueError: they cannot be split evenly.
     """
-    if devices < 1 or batch_size % devices:
-        raise ValueError(
-            f"batch size {batch_size} on {devices} devices: allowed are multiples of the device count"
-        )
-    return batch_size // devices
+    if devices < 1 or batch_size % (devices * parts):
+        split = f"{devices} devices" + (f" in {parts} parts" if parts > 1 else "")
+        product = "the device count" + (" times the parts" if parts > 1 else "")
+        raise ValueError(f"batch size {batch_size} on {split}: allowed are multiples of {product}")
+    return batch_size // (devices * parts)
+
+
+def device_order(batches: jax.Array, parts: int, devices: int) -> jax.Array:
+    """Orders global batches so that each device's slice holds its share of the first part, the second, ...
+
+    So that a part is the same images on any number of devices.
+
+    Args:
+      batches: int32 [steps, batch], a batch's parts one after the other.
+      parts: that a batch is split into.
+      devices: that share each part.
+
+    Returns:
+      int32 [steps, batch]; of image j of device d's share of part k the place in the batch is
+      (k * devices + d) * share + j.
+
+    Raises:
+      ValueError: the parts cannot be split evenly.
+    """
+    share = device_share(batches.shape[1], devices, parts)
+    return batches.reshape(-1, parts, devices, share).swapaxes(1, 2).reshape(batches.shape)
 
 
 def device_slice(batch: jax.Array, device: int | jax.Array, devices: int) -> jax.Array:

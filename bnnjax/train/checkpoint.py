@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from bnnjax.processes import is_first, together
 
 KEPT = 2  # the latest, and the one before in case the latest is damaged
 SUMS = "sha256.json"  # of the files of a checkpoint, in its directory
@@ -106,6 +109,9 @@ def system_error(error: Exception) -> int | None:
 class Checkpoints:
     """The checkpoints of one run, by step.  Each is whole or is not there; the last two are kept.
 
+    All processes of a run save and restore together, in one directory that all of them see; what is read only
+    each reads by itself.
+
     Args:
       directory: made if it is not there.
       say: is told, in one sentence, of each checkpoint that is found damaged.
@@ -119,7 +125,13 @@ class Checkpoints:
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
-        if not self._read_only:
+        who = ocp.options.MultiprocessingOptions()
+        if self._read_only:
+            me = jax.process_index()
+            who = ocp.options.MultiprocessingOptions(
+                primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+            )
+        elif is_first():
             for unfinished in self._directory.glob(f"*{UNFINISHED}"):  # by a run that was killed
                 shutil.rmtree(unfinished, ignore_errors=True)
         options = ocp.CheckpointManagerOptions(
@@ -127,8 +139,12 @@ class Checkpoints:
             enable_async_checkpointing=False,
             read_only=self._read_only,
             create=not self._read_only,
+            multiprocessing_options=who,
         )
-        handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+        handlers = {
+            "state": ocp.StandardCheckpointHandler(multiprocessing_options=who),
+            "meta": ocp.JsonCheckpointHandler(multiprocessing_options=who),
+        }
         return ocp.CheckpointManager(self._directory, options=options, item_handlers=handlers)
 
     def latest_step(self) -> int | None:
@@ -148,8 +164,11 @@ class Checkpoints:
             state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"digest": digest(state)})
         )
         try:
-            reserve(self._directory, state)
+            if is_first():
+                reserve(self._directory, state)
             self._manager.save(step, args=items, force=True)
+            if not is_first():
+                return
             # A run that is killed before this is written leaves a whole checkpoint, which its arrays' digest
             # vouches for.  With it, no broken file is given to Orbax, whose readers would print tracebacks
             # from their threads.
@@ -195,12 +214,22 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, abstract: Any) -> Any:
+        everyone = nullcontext if self._read_only else together
+        with everyone():
+            if self._read_only or is_first():
+                self._check_files(step)
+        with everyone():
+            return self._restore(step, abstract)
+
+    def _check_files(self, step: int) -> None:
         place = self._directory / str(step) / SUMS
         if place.exists():
             sums, found = json.loads(place.read_text()), file_sums(place.parent)
             for name in sums:
                 if found.get(name) != sums[name]:
                     raise ValueError(f"{name} is {'changed' if name in found else 'missing'}")
+
+    def _restore(self, step: int, abstract: Any) -> Any:
         # Orbax would find out about other shapes in the middle of reading, and its threads would complain.
         saved = self._manager.item_metadata(step)["state"].tree
         if abstract is None:
@@ -217,10 +246,12 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> Path:
         aside = self._directory.with_name("damaged")
-        aside.mkdir(exist_ok=True)
-        target = aside / f"{step}-{len(list(aside.iterdir()))}"
+        target = aside / f"{step}-{len(list(aside.iterdir())) if aside.exists() else 0}"
         self._manager.close()
-        shutil.move(self._directory / str(step), target)
+        with together():
+            if is_first():
+                aside.mkdir(exist_ok=True)
+                shutil.move(self._directory / str(step), target)
         self._manager = self._open()
         return target
 

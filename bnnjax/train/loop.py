@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from bnnjax.data.dataset import DataError, Split
+from bnnjax.processes import gather
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.feed import Feed, Step
 from bnnjax.train.parallel import Compiled
@@ -40,7 +41,15 @@ class Display(Protocol):
 class StopRequest:
     """Whether somebody asked the run to stop, and by which signal."""
 
-    signal_name: str | None = None
+    signal_name: str | None = None  # that all processes know of
+    heard: int = 0  # the number of the signal that this one got
+
+    def agree(self, stride: int) -> int:
+        """Tells all processes of a signal that one of them got; returns process 0's stride."""
+        told = gather([self.heard, stride])
+        if told[:, 0].any():
+            self.signal_name = signal.Signals(told[:, 0].max()).name
+        return int(told[0, 1])
 
 
 @contextmanager
@@ -50,7 +59,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def handler(number: int, frame: object) -> None:
-        request.signal_name = signal.Signals(number).name
+        request.heard = number
+        if jax.process_count() == 1:
+            request.signal_name = signal.Signals(number).name
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
@@ -127,7 +138,12 @@ def fit(run: Fit, state: RunState) -> RunState:
 
 
 def save_if_good(run: Fit, done: int, state: RunState) -> None:
-    """Saves a state that is not saved yet, unless a number in it or the loss is not finite."""
+    """Saves a state that is not saved yet, unless a number in it or the loss is not finite.
+
+    One of many processes cannot: all save together, and the others do not know yet.
+    """
+    if jax.process_count() > 1:
+        return
     is_good = int(state.train.totals.bad_step) < 0 and bool(all_finite(state.train))
     if done and is_good and run.checkpoints.latest_step() != done:
         run.checkpoints.save(done, state)
@@ -157,6 +173,7 @@ def _fit(run: Fit, feed: Iterator[Step], state: RunState) -> RunState:
                 now = time.perf_counter()
                 # Wait about once a second: often enough to show progress and to heed a signal.
                 stride = min(max(int(ahead / max(now - waited_at, 1e-9)), 1), MOST_STEPS_AHEAD)
+                stride = run.stop.agree(stride)
                 waited_at, ahead = now, 0
                 if not compiled_yet:  # the first step's compilation is not a matter of speed
                     compiled_yet = True

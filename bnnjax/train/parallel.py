@@ -9,39 +9,70 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from bnnjax.data.batches import device_share, epoch_keys, evaluation_batches, training_batches
+from bnnjax.data.batches import (
+    device_order,
+    device_share,
+    epoch_keys,
+    evaluation_batches,
+    training_batches,
+)
 from bnnjax.train.state import RunState, Tree, initial_state
 from bnnjax.train.step import AXIS, Task, predict_step, share_step, train_step
 
 
-def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None, parts: int = 1) -> Mesh:
     """Returns the mesh of these devices; left out: of all devices of all processes.
 
     Raises:
-      ValueError: if the batch cannot be split evenly over them.
+      ValueError: if the batch, or each of so many parts of it, cannot be split evenly over them.
     """
     devices = jax.devices() if devices is None else devices
-    device_share(batch_size, len(devices))
+    device_share(batch_size, len(devices), parts)
     return Mesh(np.array(devices), (AXIS,))
 
 
 def describe(mesh: Mesh) -> dict[str, Any]:
-    """Returns the number and the kind of a mesh's devices, for the records of a run."""
+    """Returns the numbers of processes and of a mesh's devices, and their kind, for the records of a run."""
     return {
+        "processes": jax.process_count(),
         "devices": mesh.size,
         "device_kind": mesh.devices.flat[0].device_kind,
         "cpu_cores": os.cpu_count(),
     }
 
 
+def put(array: np.ndarray | Array, sharding: NamedSharding) -> Array:
+    """Returns an array, the same in all processes, laid out over devices; each process fills its own."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(array, sharding)
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        data = put(jax.random.key_data(array), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+    host = np.asarray(array)
+    return jax.make_array_from_callback(host.shape, sharding, lambda place: host[place])
+
+
+def put_rows(images: np.ndarray | Array, rows: np.ndarray, sharding: NamedSharding) -> Array:
+    """Returns some images laid out over devices; each process takes, and perhaps reads, its own alone."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(images[rows], sharding)
+    shape = (len(rows), *images.shape[1:])
+
+    def part(place: Any) -> np.ndarray:
+        return np.asarray(images[rows[place[0]]])
+
+    return jax.make_array_from_callback(shape, sharding, part)
+
+
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Returns the tree with each array put on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, P()))
+    """Returns the tree with each array, the same in all processes, put on every device."""
+    return jax.tree.map(partial(put, sharding=NamedSharding(mesh, P())), tree)
 
 
 def step_options() -> dict[str, str]:
@@ -85,18 +116,24 @@ def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Comp
     train = mapped(partial(train_step, task), in_specs=(P(), P(), P(), P()), out_specs=P())
     split = (P(), P(AXIS), P(AXIS), P(), P())
     train_on = mapped(partial(share_step, task), in_specs=split, out_specs=P())
-    predictions = mapped(partial(predict_step, task), in_specs=(P(), P(), P(AXIS)), out_specs=P(AXIS))
+
+    def predict_share(params: Tree, batch_stats: Tree, images: Array) -> Array:
+        logits = predict_step(task, params, batch_stats, images)
+        return jax.lax.all_gather(logits, AXIS, tiled=True)  # all processes are to see all of them
+
+    predictions = mapped(predict_share, in_specs=(P(), P(), P(AXIS)), out_specs=P())
     logits = jax.jit(predictions, compiler_options=step_options())
 
     def init(key: Array) -> RunState:
         return initial_state(*task.init(key), task.optimizer, task.carried())
 
     def order(key: Array, epoch: int) -> Array:
-        return training_batches(epoch_keys(key, epoch), examples, batch_size)
+        batches = training_batches(epoch_keys(key, epoch), examples, batch_size)
+        return device_order(batches, task.accumulate, mesh.size)
 
     def predict(params: Tree, batch_stats: Tree, images: np.ndarray | Array) -> np.ndarray:
         indices, _ = evaluation_batches(len(images), batch_size)
-        parts = [logits(params, batch_stats, jax.device_put(images[batch], shared)) for batch in indices]
+        parts = [logits(params, batch_stats, put_rows(images, batch, shared)) for batch in indices]
         return np.concatenate([np.asarray(part) for part in parts])[: len(images)]
 
     return Compiled(

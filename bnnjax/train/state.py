@@ -77,4 +77,8 @@ def keep_best(best: Best, train: TrainState, epoch: int, accuracy: float) -> Bes
         return best
     # Copies, because the next step gives the buffers of `train` away.
     params, batch_stats = jax.tree.map(jnp.copy, (train.params, train.batch_stats))
-    return Best(jnp.int32(epoch), jnp.float32(accuracy), params, batch_stats)
+    now = (
+        jnp.full_like(best.epoch, epoch),
+        jnp.full_like(best.accuracy, accuracy),
+    )  # on all devices, as they were
+    return Best(*now, params, batch_stats)

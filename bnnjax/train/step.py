@@ -64,6 +64,30 @@ class Task:
     targets: Callable[[Tree, Array], Array] | None = None
     epochs: int
     steps_per_epoch: int
+    accumulate: int = 1  # parts of a batch, whose gradients are averaged
+
+
+class Means(NamedTuple):
+    """Of a step's images; all float32 []."""
+
+    loss: Array  # task loss + penalty
+    task_loss: Array
+    penalty: Array
+    correct: Array  # share that was right
+
+
+def mean_over_parts(function: Callable[[Array], tuple[Tree, Tree]], parts: int) -> tuple[Tree, Tree]:
+    """Returns the mean over parts 0, 1, ... of what a function gives first, and what it gives second last."""
+    if parts == 1:
+        return function(jnp.int32(0))
+
+    def add(sums: tuple[Tree, Tree], part: Array) -> tuple[tuple[Tree, Tree], None]:
+        values, rest = function(part)
+        return (jax.tree.map(jnp.add, sums[0], values), rest), None
+
+    nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, jnp.int32(0)))
+    (sums, rest), _ = jax.lax.scan(add, nothing, jnp.arange(parts))
+    return jax.tree.map(lambda total: total / parts, sums), rest
 
 
 def train_step(task: Task, state: TrainState, data: Images, batches: Array, key: Array) -> TrainState:
@@ -89,54 +113,56 @@ def share_step(
     Args:
       task: static.
       state: the same on all devices.
-      images: uint8 [batch, h, w, c], this device's share of the global batch.
+      images: uint8 [batch, h, w, c], this device's share of the global batch, part by part.
       labels: int32 [batch], likewise.
       teacher: see Images.
       key: the run's data key.
     """
     epoch, position = state.step // task.steps_per_epoch, state.step % task.steps_per_epoch
     augment_key = step_key(epoch_keys(key, epoch), position)
-    first = jax.lax.axis_index(AXIS) * labels.shape[0]
-    images = augment(augment_key, images, task.augmentation, first=first)
-    images = normalize(images, task.mean, task.std, task.dtype)
     # Schedules move once an epoch.
     progress = epoch.astype(jnp.float32) / task.epochs
     method_key = jax.random.fold_in(augment_key, METHOD)
     schedule = task.schedule(Moment(progress, position == 0, method_key, teacher))
+    share = labels.shape[0] // task.accumulate
 
-    def targets_for(logits: Array) -> Array:
-        if task.targets is not None:
-            return jax.lax.stop_gradient(task.targets(teacher, images))
-        return optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), task.label_smoothing)
-
-    def loss_of(params: Tree) -> tuple[Array, tuple[Array, Array, Array, Tree, Tree]]:
+    def loss_of(params: Tree, images: Array, labels: Array) -> tuple[Array, tuple[Means, Tree, Tree]]:
         logits, batch_stats, collected = task.forward(params, state.batch_stats, images, schedule, True)
-        targets = targets_for(logits)
+        if task.targets is None:
+            targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), task.label_smoothing)
+        else:
+            targets = jax.lax.stop_gradient(task.targets(teacher, images))
         task_loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
         penalty, carried = task.penalty(collected, state.carried)
         correct = jnp.mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32))
-        return task_loss + penalty, (task_loss, penalty, correct, batch_stats, carried)
+        loss = task_loss + penalty
+        return loss, (Means(loss, task_loss, penalty, correct), batch_stats, carried)
+
+    def part_of_step(part: Array) -> tuple[tuple[Tree, Means, Tree], Tree]:
+        ours, theirs = (jax.lax.dynamic_slice_in_dim(a, part * share, share) for a in (images, labels))
+        first = (part * jax.lax.axis_size(AXIS) + jax.lax.axis_index(AXIS)) * share  # see `device_order`
+        ours = augment(augment_key, ours, task.augmentation, first=first)
+        ours = normalize(ours, task.mean, task.std, task.dtype)
+        gradients, (means, batch_stats, carried) = jax.grad(loss_of, has_aux=True)(state.params, ours, theirs)
+        return (gradients, means, batch_stats), carried
 
     # Mapped without varying-axis types, so each device has the gradient of its own loss here, and their mean
     # is the gradient of the global one.
-    (loss, aux), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-    task_loss, penalty, correct, batch_stats, carried = aux
-    gradients, loss, task_loss, penalty, correct = jax.lax.pmean(
-        (gradients, loss, task_loss, penalty, correct), AXIS
-    )
+    (gradients, means, batch_stats), carried = mean_over_parts(part_of_step, task.accumulate)
+    gradients, means = jax.lax.pmean((gradients, means), AXIS)
     updates, opt_state = task.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     params, batch_stats = task.after_update(params, batch_stats, gradients, carried)
 
     # The sums start anew with each epoch; they are left standing at its end, for the loop to read.
     totals = jax.tree.map(lambda new, old: jnp.where(position == 0, new, old), no_totals(), state.totals)
-    is_first_bad = ~jnp.isfinite(loss) & (totals.bad_step < 0)
+    is_first_bad = ~jnp.isfinite(means.loss) & (totals.bad_step < 0)
     totals = Totals(
         steps=totals.steps + 1,
-        loss=totals.loss + loss,
-        task_loss=totals.task_loss + task_loss,
-        penalty=totals.penalty + penalty,
-        correct=totals.correct + correct,
+        loss=totals.loss + means.loss,
+        task_loss=totals.task_loss + means.task_loss,
+        penalty=totals.penalty + means.penalty,
+        correct=totals.correct + means.correct,
         bad_step=jnp.where(is_first_bad, state.step + 1, totals.bad_step),
     )
     return TrainState(state.step + 1, params, batch_stats, opt_state, totals, carried)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bnnjax.data.augment import Augmentation, augment
 from bnnjax.data.batches import (
+    device_order,
     device_share,
     device_slice,
     epoch_keys,
@@ -104,6 +105,24 @@ def test_a_device_can_find_its_slice_by_the_mesh_axis() -> None:
     np.testing.assert_array_equal(mine, batch.reshape(4, 3))
 
 
+@pytest.mark.parametrize("devices", [1, 2, 3, 6])
+def test_a_part_of_a_batch_is_the_same_images_on_any_number_of_devices(devices: int) -> None:
+    batches = jnp.arange(36, dtype=jnp.int32).reshape(3, 12)
+    ordered = device_order(batches, 2, devices)
+    assert ordered.dtype == jnp.int32
+    for step, batch in zip(batches, ordered, strict=True):
+        slices = [device_slice(batch, device, devices) for device in range(devices)]
+        for part in range(2):
+            share = slices[0].shape[0] // 2
+            images = jnp.concatenate([own[part * share : (part + 1) * share] for own in slices])
+            np.testing.assert_array_equal(images, step[part * 6 : (part + 1) * 6])
+
+
+def test_a_batch_in_one_part_keeps_its_order() -> None:
+    batches = jnp.arange(24, dtype=jnp.int32).reshape(2, 12)
+    np.testing.assert_array_equal(device_order(batches, 1, 4), batches)
+
+
 @pytest.mark.parametrize(("examples", "batch_size"), [(10, 0), (10, 11), (0, 1)])
 def test_impossible_training_batches_are_refused(examples: int, batch_size: int) -> None:
     with pytest.raises(ValueError, match=f"batch size {batch_size} with {examples}"):
@@ -117,3 +136,5 @@ def test_impossible_evaluation_batches_and_shares_are_refused() -> None:
         evaluation_batches(4, 0)
     with pytest.raises(ValueError, match="batch size 10 on 4 devices"):
         device_share(10, 4)
+    with pytest.raises(ValueError, match="batch size 12 on 4 devices in 2 parts"):
+        device_share(12, 4, 2)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import bnnjax.run
 from bnnjax import series
-from bnnjax.run import STOPPED_BY_LOSS
+from bnnjax.exit_codes import STOPPED_BY_LOSS
 from bnnjax.tables import study
 from bnnjax.tables.config import TableConfig
 from bnnjax.tables.rows import Row, Table

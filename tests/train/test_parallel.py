@@ -2,9 +2,9 @@
 
 The devices are fake: eight on one CPU, in processes of their own, because their number is fixed when JAX
 starts.  Augmentation is on, the surrogate gradient has two arguments (IR-Net), every form of the constraint
-takes its turn, and so do constraints that carry vectors and draw random directions, a method that remembers
-statistics of activations, one with a loss on them, batches that come from the host, a teacher, and a network
-to compare with.
+takes its turn, and so do constraints that carry vectors and draw random directions, batches in parts, a
+method that remembers statistics of activations, one with a loss on them, batches that come from the host, a
+teacher, and a network to compare with.
 """
 
 import subprocess
@@ -24,7 +24,7 @@ EIGHT_DEVICES = "--xla_force_host_platform_device_count=8 --xla_backend_optimiza
 
 @pytest.fixture(
     scope="session",
-    params=["folded", "gain", "hard", "carried", "lqnet", "rad", "streamed", "teacher", "lcr"],
+    params=["folded", "gain", "hard", "carried", "parts", "lqnet", "rad", "streamed", "teacher", "lcr"],
 )
 def trained(
     request: pytest.FixtureRequest, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory

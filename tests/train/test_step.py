@@ -190,6 +190,47 @@ def test_projections_come_after_the_update_and_see_the_new_statistics(
     np.testing.assert_array_equal(states[1].params["bias"], np.full(5, 2.0))
 
 
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_a_batch_in_parts_takes_the_step_of_the_whole(
+    make_task: MakeTask, make_state: MakeState, split: Split, parts: int
+) -> None:
+    def penalty(units: Any, carried: Any) -> tuple[jax.Array, Any]:
+        return 0.5 * jnp.sum(units[0]["bias"] ** 2), carried + 1
+
+    fields: dict[str, Any] = {
+        "augmentation": Augmentation(crop_padding=1, flip=True),
+        "penalty": penalty,
+        "carried": lambda: jnp.float32(0),
+        "schedule": lambda moment: jax.random.uniform(moment.key),
+    }
+    whole, split_up = make_task(**fields), make_task(**fields, accumulate=parts)
+    # Mean colours do not know a mirror image, but they do know what a crop has cut off.
+    at_once = train(whole, make_state(whole).train, split, 2 * STEPS)
+    in_parts = train(split_up, make_state(split_up).train, split, 2 * STEPS)
+    for one, other in zip(jax.tree.leaves(at_once), jax.tree.leaves(in_parts), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
+    # Statistics and what a penalty carries moved once a step, the penalty counted once.
+    assert [float(state.batch_stats["count"]) for state in in_parts] == list(range(1, 2 * STEPS + 1))
+    assert [float(state.carried) for state in in_parts] == list(range(1, 2 * STEPS + 1))
+    bias = np.asarray(make_state(whole).train.params["bias"])
+    assert float(in_parts[0].totals.penalty) == pytest.approx(0.5 * float((bias**2).sum()), rel=1e-6)
+
+
+def test_each_part_is_seen_by_itself(make_task: MakeTask, make_state: MakeState, split: Split) -> None:
+    """The oracle: a loss that is not a mean over images, part by part."""
+
+    def forward(params: Any, batch_stats: Any, images: jax.Array, schedule: Any, train: bool) -> Any:
+        logits = jnp.mean(images, axis=(1, 2)) @ params["kernel"] + params["bias"]
+        return logits, batch_stats, jnp.var(jnp.mean(images, axis=(1, 2, 3)))
+
+    task = make_task(forward=forward, penalty=lambda variance, carried: (variance, carried), accumulate=2)
+    state = train(task, make_state(task).train, split, 1)[0]
+    means = ((split.images[first_batch(task)] / 255 - 0.5) / 0.25).mean(axis=(1, 2, 3))
+    halves = means.reshape(2, BATCH // 2)
+    assert float(state.totals.penalty) == pytest.approx(float(halves.var(axis=1).mean()), rel=1e-5)
+    assert not np.isclose(halves.var(axis=1).mean(), means.var(), rtol=1e-2)
+
+
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 35])
 def test_prediction_gives_logits_for_any_number_of_images(
     make_task: MakeTask, make_state: MakeState, split: Split, count: int

@@ -35,6 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "spectral": SpectralConfig(strength=0.01),
         "gradpenalty": GradPenaltyConfig(strength=0.02),
     },
+    "parts": {"constraint": "l1inf", "l1inf": L1InfConfig(strength=0.1, target="gain"), "accumulate": 2},
     "lqnet": {"method": "lqnet"},  # remembers statistics of activations
     "rad": {"method": "rad"},  # adds a loss on such statistics
     "streamed": {"method": "irnet"},  # batches come from the host
@@ -65,7 +66,7 @@ def train(devices: int, setting: str, file: str) -> None:
         source="made up",
     )
     config = Config(model="resnet_tiny", epochs=2, batch_size=BATCH, weight_decay=0.01, **SETTINGS[setting])
-    mesh = make_mesh(BATCH, jax.devices()[:devices])
+    mesh = make_mesh(BATCH, jax.devices()[:devices], config.accumulate)
     config = config.with_recipe(config.common)
     role = {"teacher": "targets", "lcr": "lcr"}.get(setting)
     other = full_precision(config.with_values(workdir=Path()))

@@ -1,0 +1,270 @@
+"""Training over real processes on the loopback device: they train what one would."""
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from bnnjax.distributed import SENTENCE
+from bnnjax.exit_codes import LOST
+
+TINY, SPIED = (Path(__file__).with_name(f"{name}_experiment.py") for name in ("tiny", "spied"))
+BATCH, STEPS = 16, 4  # of an epoch
+SHORT = ("--train-examples", BATCH * STEPS, "--batch-size", BATCH, "--epochs", 2, "--noise", "none")
+ENDLESS = ("--train-examples", BATCH * 40, "--batch-size", BATCH, "--epochs", 1000)
+PATIENCE = 600  # seconds after which a test gives up
+
+Processes = list["subprocess.Popen[str]"]
+Launch = Callable[..., Any]
+
+
+class Ended(NamedTuple):
+    code: int
+    output: str
+    errors: str
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def launch(environment: dict[str, str]) -> Launch:
+    """launch(count, script, workdir, *arguments): so many processes of one run, killed at the block's end.
+
+    The last has more arguments, `of_last`.
+    """
+
+    @contextmanager
+    def launched(
+        count: int,
+        script: Path,
+        workdir: Path,
+        *arguments: object,
+        of_last: tuple[object, ...] = (),
+        **variables: str,
+    ) -> Iterator[Processes]:
+        flags = ("--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", count)
+        # Through a proxy they would not find each other.
+        direct = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
+        processes: Processes = []
+        try:
+            for process in range(count):
+                own = (*arguments, "--workdir", workdir, *flags, "--process-id", process)
+                own += of_last if process == count - 1 else ()
+                processes.append(
+                    subprocess.Popen(
+                        [sys.executable, str(script), *map(str, own)],
+                        env=direct | variables,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                        text=True,
+                    )
+                )
+            yield processes
+        finally:
+            for started in processes:
+                started.kill()
+                started.communicate()
+
+    return launched
+
+
+def ends(process: "subprocess.Popen[str]", within: float = PATIENCE) -> Ended:
+    output, errors = process.communicate(timeout=within)
+    return Ended(process.returncode, output, errors)
+
+
+def train(launch: Launch, count: int, workdir: Path, seen: Path) -> list[Ended]:
+    """Runs the short experiment to its end on so many processes; one is started as anybody would."""
+    seen.mkdir(exist_ok=True)
+    with launch(count, SPIED, workdir, *SHORT, SEEN=str(seen)) as processes:
+        return [ends(process) for process in processes]
+
+
+def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
+    place = workdir / "checkpoints" / str(step) / "state"
+    reader = ocp.PyTreeCheckpointer()
+    saved = reader.metadata(place).item_metadata.tree
+    on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+    tree = reader.restore(place, restore_args=on_host)
+    leaves: dict[str, np.ndarray] = {}
+
+    def visit(name: str, node: Any) -> None:
+        children = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, child in children:
+            if isinstance(child, dict | list | tuple):
+                visit(f"{name}/{key}", child)
+            elif child is not None:
+                leaves[f"{name}/{key}"] = np.asarray(child)
+
+    visit("", tree)
+    return leaves
+
+
+def assert_close(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> None:
+    """Up to the order of float32 sums."""
+    assert left.keys() == right.keys()
+    for name in left:
+        scale = float(np.abs(left[name]).max())
+        np.testing.assert_allclose(left[name], right[name], rtol=1e-5, atol=1e-5 * scale + 3e-7, err_msg=name)
+
+
+def images_seen(seen: Path) -> list[str]:
+    return sorted(line for file in seen.iterdir() for line in file.read_text().splitlines())
+
+
+class Finished(NamedTuple):
+    workdir: Path
+    seen: Path
+    ended: list[Ended]
+
+
+@pytest.fixture(scope="session")
+def one(
+    run: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path_factory: pytest.TempPathFactory
+) -> Finished:
+    """The run of one process that knows nothing of others."""
+    place = tmp_path_factory.mktemp("one")
+    (place / "seen").mkdir()
+    done = run(SPIED, *SHORT, "--workdir", place / "run", SEEN=str(place / "seen"))
+    return Finished(place / "run", place / "seen", [Ended(done.returncode, done.stdout, done.stderr)])
+
+
+@pytest.fixture(scope="session")
+def four(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The same run on four processes."""
+    place = tmp_path_factory.mktemp("four")
+    ended = train(launch, 4, place / "run", place / "seen")
+    return Finished(place / "run", place / "seen", ended)
+
+
+def test_process_0_alone_speaks_and_writes(four: Finished) -> None:
+    first, *others = four.ended
+    assert (first.code, first.errors) == (0, "")
+    assert f"report: {four.workdir / 'report.html'}" in first.output
+    assert others == [(0, "", "")] * 3
+    assert len(list(four.workdir.glob("events.out.*"))) == 1
+    metrics = [json.loads(line) for line in (four.workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in metrics] == [1, 2]
+
+
+def test_four_processes_train_what_one_trains(one: Finished, four: Finished) -> None:
+    assert one.ended[0].code == 0
+    assert_close(arrays(one.workdir, STEPS), arrays(four.workdir, STEPS))  # after an epoch
+    ours, theirs = (json.loads((run.workdir / "summary.json").read_text()) for run in (four, one))
+    assert (ours["processes"], ours["devices"], ours["batch_size"]) == (4, 4, BATCH)
+    assert (theirs["processes"], theirs["devices"], theirs["batch_size"]) == (1, 1, BATCH)
+    assert ours["test_accuracy"] == theirs["test_accuracy"]
+    assert ours["log_lipschitz_bound"] == pytest.approx(theirs["log_lipschitz_bound"], rel=1e-4)
+    assert ours["parameters"] == theirs["parameters"]
+
+
+def test_four_processes_see_exactly_the_images_that_one_sees(one: Finished, four: Finished) -> None:
+    seen = images_seen(one.seen)
+    assert len(seen) == 2 * STEPS * BATCH
+    assert images_seen(four.seen) == seen
+    each = [len((four.seen / f"{process}.txt").read_text().splitlines()) for process in range(4)]
+    assert each == [2 * STEPS * BATCH // 4] * 4
+
+
+@pytest.mark.parametrize(("before", "after"), [("four", 1), ("four", 2), ("one", 4)])
+def test_checkpoints_go_on_on_another_number_of_processes(
+    request: pytest.FixtureRequest, launch: Launch, tmp_path: Path, before: str, after: int
+) -> None:
+    origin: Finished = request.getfixturevalue(before)
+    workdir = tmp_path / "run"
+    shutil.copytree(origin.workdir, workdir)
+    (workdir / "summary.json").unlink()
+    # The last checkpoint is damaged, which process 0 finds out for all.
+    damaged = workdir / "checkpoints" / str(2 * STEPS)
+    largest = max(
+        (path for path in damaged.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
+    )
+    largest.write_bytes(largest.read_bytes()[:-20])
+    ended = train(launch, after, workdir, tmp_path / "seen")
+    assert [(one.code, one.errors) for one in ended] == [(0, "")] * after
+    assert ended[0].output.startswith(f"checkpoint {2 * STEPS} is damaged (")
+    assert f"going on from step {STEPS}\n" in ended[0].output
+    assert len(list((workdir / "damaged").iterdir())) == 1
+    assert len(images_seen(tmp_path / "seen")) == STEPS * BATCH
+    assert_close(arrays(workdir, 2 * STEPS), arrays(origin.workdir, 2 * STEPS))
+
+
+def wait_for(holds: Callable[[], bool], processes: Processes) -> None:
+    until = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < until
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+def test_a_lost_process_ends_the_others_and_a_restart_goes_on(launch: Launch, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+
+    def checkpoints() -> set[int]:
+        return {int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdecimal()}
+
+    for lost, number in ((1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)):
+        known = checkpoints()
+        with launch(2, TINY, workdir, *ENDLESS) as processes:
+            wait_for(lambda known=known: bool(checkpoints() - known), processes)
+            time.sleep(0.3)  # into the next epoch
+            processes[lost].send_signal(number)
+            survivor = ends(processes[1 - lost], within=60)
+            assert survivor.code == LOST
+            assert survivor.errors.splitlines()[-1] == SENTENCE.strip()
+            assert "Traceback" not in survivor.errors
+    # A signal that reaches one process stops all, at the same step, with everything saved.
+    latest = max(checkpoints())
+    with launch(2, TINY, workdir, *ENDLESS) as processes:
+        wait_for(lambda: max(checkpoints()) > latest, processes)
+        processes[1].send_signal(signal.SIGTERM)
+        first, second = (ends(process) for process in processes)
+    assert (first.code, first.errors, second) == (0, "", (0, "", ""))
+    assert f"going on from step {latest}\n" in first.output
+    last = first.output.splitlines()[-1]
+    assert last.startswith("stopped by SIGTERM at step ")
+    assert int(last.split()[5]) in checkpoints()
+
+
+def test_wrong_input_is_told_once_and_ends_all(launch: Launch, tmp_path: Path) -> None:
+    with launch(2, TINY, tmp_path / "run", "--batch-size", 7) as processes:
+        first, second = (ends(process) for process in processes)
+    assert first.code == second.code == 2
+    (line,) = first.errors.splitlines()
+    assert "batch size 7 on 2 devices" in line
+    assert second.errors == ""
+
+
+@pytest.mark.parametrize(
+    ("of_last", "sentence"),
+    [
+        (("--epochs", 3), "process 1: the flags differ from those of process 0"),
+        (("--workdir", "elsewhere"), "process 1: work directory elsewhere is not shared"),
+    ],
+)
+def test_what_is_wrong_in_another_process_is_told_by_process_0(
+    launch: Launch, tmp_path: Path, of_last: tuple[object, ...], sentence: str
+) -> None:
+    with launch(2, TINY, tmp_path / "run", "--epochs", 2, of_last=of_last) as processes:
+        first, second = (ends(process) for process in processes)
+    assert first.code == second.code == 2
+    (line,) = first.errors.splitlines()
+    assert line.startswith(f"tiny_experiment.py: {sentence}")
+    assert (second.output, second.errors) == ("", "")
