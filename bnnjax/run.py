@@ -31,7 +31,7 @@ from bnnjax.trained import read_teachers, read_trained
 
 # Exit codes: of a run that its directory does not admit, of one whose loss stopped being finite, and of one
 # whose data cannot be read on.
-REFUSED, STOPPED_BY_LOSS, STOPPED_BY_DATA = 2, 3, 6
+REFUSED, STOPPED_BY_LOSS, STOPPED_BY_DATA = 2, 3, 7
 IMAGENET_STEMS = ("resnet18", "resnet34")  # which have another stem for it
 
 
@@ -123,7 +123,7 @@ def execute(run: Prepared, console: Console) -> int:
     """Trains, tests and reports; returns the exit code.
 
     0: finished, or stopped by a signal with everything saved.  2: the directory's checkpoints do not fit.
-    3: the loss stopped being finite.  6: the data cannot be read on.
+    3: the loss stopped being finite.  7: the data cannot be read on.
 
     Raises:
       OSError: a file of the run cannot be written; what was saved before is whole.

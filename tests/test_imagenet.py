@@ -139,7 +139,7 @@ def test_a_damaged_image_ends_a_run_with_everything_saved_or_is_counted(
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     done = run(SCRIPT, *arguments(root, workdir))
-    assert done.returncode == 6
+    assert done.returncode == 7
     assert done.stderr.startswith("stopped: record ")
     assert f" of {path} is damaged: " in done.stderr
     assert f"; what is saved in {workdir} is intact, and the same command goes on" in done.stderr
