@@ -5,7 +5,7 @@ Records are those of `bnnjax.robustness.attack_study`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from html import escape
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnnjax.report import page
 from bnnjax.report.formatting import number_text, shortened
+from bnnjax.report.table import plain_table
 from bnnjax.report.theme import DARK, LIGHT, SMALL_POINTS, Theme, new_figure, png_bytes, style_axes
 
 if TYPE_CHECKING:
@@ -74,29 +75,33 @@ def setting_sentence(record: Record) -> str:
     )
 
 
-def attacks_table(records: Sequence[Record]) -> Table:
-    """Returns a table with a row a run and size: accuracies in percent, and below it what masks gradients."""
-    from rich import box
-    from rich.table import Table
+def attacks_table(record: Record) -> Table:
+    """Returns a table with a row an attack and a column a size, and below it what masks gradients."""
     from rich.text import Text
 
-    lines = [
-        f"{name_of(record)}: {sentence}"
-        for record in records
-        for sentence in (setting_sentence(record), *masking_sentences(record))
-    ]
-    table = Table(
-        title="Accuracy under attack, %; worst case: no attack of the row breaks the image",
-        caption=Text("\n".join(lines)),
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
+    def row(name: str, text: Callable[[Record], str], in_sphere: Sequence[str] = ()) -> list[str]:
+        spheres = in_sphere or [""] * len(record["pgd_l2"])
+        return [name, *(text(found) for found in record["eps"].values()), *spheres]
+
+    def accuracies(key: str) -> Callable[[Record], str]:
+        return lambda found: number_text(found[key], ".1f")
+
+    spheres = [number_text(accuracy, ".1f") for accuracy in record["pgd_l2"].values()]
+    table = plain_table(
+        f"{name_of(record)} under attack: accuracy, %",
+        ["attack", *record["eps"], *(f"L2 {size}" for size in record["pgd_l2"])],
+        [
+            row("none", accuracies("clean")),
+            *(
+                row(name, accuracies(attack), spheres if attack == "pgd_linf" else ())
+                for attack, (name, _) in ATTACKS.items()
+            ),
+            row("worst case", accuracies("worst_case")),
+            row("95 % interval", lambda found: "{:.1f} to {:.1f}".format(*found["worst_case_interval"])),
+        ],
     )
-    for number, column in enumerate(HEADER):
-        table.add_column(column, justify="left" if number < 2 else "right", no_wrap=number == 0)
-    for record in records:
-        for row in attack_rows(record):
-            table.add_row(*row)
+    table.caption = Text("\n".join((setting_sentence(record), *masking_sentences(record))))
+    table.caption_justify = "left"
     return table
 
 

@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bnnjax.report.formatting import csv_text, finite, number_text, spread, spread_text, value_text
+from bnnjax.report.formatting import MISSING, csv_text, finite, number_text, spread, spread_text, value_text
 from bnnjax.report.table import plain_table
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ FIGURES = {  # key: heading
     "clean_accuracy": "clean, %",
     "mean_corruption_accuracy": "under noise, %",
     "mce": "mCE, %",
-    "relative_mce": "relative mCE, %",
+    "relative_mce": "rel. mCE, %",
     "mean_ece": "ECE under noise, %",
-    "mean_flip_rate": "flip rate, %",
+    "mean_flip_rate": "flips, %",
 }
 
 
@@ -126,16 +126,19 @@ def noise_text(record: Record) -> str:
 
 
 def robustness_cells(records: Sequence[Record]) -> Cells:
-    """Returns the table of figures, a row a run."""
-    rows = []
+    """Returns the table of figures, a row a run; the interval is that of the accuracy under noise."""
+    columns, rows = headings(records), []
+    behind = columns.index(FIGURES["mean_corruption_accuracy"]) + 1
     for record in records:
         own = figures(record)
-        texts = {heading: number_text(own.get(heading)) for heading in headings(records)}
-        texts[FIGURES["mean_corruption_accuracy"]] = with_interval(
-            record.get("mean_corruption_accuracy"), record.get("mean_corruption_accuracy_interval")
-        )
-        rows.append([record["label"], *texts.values()])
-    return ["network", *headings(records)], rows
+        texts = [number_text(own.get(heading)) for heading in columns]
+        rows.append([record["label"], *texts[:behind], _interval_text(record), *texts[behind:]])
+    return ["network", *columns[:behind], "95 % interval", *columns[behind:]], rows
+
+
+def _interval_text(record: Record) -> str:
+    low, high = record.get("mean_corruption_accuracy_interval") or (None, None)
+    return MISSING if low is None else f"{number_text(low, '.1f')} to {number_text(high, '.1f')}"
 
 
 def group_cells(records: Sequence[Record]) -> Cells:

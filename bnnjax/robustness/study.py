@@ -174,5 +174,5 @@ def attack(asked: Asked, console: Console) -> list[dict[str, Any]]:
             kept[key] = {**found, "key": key}
             report.write_json(file, list(kept.values()))
         records.append(kept[key])
-        console.print(report.attacks_table([records[-1]]))
+        console.print(report.attacks_table(records[-1]))
     return records

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from bnnjax.report import attacks_figure, attacks_html, attacks_table
@@ -42,24 +43,32 @@ def record(name: str, transfer: float | None, masking: list[str]) -> dict[str, A
 RECORDS = [record("one", None, []), record("two", 66.0, [SENTENCE])]
 
 
-def test_the_table_has_a_row_a_size_and_the_sentences_below() -> None:
-    console = Console(width=200)
-    with console.capture() as capture:
-        console.print(attacks_table(RECORDS))
-    lines = [line.split() for line in capture.get().splitlines()]
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_table_has_a_row_an_attack_and_the_sentences_below(width: int) -> None:
+    said = []
+    for each in RECORDS:
+        console = Console(width=width)
+        with console.capture() as capture:
+            console.print(attacks_table(each))
+        said.append(capture.get())
+    lines = [line.split() for line in said[1].splitlines()]
     for expected in (
-        "one 2/255 90.0 75.0 71.0 70.0 72.0 73.0 – 69.0 66.0 to 72.0",
-        "two 8/255 90.0 55.0 51.0 50.0 52.0 53.0 66.0 49.0 46.0 to 52.0",
+        "attack 2/255 8/255 L2 0.5",
+        "none 90.0 90.0",
+        "PGD 71.0 51.0 44.0",
+        "APGD-DLR 72.0 52.0",
+        "transfer 66.0 66.0",
+        "worst case 69.0 49.0",
+        "95 % interval 66.0 to 72.0 46.0 to 52.0",
     ):
         assert expected.split() in lines
-    assert ["one", "L2", "0.5", "44.0"] in lines
-    text = " ".join(capture.get().split())
-    assert "one: No sign of masked gradients." in text
-    assert f"two: {SENTENCE}" in text
-    assert (
-        "one: 256 test images, 20 steps, 300 queries; surrogate gradients of temperature 0.3, logits" in text
-    )
-    assert "two: 256 test images, 20 steps, 300 queries; the gradients it was trained with, logits" in text
+    assert ["transfer", "–", "–"] in [line.split() for line in said[0].splitlines()]
+    one, two = (" ".join(text.split()) for text in said)
+    assert one.startswith("one under attack")
+    assert "No sign of masked gradients." in one
+    assert SENTENCE in two
+    assert "256 test images, 20 steps, 300 queries; surrogate gradients of temperature 0.3, logits" in one
+    assert "the gradients it was trained with, logits" in two
 
 
 def test_the_figure_has_a_line_a_run_and_a_mark_an_attack() -> None:

@@ -36,11 +36,12 @@ def test_the_table_has_a_row_a_run_with_its_figures(fake_robustness: Callable) -
     assert first == {
         "network": "irnet, none, seed 0",
         "clean, %": "81.00",
-        "under noise, %": "61.00 (60.50 to 61.25)",
+        "under noise, %": "61.00",
+        "95 % interval": "60.5 to 61.2",
         "mCE, %": "90.00",
-        "relative mCE, %": "–",
+        "rel. mCE, %": "–",
         "ECE under noise, %": "7.25",
-        "flip rate, %": "–",
+        "flips, %": "–",
     }
     assert (second["network"], second["mCE, %"]) == ("irnet, l1inf, seed 1", "–")
     assert table.title == (
@@ -51,7 +52,7 @@ def test_the_table_has_a_row_a_run_with_its_figures(fake_robustness: Callable) -
 def test_without_interval_and_baseline(fake_robustness: Callable) -> None:
     record = fake_robustness(0, mean_corruption_accuracy_interval=None, baseline=None)
     table = robustness_table([record])
-    assert _cells(table)[0]["under noise, %"] == "61.00"
+    assert _cells(table)[0]["95 % interval"] == "–"
     assert "no baseline for mCE" in str(table.title)
 
 
@@ -73,7 +74,7 @@ def test_spread_is_over_the_seeds_of_one_setting(fake_robustness: Callable) -> N
     assert both["clean, %"] == "81.50 ± 0.71"
     assert both["under noise, %"] == "61.50 ± 0.71"
     assert single["under noise, %"] == "63.00"
-    assert both["flip rate, %"] == "–"
+    assert both["flips, %"] == "–"
     assert has_seeds(records)
     assert not has_seeds(records[1:])
 

@@ -69,7 +69,7 @@ def test_the_worst_case_is_below_every_attack(record: dict[str, Any]) -> None:
 def test_the_record_is_shown(record: dict[str, Any]) -> None:
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(report.attacks_table([record]))
+        console.print(report.attacks_table(record))
     for words in ("APGD-DLR", "8/255", "L2 0.5", "12 test images, 4 steps, 10 queries"):
         assert words in capture.get()
 
