@@ -243,12 +243,14 @@ def test_a_run_from_a_network_that_is_given_trains_none_itself(
 
 @pytest.fixture
 def prepare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
-    """prepare(field=value, ...): checks a run in tmp_path / "run"."""
+    """prepare(field=value, ...): checks a run in tmp_path / "run", which is not held afterwards."""
     monkeypatch.setattr(bnnjax.run, "load", tiny_experiment.load)
 
     def prepared(**fields: Any) -> Any:
         given = {"workdir": tmp_path / "run", "epochs": EPOCHS} | fields
-        return bnnjax.run.prepare(tiny_experiment.DEFAULTS.with_values(**given))
+        run = bnnjax.run.prepare(tiny_experiment.DEFAULTS.with_values(**given))
+        run.held.close()
+        return run
 
     return prepared
 

@@ -3,10 +3,12 @@
 import io
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 AREA = (0.08, 1.0)  # of a random crop, relative to the image
 ASPECT = (3 / 4, 4 / 3)  # width over height
@@ -60,6 +62,8 @@ def random_crop(data: bytes, uniforms: Sequence[float], size: int) -> np.ndarray
     Raises:
       OSError: the image is damaged; Pillow has other errors of its own.
     """
+    from PIL import Image
+
     with Image.open(io.BytesIO(data)) as image:
         width, height = image.size
         box = random_box(uniforms, width, height)
@@ -78,6 +82,8 @@ def centre_crop(data: bytes, size: int) -> np.ndarray:
     Raises:
       OSError: as `random_crop`.
     """
+    from PIL import Image
+
     with Image.open(io.BytesIO(data)) as image:
         shorter = round(size * BORDER)
         scale = shorter / min(image.size)
@@ -87,6 +93,6 @@ def centre_crop(data: bytes, size: int) -> np.ndarray:
     return np.asarray(scaled.crop((left, top, left + size, top + size)))
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: "Image.Image") -> "Image.Image":
     """Returns the image in RGB."""
     return image if image.mode == "RGB" else image.convert("RGB")
