@@ -142,6 +142,9 @@ def attacks_figure(records: Sequence[Record], *, theme: Theme = LIGHT) -> Figure
     accuracy.set_ylim(-3, 103)
     loss.set_yscale("symlog", linthresh=1)
     loss.set_ylim(bottom=0)
+    top = loss.get_ylim()[1]
+    loss.set_yticks([tick for tick in (0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if tick <= top])
+    loss.yaxis.set_major_formatter("{x:g}")
     legend = figure.legend(
         *accuracy.get_legend_handles_labels(), loc="outside lower center", fontsize=SMALL_POINTS,
         labelcolor=theme.ink, ncols=4,

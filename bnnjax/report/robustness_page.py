@@ -35,8 +35,8 @@ MEANING = (
     "Under noise: mean accuracy over the corruptions of the benchmark and their severities, with its "
     "interval. mCE: errors over all severities divided by those of the baseline, mean over corruptions; "
     "below 100 is better than the baseline. Relative mCE: the same of the errors that noise adds. ECE: how "
-    "far confidence is from accuracy. Flip rate: how often noise changes the prediction. A dash: not "
-    "measured."
+    "far confidence is from accuracy. Flips: how often noise changes the prediction. Worst case: images "
+    "that no attack of that size breaks, of those attacked. A dash: not measured."
 )
 
 
@@ -183,7 +183,8 @@ def _provenance(records: Sequence[Record], command: str | Sequence[str], about: 
         "noise": "; ".join(dict.fromkeys(value_text(record["source"]) for record in records)),
         "images": "; ".join(dict.fromkeys(count_text(record["examples"]) for record in records)),
         "baseline": value_text(list(dict.fromkeys(r["baseline"] for r in records if r.get("baseline")))),
-        **about,
+        **{key: value for key, value in about.items() if key not in ("command", "versions")},
+        **about.get("versions", {}),
     }
     runs = "".join(
         page.nested_details(str(record["label"]), _without_intervals(record)) for record in records
