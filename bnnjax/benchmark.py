@@ -1,6 +1,5 @@
 """Timing of training and prediction steps, case by case in turn, so that drift of the machine cancels."""
 
-import json
 import os
 import statistics
 import subprocess
@@ -43,6 +42,29 @@ class Case:
     second_pass: bool = False  # of lcr's repo form
     batch: int = 128
     precision: Precision = "float32"
+    remat: bool = False
+    pack_codes: bool = False
+
+    @property
+    def config(self) -> Config:
+        """A run's configuration."""
+        return Config(
+            method=self.method,
+            model=self.model,
+            constraint=self.constraint,
+            precision=self.precision,
+            batch_size=self.batch,
+            remat=self.remat,
+            pack_codes=self.pack_codes,
+            lcr=LCRConfig(form=self.lcr_form, second_pass=self.second_pass),
+        ).with_recipe(Recipe())
+
+    @property
+    def dataset(self) -> Dataset:
+        """Images of noise as the network takes them: ImageNet's size and classes, or CIFAR-10's."""
+        if self.model.endswith("imagenet"):
+            return random_images(4 * self.batch, classes=1000, size=224)
+        return random_images(4 * self.batch)
 
 
 @dataclass(kw_only=True)
@@ -85,16 +107,8 @@ def random_images(examples: int, classes: int = 10, size: int = 32) -> Dataset:
 
 def compile_case(case: Case) -> Compiled:
     """Compiles a case as a real run does: augmentation, penalty, optimizer and all."""
-    config = Config(
-        method=case.method,
-        model=case.model,
-        constraint=case.constraint,
-        precision=case.precision,
-        batch_size=case.batch,
-        lcr=LCRConfig(form=case.lcr_form, second_pass=case.second_pass),
-    ).with_recipe(Recipe())
+    config, dataset = case.config, case.dataset
     mesh = make_mesh(case.batch)
-    dataset = random_images(4 * case.batch)
     teachers = {}
     if config.compares:  # with a network of random weights
         teachers[LCR] = make_setup(full_precision(config.with_values(workdir=Path())), dataset)
@@ -202,35 +216,6 @@ def time_cases(cases: Sequence[Case], repeats: int) -> Iterator[dict[str, Any]]:
             "compile_seconds": round(one.compile_seconds, 2),
             "peak_mbytes": None if one.peak_bytes is None else round(one.peak_bytes / 1e6, 1),
         }
-
-
-def compare_with(command: Sequence[str], case: Case, rounds: int, steps: int) -> dict[str, Any]:
-    """Times a case and somebody else's command in turn and returns the ratio ours / theirs of each round.
-
-    Args:
-      command: prints a JSON line with `ms_per_step`.
-      case: ours; a round takes the median of `steps` training steps.
-      rounds: of both.
-      steps: of ours in a round.
-    """
-    ours = compile_case(case)
-    for _ in range(WARM_UP):
-        ours.train()
-    mine, other = [], []
-    for _ in range(rounds):
-        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        other.append(json.loads(printed.splitlines()[-1])["ms_per_step"])
-        mine.append(1e3 * statistics.median(seconds(ours.train) for _ in range(steps)))
-    ratios = [a / b for a, b in zip(mine, other, strict=True)]
-    return {
-        **vars(case),
-        "jax": jax.__version__,
-        "ours_ms": [round(value, 1) for value in mine],
-        "theirs_ms": [round(value, 1) for value in other],
-        "ratio_median": round(statistics.median(ratios), 3),
-        "ratio_min": round(min(ratios), 3),
-        "ratio_max": round(max(ratios), 3),
-    }
 
 
 def time_starts(script: str, case: Case) -> Iterator[dict[str, Any]]:

@@ -20,25 +20,27 @@ from bnnjax.bounds import Chain, Slope, block_table, log_bound, slopes, unit_nam
 from bnnjax.cache import use_compilation_cache
 from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize
-from bnnjax.empirical import NOTHING, empirical_log_bound
+from bnnjax.empirical import NOTHING, LogitsOf, empirical_log_bound
 from bnnjax.loading import load
+from bnnjax.lock import check_writable
 from bnnjax.models import make_model
 from bnnjax.network import final_schedule, infer, make_network, tabulate_units
 from bnnjax.nn.layers import ACTIVATIONS
 from bnnjax.ops.retention import largest_singular_value, retention_matrix
+from bnnjax.train.state import Tree
 from bnnjax.trained import Trained, read_config, read_trained
 
 
-def surrogate(trained: Trained, dataset: Dataset) -> Callable[[Array], Array]:
-    """Returns the surrogate network of a trained one: normalized images -> logits, at inference."""
+def surrogate(trained: Trained, dataset: Dataset) -> LogitsOf:
+    """Returns the surrogate network of a trained one, at inference: arrays, normalized images -> logits."""
     config, method = trained.config, trained.setup.method
     model = make_model(
         config.model, method.relaxed(), structure=config.structure, classes=len(dataset.class_names)
     )
     network = make_network(model, method.relaxed(), dataset.train.images.shape[1:])
 
-    def logits_of(images: Array) -> Array:
-        return infer(network, method, (trained.params, trained.batch_stats), images)[0]
+    def logits_of(arrays: tuple[Tree, Tree], images: Array) -> Array:
+        return infer(network, method, arrays, images)[0]
 
     return logits_of
 
@@ -93,8 +95,8 @@ def study_run(trained: Trained, dataset: Dataset, images: int, steps: int) -> di
         return activations | {str(unit["unit"]): jnp.float32(unit[norm]) for unit in units}
 
     batch = normalize(jnp.asarray(dataset.test.images[:images]), dataset.mean, dataset.std, jnp.float32)
-    activations_of = jax.jit(lambda images: infer(network, method, arrays, images, (ACTIVATIONS,))[1].more)
-    retention = retention_estimates(network.chain, activations_of(batch)[ACTIVATIONS])
+    collected = jax.jit(lambda arrays, batch: infer(network, method, arrays, batch, (ACTIVATIONS,))[1])
+    retention = retention_estimates(network.chain, collected(arrays, batch).more[ACTIVATIONS])
     logs = [math.log(max(each["inputs"], NOTHING)) for each in retention.values()]
     return {
         "run": str(trained.place),
@@ -106,7 +108,7 @@ def study_run(trained: Trained, dataset: Dataset, images: int, steps: int) -> di
         "median_tightness": float(np.median([unit["tightness"] for unit in units])),
         "retention": retention,
         "log_retention": sum(logs) if logs else None,
-        "log_empirical": empirical_log_bound(surrogate(trained, dataset), batch, steps),
+        "log_empirical": empirical_log_bound(surrogate(trained, dataset), arrays, batch, steps),
     }
 
 
@@ -116,9 +118,11 @@ def prepare_study(
     """Reads the runs and returns the work: bounds.json and bounds.png in `place`, and tables on the console.
 
     Raises:
-      ValueError: with one sentence, if a run cannot be read or its data set is not there.
+      ValueError: with one sentence, if a run cannot be read, its data set is not there, or `place` cannot be
+        written.
     """
     use_compilation_cache()
+    check_writable(place)
     networks: list[tuple[Trained, Dataset]] = []
     for run in runs:
         config = read_config(run)

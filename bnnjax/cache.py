@@ -1,9 +1,19 @@
 """Where what can be made again is kept between runs."""
 
 import os
+import re
+import warnings
+from functools import partial
+from glob import escape
 from pathlib import Path
+from typing import Any
 
 import jax
+
+# JAX's warnings, of a program's name or of that and a hash; a file begins with both.
+TROUBLE = re.compile(
+    r"Error (reading|writing) persistent compilation cache entry for '(.+?)(-[0-9a-f]{64})?'"
+)
 
 
 def cache_directory() -> Path:
@@ -12,7 +22,31 @@ def cache_directory() -> Path:
 
 
 def use_compilation_cache() -> None:
-    """Turns on JAX's persistent compilation cache in bnnjax's place, unless JAX has one."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
+    """Turns on JAX's persistent compilation cache in bnnjax's place, unless JAX has one.
+
+    JAX does not write files whole or not at all, nor ever again: what a full disk or a killed process left of
+    one it cannot read is removed, so that it is written once more, and nobody is told.  Where the cache
+    cannot be written, there is none.
+    """
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
+    place = cache_directory() / "xla"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    warnings.showwarning = partial(_mend_or_show, place, warnings.showwarning)
+
+
+def _mend_or_show(place: Path, show: Any, message: Warning | str, *about: Any, **more: Any) -> None:
+    """Shows a warning, unless it is of the cache: then makes room for what should be there."""
+    trouble = TROUBLE.match(str(message))
+    if trouble is None:
+        show(message, *about, **more)
+    elif trouble[1] == "reading":
+        # Of several programs of this name it is not known which; they are compiled again.
+        for path in place.glob(f"{escape(trouble[2])}-*"):
+            path.unlink(missing_ok=True)

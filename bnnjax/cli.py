@@ -2,12 +2,15 @@
 
 import contextlib
 import dataclasses
+import errno
 import gc
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_origin, get_type_hints
@@ -83,14 +86,46 @@ def parse(defaults: T, description: str, program: str, arguments: Sequence[str])
             from_flags()
         fail(program, _sentence(complaint.getvalue()))
     if unknown:
-        kind = "flag" if unknown[0].startswith("-") else "argument"
-        fail(program, f"unknown {kind} {unknown[0]}; allowed are {', '.join(flags(defaults))}")
+        kind, allowed = "flag" if unknown[0].startswith("-") else "argument", list(flags(defaults))
+        close = get_close_matches(unknown[0].partition("=")[0], allowed, 1)
+        guess = f", perhaps {close[0]}" if close else ""
+        fail(program, f"unknown {kind} {unknown[0]}{guess}; allowed are {', '.join(allowed)}")
     return config
 
 
-def _print_raw(text: str, _: "Console") -> int:
-    print(text, end="")
+def _print_raw(text: str, console: "Console") -> int:
+    console.out(text, end="", highlight=False)
     return 0
+
+
+@contextlib.contextmanager
+def _ends_with_its_reader() -> Iterator[None]:
+    """Lets what the block prints, as --help, end this process without a word if nobody reads it."""
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        signal.signal(signal.SIGPIPE, before)
+
+
+def _make_console() -> "Console":
+    """Returns the console of stdout.
+
+    Characters that its encoding lacks are printed as ?; that its reader is gone is an OSError.
+    """
+    from rich.console import Console
+
+    class OfStdout(Console):
+        def on_broken_pipe(self) -> None:
+            with contextlib.suppress(SystemExit):
+                super().on_broken_pipe()  # so that Python does not try again when it ends
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE), "standard output")
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    return OfStdout()
 
 
 def prepare_run(config: Config) -> Work:
@@ -124,12 +159,11 @@ def main(defaults: T, description: str, prepare: Callable[[T], Work]) -> NoRetur
     # Tracing makes a million small objects that stay: looking for garbage among them takes half a second.
     gc.set_threshold(100_000)
     program = Path(sys.argv[0]).name
-    config = parse(defaults, description, program, sys.argv[1:])
+    with _ends_with_its_reader():
+        config = parse(defaults, description, program, sys.argv[1:])
     # XLA and TFDS talk on stderr when they load, which is kept for what the user must know.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        from rich.console import Console
-
         try:
             work = prepare(config)
         except OSError as error:
@@ -137,7 +171,7 @@ def main(defaults: T, description: str, prepare: Callable[[T], Work]) -> NoRetur
         except ValueError as error:
             fail(program, str(error))
         try:
-            sys.exit(work(Console()))
+            sys.exit(work(_make_console()))
         except OSError as error:
             intact = "what was saved before is intact, and the same command goes on from there"
             fail(program, f"stopped: {file_sentence(error)}; {intact}", NOT_WRITTEN)

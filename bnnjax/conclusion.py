@@ -16,7 +16,7 @@ from bnnjax.config_json import to_json
 from bnnjax.constrained import LEARNED
 from bnnjax.data import Dataset
 from bnnjax.data.corruptions import CORRUPTIONS
-from bnnjax.feeding import skipped_by
+from bnnjax.feeding import SKIPPED, grey_images
 from bnnjax.network import make_measure, tabulate_units
 from bnnjax.processes import is_first
 from bnnjax.robustness.evaluation import quick
@@ -81,6 +81,7 @@ def conclude(
             noise, corrupted = quick(
                 config, partial(compiled.predict, best.params, best.batch_stats), dataset, advance
             )
+    grey = grey_images(dataset)
     if not is_first():
         return None
     best = jax.device_get(best)  # from here on this process is alone
@@ -112,7 +113,7 @@ def conclude(
         "images_per_second": float(np.median([record["images_per_second"] for record in metrics])),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "model_bytes": -(-stored_bits(params, config.wbits) // 8),
-        **skipped_by(dataset, metrics),
+        **({SKIPPED: sum(record.get(SKIPPED, 0) for record in metrics)} | grey if grey else {}),
         **about,
         "epochs": config.epochs,
         "batch_size": config.batch_size,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import tyro
 
-from bnnjax.constraint_settings import NOT_NEGATIVE, ConstraintSettings, check
+from bnnjax.constraint_settings import NOT_NEGATIVE, ConstraintSettings, check, refuse_idle
 
 MethodName = Literal[
     "fp",
@@ -74,6 +74,8 @@ COMMON_RECIPES = {
     "imagenet2012": Recipe(batch_size=256, epochs=100),
 }
 
+OF_IMAGENET = ("image_size", "data_workers", "data_timeout", "skip_corrupt")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ConstraintSettings):
@@ -115,6 +117,11 @@ class Config(ConstraintSettings):
     # Split each batch into K parts, whose gradients are averaged before the update: a K-th of its activations
     # must fit into memory.  Batch norms see a part at a time.
     accumulate: int = 1
+    # Keep what goes into each block (of a VGG: unit) for the backward pass and compute the rest there again:
+    # less than half of the memory for activations, more time.
+    remat: bool = False
+    # Keep activations of one bit as bits for the backward pass: less memory, little time.
+    pack_codes: bool = False
     # The peak of the learning rate goes with the batch size, from that of the recipe on: linear or sqrt.
     scale_learning_rate: Literal["none", "linear", "sqrt"] = "none"
     # The batch size at which learning_rate is not scaled; left out: the recipe's.
@@ -215,6 +222,14 @@ class Config(ConstraintSettings):
         for name in ("momentum", "label_smoothing"):
             value = getattr(self, name)
             check(name, value, "in [0, 1)", 0 <= value < 1)
+        if self.optimizer == "adamw":
+            refuse_idle(self, ("momentum", "nesterov"), "optimizer sgd", "adamw")
+        if self.scale_learning_rate == "none":
+            refuse_idle(self, ("base_batch_size",), "scale_learning_rate linear or sqrt", "none")
+        if self.dataset != "cifar10":
+            refuse_idle(self, ("archive",), "data set cifar10", self.dataset)
+        if self.dataset != "imagenet2012":
+            refuse_idle(self, OF_IMAGENET, "data set imagenet2012", self.dataset)
         if self.teacher is not None and self.label_smoothing:
             raise ValueError(
                 f"label_smoothing must be 0 with a teacher, whose outputs are the targets; "

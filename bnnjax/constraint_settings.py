@@ -6,9 +6,10 @@ Nothing here imports JAX; see `bnnjax.config`.
 import fnmatch
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 NOT_NEGATIVE = "0 or positive, and finite"
 
@@ -21,6 +22,41 @@ def check(name: str, value: float | str, allowed: str, holds: bool) -> None:
     """
     if not holds:
         raise ValueError(f"{name} must be {allowed}; got {value}")
+
+
+def refuse_idle(settings: Any, names: Iterable[str], purpose: str, chosen: str, prefix: str = "") -> None:
+    """Refuses what would do nothing: a setting that was made for another choice.
+
+    Args:
+      settings: a configuration.
+      names: of its settings that do nothing.
+      purpose: what they are for.
+      chosen: what there is instead.
+      prefix: of the names in the sentence.
+
+    Raises:
+      ValueError: if one of them has another value than its default.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value != getattr(type(settings), name):
+            raise ValueError(f"{prefix}{name} is for {purpose}; got {value} with {chosen}")
+
+
+def check_form(name: str, settings: Any, own: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuses what another form of a constraint has.
+
+    Args:
+      name: of the constraint.
+      settings: of it, with a `form`.
+      own: by forms, with " or " between, the settings that they alone have.
+
+    Raises:
+      ValueError: as `refuse_idle`.
+    """
+    for forms, names in own.items():
+        if settings.form not in forms.split(" or "):
+            refuse_idle(settings, names, f"{name}.form {forms}", settings.form, prefix=f"{name}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +95,10 @@ class L1InfConfig:
             check(f"l1inf.{name}", value, "positive and finite", value is None or 0 < value < math.inf)
         if self.form != "soft" and self.target != "folded":
             raise ValueError(f"l1inf.form {self.form} takes l1inf.target folded; got {self.target}")
-        if self.form == "soft" and self.bound is not None:
-            raise ValueError(f"l1inf.bound is for l1inf.form hard or both; got {self.bound} with soft")
+        soft = ("reduction", "temperature", "strength", "ramp")
+        check_form("l1inf", self, {"soft or both": soft, "hard or both": ("radius", "bound")})
+        if self.bound is not None and self.radius != L1InfConfig.radius:
+            raise ValueError(f"l1inf.bound is in place of l1inf.radius; got {self.bound} and {self.radius}")
         for entry in self.layers:
             pattern, _, weight = entry.rpartition("=")
             if not pattern or not re.fullmatch(r"\d+(\.\d*)?|\.\d+", weight):
@@ -106,12 +144,7 @@ class LCRConfig:
             raise ValueError(f"lcr.beta must be at least 1, and finite; got {self.beta}")
         if self.iterations < 1:
             raise ValueError(f"lcr.iterations must be at least 1; got {self.iterations}")
-        others = {"repo": ("iterations",), "paper": ("teacher", "gains", "second_pass")}[self.form]
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if one.name in others and value != one.default:
-                other = "paper" if self.form == "repo" else "repo"
-                raise ValueError(f"lcr.{one.name} is for lcr.form {other}; got {value} with {self.form}")
+        check_form("lcr", self, {"repo": ("teacher", "gains", "second_pass"), "paper": ("iterations",)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +164,7 @@ class SpectralConfig:
         check("spectral.strength", self.strength, NOT_NEGATIVE, 0 <= self.strength < math.inf)
         check("spectral.radius", self.radius, "positive and finite", 0 < self.radius < math.inf)
         check("spectral.iterations", self.iterations, "at least 1", self.iterations >= 1)
+        check_form("spectral", self, {"regularize": ("strength",), "normalize": ("radius",)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +195,7 @@ class ParsevalConfig:
     def __post_init__(self) -> None:
         check("parseval.strength", self.strength, NOT_NEGATIVE, 0 <= self.strength < math.inf)
         check("parseval.beta", self.beta, "in (0, 1)", 0 < self.beta < 1)
+        check_form("parseval", self, {"penalty": ("strength",), "retraction": ("beta",)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from rich.console import Console
 from bnnjax.config import Config
 from bnnjax.config_json import to_json
 from bnnjax.determinism import require_determinism
-from bnnjax.exit_codes import FAILED, INTERRUPTED, LOST, NOT_WRITTEN, WRONG_INPUT
+from bnnjax.exit_codes import FAILED, INTERRUPTED, LOST, NOT_WRITTEN, STOPPED_BY_DATA, WRONG_INPUT
 from bnnjax.processes import as_first, gather, in_turn, is_first, together
 from bnnjax.run import execute, prepare
 
@@ -102,7 +102,14 @@ def _on_abort(_: int) -> None:
 
     A handler of Python's would wait for the main thread, which is in a collective that never ends.
     """
-    os.write(2, SENTENCE.encode())
+    _leave_as_lost()
+
+
+def _leave_as_lost() -> NoReturn:
+    """Ends this process with the sentence, after which threads of JAX's runtime say no more."""
+    stderr = os.dup(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.write(stderr, SENTENCE.encode())
     os._exit(LOST)
 
 
@@ -137,8 +144,9 @@ def no_process_waits_in_vain() -> Iterator[None]:
         raise
     except Exception as error:
         if BROKEN.search(str(error)):
-            sys.stderr.write(SENTENCE)
-            _leave(LOST)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            _leave_as_lost()
         traceback.print_exc()
         _leave(FAILED)
 
@@ -182,6 +190,8 @@ def prepare_together(config: Config) -> Callable[[Console], int]:
     def work(console: Console) -> int:
         with no_process_waits_in_vain():
             code = execute(run, console if is_first() else Console(quiet=True))
+            if code == STOPPED_BY_DATA:  # which the others may know nothing of
+                _leave(code)
             return as_first(code)  # process 0 has the results to write
 
     return work

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,10 @@ from jax import Array
 
 SIZES = (1e-3, 1e-2, 1e-1, 1.0)  # max|d|, in the units of the network's input
 NOTHING = 1e-30  # what no movement counts as
+
+# (arrays, images) -> logits [n, classes].  Arrays are no part of the function, as XLA would spend minutes on
+# computing ahead what it can of those of a large network.
+LogitsOf = Callable[[Any, Array], Array]
 
 
 def _steepest(logits_of: Callable[[Array], Array], images: Array) -> Array:
@@ -30,24 +35,26 @@ def _steepest(logits_of: Callable[[Array], Array], images: Array) -> Array:
     return jnp.where(steepest >= 0, 1.0, -1.0)
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def largest_movement(logits_of: Callable[[Array], Array], images: Array, size: Array, steps: int) -> Array:
+@partial(jax.jit, static_argnums=(0, 4))
+def largest_movement(logits_of: LogitsOf, arrays: Any, images: Array, size: Array, steps: int) -> Array:
     """Returns the largest max|f(x + d) - f(x)| / max|d|, [n], found with max|d| = size.
 
     Gradient ascent on d from the steepest direction at x: d <- size sign(dy/dd) of the logit y that moved
     most, which is the best d for the linear function with that gradient.
 
     Args:
-      logits_of: f, images to logits [n, classes]; what is compared with a bound should be continuous.
+      logits_of: f; what is compared with a bound should be continuous.
+      arrays: its own.
       images: x, [n, h, w, c].
       size: [], positive.
       steps: of the ascent; 0 tries the first direction alone.
     """
-    base = logits_of(images)
+    of = partial(logits_of, arrays)
+    base = of(images)
 
     def ascend(_: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         direction, best = carry
-        moved, pull = jax.vjp(lambda d: logits_of(images + d) - base, size * direction)
+        moved, pull = jax.vjp(lambda d: of(images + d) - base, size * direction)
         farthest = jnp.argmax(jnp.abs(moved), axis=-1)
         toward = jax.nn.one_hot(farthest, moved.shape[-1]) * jnp.sign(moved)
         (gradient,) = pull(toward)
@@ -55,21 +62,20 @@ def largest_movement(logits_of: Callable[[Array], Array], images: Array, size: A
         new = jnp.where(gradient == 0, direction, jnp.sign(gradient))
         return new, jnp.maximum(best, jnp.max(jnp.abs(moved), axis=-1) / size)
 
-    start = (_steepest(logits_of, images), jnp.zeros(len(images)))
+    start = (_steepest(of, images), jnp.zeros(len(images)))
     return jax.lax.fori_loop(0, steps + 1, ascend, start)[1]
 
 
-def empirical_log_bound(
-    logits_of: Callable[[Array], Array], images: Array, steps: int = 10
-) -> dict[str, float]:
+def empirical_log_bound(logits_of: LogitsOf, arrays: Any, images: Array, steps: int = 10) -> dict[str, float]:
     """Returns log of the largest movement found over the images, in nats, by the size of the noise as text.
 
     Each is a lower bound of the network's Lipschitz constant with respect to the max norm, up to rounding.
 
     Args:
       logits_of: the surrogate network at inference.
+      arrays: its own.
       images: [n, h, w, c], normalized.
       steps: of the ascent, for each size.
     """
-    found = {size: largest_movement(logits_of, images, jnp.float32(size), steps) for size in SIZES}
+    found = {size: largest_movement(logits_of, arrays, images, jnp.float32(size), steps) for size in SIZES}
     return {f"{size:g}": float(jnp.log(jnp.maximum(jnp.max(each), NOTHING))) for size, each in found.items()}

@@ -1,7 +1,6 @@
 """What a run's steps are fed with: a split that lives on the device, or a stream of batches."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Generator
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +11,9 @@ from jax.sharding import Mesh
 from bnnjax.config import Config
 from bnnjax.data import Dataset, StreamedDataset, device_share
 from bnnjax.data.batches import device_order
-from bnnjax.data.imagenet.load import skipped_in
+from bnnjax.data.imagenet.load import found_damaged
 from bnnjax.data.streaming.stream import Batch, Rows, batches
+from bnnjax.processes import gather
 from bnnjax.train.feed import Feed, resident, streamed
 from bnnjax.train.parallel import Compiled, replicate
 from bnnjax.train.state import Tree
@@ -68,14 +68,17 @@ def make_feed(
     return streamed(compiled, mesh, after, teacher, key, on_skipped)
 
 
-def skipped_by(dataset: Dataset, metrics: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Returns what a summary tells of damaged images, where a data set may have any.
+def skipped_by_all(skipped: int) -> int:
+    """Returns how many images all processes have skipped, each of which tells its number."""
+    return int(gather([skipped]).sum())
+
+
+def grey_images(dataset: Dataset) -> dict[str, int]:
+    """Returns how many damaged images were tested grey, where a data set may have any; all processes call it.
 
     Args:
-      dataset: after its test.
-      metrics: the records of all epochs.
+      dataset: after its test, of which each process has decoded a share.
     """
     if not isinstance(dataset, StreamedDataset):
         return {}
-    trained = sum(record.get(SKIPPED, 0) for record in metrics)
-    return {SKIPPED: trained, "grey_images": skipped_in(dataset)}
+    return {"grey_images": int(gather(found_damaged(dataset).tolist()).any(axis=0).sum())}

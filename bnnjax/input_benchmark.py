@@ -8,13 +8,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jax
 import numpy as np
 from PIL import Image
 
 from bnnjax.benchmark import median_ratio, time_in_turn
 from bnnjax.config import Config, ModelName
-from bnnjax.data import StreamedDataset, load_imagenet
+from bnnjax.data import StreamedDataset
 from bnnjax.data.imagenet.generated import write_official
 from bnnjax.data.imagenet.sources import official_labels
 from bnnjax.data.imagenet.write import prepare_imagenet
@@ -27,6 +28,7 @@ from bnnjax.train.parallel import compile_task, describe, make_mesh
 
 SYNSETS, TRAIN, VALIDATION = 10, 32, 4  # of the made-up set, and images of each
 DECODED = 64  # images in a timing of decoding
+STREAMED = 1000  # images at least in that of workers, which take some to come into their rhythm
 
 
 def make_set(place: Path) -> Path:
@@ -39,6 +41,7 @@ def make_set(place: Path) -> Path:
 
 def decoding(dataset: StreamedDataset, repeats: int) -> dict[str, Any]:
     """Times on one core, in turn: Pillow decoding files in full; reading, decoding and cropping the same."""
+    cv2.setNumThreads(1)
     stream = dataset.stream
     places = stream.places[:DECODED].tolist()
     files = [stream.records[place].image for place in places]
@@ -64,7 +67,8 @@ def decoding(dataset: StreamedDataset, repeats: int) -> dict[str, Any]:
 
 
 def streaming(dataset: StreamedDataset, batch: int, steps: int) -> dict[str, Any]:
-    """Times the batches of the worker processes with nothing else to do."""
+    """Times the workers with nothing else to do, for so many batches, but for STREAMED images at least."""
+    steps = max(steps, STREAMED // batch)
     rows = Rows(
         stream=dataset.stream, seed=0, batch_size=batch, own=np.arange(batch), begin=0, steps=steps + 4
     )
@@ -120,19 +124,16 @@ def waiting(dataset: StreamedDataset, model: ModelName, batch: int, steps: int) 
 
 
 def time_input(
-    data_dir: Path, *, model: ModelName, batch: int, workers: int | None, size: int, repeats: int
+    dataset: StreamedDataset, *, model: ModelName, batch: int, repeats: int
 ) -> Iterator[dict[str, Any]]:
     """Yields a record a case.
 
     Args:
-      data_dir: with ImageNet, or what `make_set` made.
+      dataset: ImageNet, or what `make_set` made, and who decodes it.
       model: that waits.
       batch: images in a step.
-      workers: processes; None: the cores.
-      size: of crops.
       repeats: of a timing, and steps.
     """
-    dataset = load_imagenet(data_dir, size=size, workers=workers)
     yield decoding(dataset, repeats)
     yield streaming(dataset, batch, repeats)
     yield waiting(dataset, model, batch, repeats)

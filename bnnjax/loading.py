@@ -12,8 +12,6 @@ def load(config: Config) -> Dataset:
     Raises:
       ValueError: if it cannot be read (DataError), or has no such choice.
     """
-    if config.archive is not None and config.dataset != "cifar10":
-        raise ValueError(f"--archive is for CIFAR-10; the data set is {config.dataset}")
     return with_colours(config, load_named(config))
 
 

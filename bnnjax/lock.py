@@ -1,4 +1,4 @@
-"""One process at a time in a run directory."""
+"""One process at a time in a directory: of a run, or of a data set that is being prepared."""
 
 import contextlib
 import errno
@@ -10,26 +10,30 @@ from pathlib import Path
 
 from bnnjax.report.console import complain
 
-LOCK = ".lock"  # in the run directory, while a process has it; says which
+LOCK = ".lock"  # in the directory, while a process has it; says which
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextlib.contextmanager
-def hold(directory: Path) -> Iterator[None]:
-    """Holds a run directory for this process.
+def hold(
+    directory: Path, name: str = "work directory", advice: str = "choose another --workdir"
+) -> Iterator[None]:
+    """Holds a directory for this process.
 
     The kernel takes the lock back when the process ends, in whatever way.  On a file system without locks
     nothing is held, and stderr is told so.
 
     Args:
       directory: made if it is not there; at the end what was made is removed again if it is empty.
+      name: what sentences call it.
+      advice: what they end with.
 
     Raises:
       ValueError: if another process holds it, it is a file, or it cannot be written.
     """
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
-        descriptor = _locked_file(directory)
+        descriptor = _locked_file(directory, f"{name} {directory}", advice)
         try:
             yield
         finally:
@@ -43,7 +47,17 @@ def hold(directory: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _locked_file(directory: Path) -> int:
+def check_writable(directory: Path) -> None:
+    """Checks that a directory can be held, before work begins whose results are to go there.
+
+    Raises:
+      ValueError: as `hold`.
+    """
+    with hold(directory):
+        pass
+
+
+def _locked_file(directory: Path, what: str, advice: str) -> int:
     """Returns a descriptor of the lock file, which is locked while that is open, and names this process."""
     path = directory / LOCK
     while True:
@@ -51,9 +65,9 @@ def _locked_file(directory: Path) -> int:
             directory.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileExistsError as error:
-            raise ValueError(f"work directory {directory} is a file; choose another --workdir") from error
+            raise ValueError(f"{what} is a file; {advice}") from error
         except OSError as error:
-            raise _cannot_write(directory, error) from error
+            raise ValueError(f"{what} cannot be written: {error.strerror}") from error
         try:
             _lock(descriptor, directory)
             if _is_file(descriptor, path):
@@ -63,17 +77,11 @@ def _locked_file(directory: Path) -> int:
         except BlockingIOError as error:
             holder = os.pread(descriptor, 1000, 0).decode(errors="replace") or "another process"
             os.close(descriptor)
-            raise ValueError(
-                f"work directory {directory} is in use by {holder}; choose another --workdir"
-            ) from error
+            raise ValueError(f"{what} is in use by {holder}; {advice}") from error
         except OSError as error:
             os.close(descriptor)
-            raise _cannot_write(directory, error) from error
+            raise ValueError(f"{what} cannot be written: {error.strerror}") from error
         os.close(descriptor)  # its holder removed it after it was opened here
-
-
-def _cannot_write(directory: Path, error: OSError) -> ValueError:
-    return ValueError(f"work directory {directory} cannot be written: {error.strerror}")
 
 
 def _lock(descriptor: int, directory: Path) -> None:
@@ -82,7 +90,9 @@ def _lock(descriptor: int, directory: Path) -> None:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        complain(f"{directory} cannot be locked ({error.strerror}): a second run there would not be refused")
+        complain(
+            f"{directory} cannot be locked ({error.strerror}): a second process there would not be refused"
+        )
 
 
 def _is_file(descriptor: int, path: Path) -> bool:

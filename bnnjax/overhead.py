@@ -12,6 +12,7 @@ from rich.console import Console
 from bnnjax import report
 from bnnjax.benchmark import Case, compile_case, median_ratio, time_in_turn
 from bnnjax.cache import use_compilation_cache
+from bnnjax.lock import check_writable
 from bnnjax.train.parallel import make_mesh
 
 # By name: what of a case is changed.  The first is what the others are compared with.
@@ -63,9 +64,10 @@ def prepare_overhead(
     """Returns the work: overhead.md and overhead.json in `place`, and the table on the console.
 
     Raises:
-      ValueError: if the batch cannot be split evenly over all devices.
+      ValueError: if the batch cannot be split evenly over all devices, or `place` not be written.
     """
     make_mesh(case.batch)
+    check_writable(place)
     use_compilation_cache()
 
     def work(console: Console) -> int:

@@ -42,10 +42,12 @@ def prepare_repetition(
       lcr_teacher: the network that lcr compared with.
 
     Raises:
-      ValueError: with one sentence, if there is no such run or it is not finished, or if the data or another
-        network are not those that it was made from.
+      ValueError: with one sentence, if there is no such run or it is not finished, if `place` is its own, or
+        if the data or another network are not those that it was made from.
     """
     config = read_config(run)
+    if place.resolve() == run.resolve():
+        raise ValueError(f"the work directory {place} is that of the run itself; choose another --workdir")
     if not is_finished(run):
         raise ValueError(f"the run {run} is not finished: there is nothing to compare with")
     given = {"data_dir": data_dir, "pretrained": pretrained, "teacher": teacher}

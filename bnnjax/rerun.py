@@ -6,6 +6,7 @@ Data and other networks must be those that the run was made from; what else diff
 told.  rerun.json in the new run's directory has what was compared.  Stopped, the same command goes on.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def prepare(arguments: Arguments) -> Work:
         raise ValueError("name the directory of a run")
     return prepare_repetition(
         arguments.run,
-        arguments.workdir or Path(f"{arguments.run}-rerun"),
+        arguments.workdir or Path(f"{os.path.abspath(arguments.run)}-rerun"),  # of . and .., too
         data_dir=arguments.data_dir,
         pretrained=arguments.pretrained,
         teacher=arguments.teacher,

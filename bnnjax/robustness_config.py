@@ -9,10 +9,11 @@ from pathlib import Path
 
 import tyro
 
-from bnnjax.constraint_settings import check
+from bnnjax.constraint_settings import check, refuse_idle
 
 # What --corruptions takes beside names: all 19, or the 15 that scores are made of.
 ALL, BENCHMARK = "all", "benchmark"
+NO_TRACE = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +67,10 @@ class RobustnessConfig:
         check("trace_severity", self.trace_severity, "1 to 5", 1 <= self.trace_severity <= 5)
         for size in self.attacks:
             check("attacks", size, "above 0 and up to 255", 0 < size <= 255)
-        if self.twin is not None and not self.attacks:
-            raise ValueError(f"twin is for attacks, and there are none; got {self.twin}")
+        if not self.attacks:
+            refuse_idle(self, ("attack_images", "steps", "queries", "twin"), "attacks", "none")
+        if self.trace == NO_TRACE:
+            refuse_idle(self, ("trace_severity",), "a trace", self.trace)
         self.severity_numbers()
 
     def severity_numbers(self) -> tuple[int, ...]:

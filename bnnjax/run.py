@@ -18,7 +18,7 @@ from bnnjax.constrained import LCR
 from bnnjax.data import DataError, Dataset, StreamedDataset
 from bnnjax.determinism import require_determinism
 from bnnjax.exit_codes import STOPPED_BY_DATA, STOPPED_BY_LOSS, WRONG_INPUT
-from bnnjax.feeding import SKIPPED, make_feed
+from bnnjax.feeding import SKIPPED, make_feed, skipped_by_all
 from bnnjax.loading import load
 from bnnjax.lock import hold
 from bnnjax.methods import make_method
@@ -211,7 +211,7 @@ def train(run: Prepared, console: Console) -> int:
 
         def on_epoch(record: dict[str, Any]) -> None:
             if isinstance(dataset, StreamedDataset):
-                record[SKIPPED] = skipped.pop(SKIPPED, 0)
+                record[SKIPPED] = skipped_by_all(skipped.pop(SKIPPED, 0))
             if is_first():
                 report.append_metrics(metrics_file, record)
             write_events(record)

@@ -62,7 +62,15 @@ def make_setup(
     assert config.weight_decay is not None
     method = make_method(config.method, config.wbits, config.abits)
     classes = len(dataset.class_names)
-    model = make_model(config.model, method, structure=config.structure, classes=classes, axis_name=AXIS)
+    model = make_model(
+        config.model,
+        method,
+        structure=config.structure,
+        classes=classes,
+        axis_name=AXIS,
+        remat=config.remat,
+        pack_codes=config.pack_codes,
+    )
     shape = dataset.train.images.shape[1:]
     network = make_network(model, method, shape)
     constraint = make_constraint(config, network.chain)

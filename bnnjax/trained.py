@@ -103,7 +103,12 @@ def read_teachers(config: Config, dataset: Dataset) -> dict[str, Trained]:
     if config.teacher is not None:
         teachers[TARGETS] = _read_teacher(config.teacher, config, dataset)
     if config.lcr.teacher is not None:
-        found = teachers[LCR] = _read_teacher(config.lcr.teacher, config, dataset)
-        if found.config.method != "fp":
-            raise ValueError(f"the lcr teacher {found.place} has method {found.config.method}; fp is needed")
+        teachers[LCR] = _read_teacher(config.lcr.teacher, config, dataset)
+        require_full_precision("lcr teacher", teachers[LCR])
     return teachers
+
+
+def require_full_precision(what: str, network: Trained) -> None:
+    """Raises ValueError, which names what the network is for, if it is not in full precision."""
+    if network.config.method != "fp":
+        raise ValueError(f"the {what} {network.place} has method {network.config.method}; fp is needed")

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bnnjax.yardstick import last_line
+
 # XLA's flag for so many fake devices on one CPU, which it reads when it starts.
 FAKE_DEVICES = "--xla_force_host_platform_device_count"
 
@@ -26,14 +28,17 @@ def weak_scaling(
       counts: numbers of devices.
 
     Raises:
-      CalledProcessError: if one fails.
+      ValueError: if one fails, with the last that it said.
     """
     first = None
     kept = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(FAKE_DEVICES)]
     for devices in counts:
         fake = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join([*kept, f"{FAKE_DEVICES}={devices}"])}
         command = [sys.executable, script, *arguments, "--batches", str(share * devices)]
-        done = subprocess.run(command, env={**os.environ, **fake}, check=True, capture_output=True, text=True)
+        environment = {**os.environ, **fake}
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(f"on {devices} devices it failed: {last_line(done.stderr)}")
         record = json.loads(done.stdout.splitlines()[0])
         first = first or record["train_images_per_second"]
         efficiency = record["train_images_per_second"] / first

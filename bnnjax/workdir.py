@@ -16,9 +16,10 @@ from bnnjax.config_json import to_json
 from bnnjax.lock import LOCK
 from bnnjax.report.files import read_json, read_metrics, write_json
 
-# Where results and data lie, who decodes them, how often a run saves, what its end tests and on how many
-# processes it trains do not make it another run; nor does the common recipe or a preset, of which a resolved
-# configuration has taken what it needs.  Other networks that it is made from are known by their digests.
+# Where results and data lie, who decodes them, how often a run saves, what its end tests, what it keeps for
+# its backward passes and on how many processes it trains do not make it another run; nor does the common
+# recipe or a preset, of which a resolved configuration has taken what it needs.  Other networks that it is
+# made from are known by their digests.
 PLACES = frozenset(
     {
         "workdir",
@@ -30,6 +31,8 @@ PLACES = frozenset(
         "resume",
         "checkpoint_every",
         "noise",
+        "remat",
+        "pack_codes",
         "common",
         "preset",
         "distributed",

@@ -5,6 +5,7 @@
     python experiments/benchmark.py --every-method --constraints none # what a step of each method costs
     python experiments/benchmark.py --starts                          # cold and warm compilation cache
     python experiments/benchmark.py --weak-scaling 1 2 4 8 --batches 32 --constraints none  # fake devices
+    python experiments/benchmark.py --memory 8 --models resnet18_imagenet --batches 8  # in 8 GB
     python experiments/benchmark.py --noise                           # corruptions, and their evaluation
     python experiments/benchmark.py --yardstick "python torch_irnet.py --steps 10"
 
@@ -14,14 +15,26 @@ speed drifts.  A yardstick is any command that prints a JSON line with `ms_per_s
 
 import itertools
 import json
+import math
 import shlex
-from dataclasses import dataclass
-from typing import get_args
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
-import tyro
-
+from bnnjax.cli import fail, main
 from bnnjax.config import MethodName, ModelName, Precision
+from bnnjax.constraint_settings import check
 from bnnjax.huge_pages import restart_with_huge_pages
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bnnjax.benchmark import Case
+
+# What is timed in place of steps, one at a time.
+MODES = ("starts", "weak_scaling", "memory", "noise", "yardstick", "first_step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +59,9 @@ class Arguments:
     starts: bool = False
     # Time the first case on so many fake devices in turn, each of which takes its batch.
     weak_scaling: tuple[int, ...] = ()
+    # Find the largest batch of the first case that fits into so many gigabytes, by what training keeps for
+    # its backward pass, and time steps of the given batch.
+    memory: float | None = None
     # Time the corruptions, and the evaluation of the first case under all of them, instead.
     noise: bool = False
     # Images that are corrupted.
@@ -59,53 +75,94 @@ class Arguments:
     # Compile the first case, take one step, and say so; --starts runs this.
     first_step: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("models", "methods", "constraints", "batches"):
+            check(name, "nothing", "at least one", bool(getattr(self, name)))
+        for name in ("batches", "weak_scaling", "repeats", "rounds", "noise_images", "noise_size"):
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                check(name, number, "at least 1", number >= 1)
+        if self.memory is not None:
+            check("memory", self.memory, "positive and finite", 0 < self.memory < math.inf)
+        if self.yardstick is not None:
+            check("yardstick", repr(self.yardstick), "a command", bool(shlex.split(self.yardstick)))
+        modes = [name for name in MODES if getattr(self, name)]
+        if len(modes) > 1:
+            raise ValueError(f"{' and '.join(modes)} exclude each other: name one")
 
-def main(arguments: Arguments) -> None:
-    """Times what the arguments ask for."""
-    from bnnjax import benchmark, noise_benchmark
-    from bnnjax.cache import use_compilation_cache
-    from bnnjax.weak_scaling import weak_scaling
+
+def prepare(arguments: Arguments) -> "Callable[[Console], int]":
+    """Checks the cases and returns the work."""
+    # Here, so that --help does not wait for JAX.
+    from bnnjax.benchmark import Case
+    from bnnjax.train.parallel import make_mesh
 
     methods = dict.fromkeys([*arguments.methods, *(get_args(MethodName) if arguments.every_method else ())])
     groups = [
         [
-            benchmark.Case(
+            Case(
                 model=model, method=method, constraint=constraint, batch=batch, precision=arguments.precision
             )
             for method, constraint in itertools.product(methods, arguments.constraints)
         ]
         for model, batch in itertools.product(arguments.models, arguments.batches)
     ]
+    for case in itertools.chain(*groups):
+        if case.config.compares and arguments.memory is not None:  # the rest is checked by the configuration
+            raise ValueError(f"memory is for constraints without another network; got {case.constraint}")
+    elsewhere = arguments.starts or arguments.weak_scaling  # in processes with devices of their own
+    for batch in () if elsewhere else arguments.batches:
+        make_mesh(batch)
+    return partial(work, arguments, groups)
+
+
+def work(arguments: Arguments, groups: "list[list[Case]]", console: "Console") -> int:
+    """Times what the arguments ask for; returns the exit code."""
+    try:
+        for record in records(arguments, groups):
+            console.out(json.dumps(record), highlight=False)
+    except ValueError as error:
+        fail(Path(__file__).name, str(error))
+    return 0
+
+
+def records(arguments: Arguments, groups: "list[list[Case]]") -> Iterator[dict[str, Any]]:
+    """Yields a record a case."""
+    from bnnjax import benchmark, memory_benchmark, noise_benchmark
+    from bnnjax.cache import use_compilation_cache
+    from bnnjax.weak_scaling import weak_scaling
+    from bnnjax.yardstick import compare_with
+
     first = groups[0][0]
     if arguments.first_step:
         use_compilation_cache()
         compiled = benchmark.compile_case(first)
-        print("compiled", flush=True)
+        yield {"state": "compiled"}
         compiled.train()
-        print("stepped", flush=True)
+        yield {"state": "stepped"}
     elif arguments.starts:
-        for record in benchmark.time_starts(__file__, first):
-            print(json.dumps(record), flush=True)
+        yield from benchmark.time_starts(__file__, first)
     elif arguments.weak_scaling:
         case = ["--models", first.model, "--methods", first.method, "--constraints", first.constraint]
         case += ["--precision", first.precision, "--repeats", str(arguments.repeats)]
-        for record in weak_scaling(__file__, case, first.batch, arguments.weak_scaling):
-            print(json.dumps(record), flush=True)
+        yield from weak_scaling(__file__, case, first.batch, arguments.weak_scaling)
+    elif arguments.memory is not None:
+        yield from memory_benchmark.largest_batches(first, int(1e9 * arguments.memory))
+        variants = [replace(first, **changes) for changes in memory_benchmark.VARIANTS]
+        yield from benchmark.time_cases(variants, arguments.repeats)
     elif arguments.noise:
         use_compilation_cache()
         count = arguments.noise_images
-        for record in noise_benchmark.time_corruptions(count, arguments.noise_size, arguments.repeats):
-            print(json.dumps(record), flush=True)
-        print(json.dumps(noise_benchmark.time_evaluation(first, count, min(1000, count))))
+        yield from noise_benchmark.time_corruptions(count, arguments.noise_size, arguments.repeats)
+        yield noise_benchmark.time_evaluation(first, count, min(1000, count))
     elif arguments.yardstick:
         command = shlex.split(arguments.yardstick)
-        print(json.dumps(benchmark.compare_with(command, first, arguments.rounds, arguments.repeats)))
+        yield compare_with(command, first, arguments.rounds, arguments.repeats)
     else:
         for group in groups:
-            for record in benchmark.time_cases(group, arguments.repeats):
-                print(json.dumps(record), flush=True)
+            yield from benchmark.time_cases(group, arguments.repeats)
 
 
 if __name__ == "__main__":
     restart_with_huge_pages()
-    main(tyro.cli(Arguments, description=__doc__))
+    main(Arguments(), __doc__, prepare)

@@ -9,13 +9,20 @@ streaming: what all workers give.  waiting: how long the steps of a network wait
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tyro
-
+from bnnjax.cli import fail, main
 from bnnjax.config import ModelName
+from bnnjax.constraint_settings import check
+from bnnjax.exit_codes import STOPPED_BY_DATA
 from bnnjax.huge_pages import restart_with_huge_pages
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,24 +42,39 @@ class Arguments:
     # Counted repeats and steps.
     repeats: int = 10
 
+    def __post_init__(self) -> None:
+        for name in ("batch", "size", "repeats"):
+            check(name, getattr(self, name), "at least 1", getattr(self, name) >= 1)
+        check("workers", str(self.workers), "0 or positive", self.workers is None or self.workers >= 0)
 
-def main(arguments: Arguments) -> None:
-    """Times what the arguments ask for."""
+
+def prepare(arguments: Arguments) -> "Callable[[Console], int]":
+    """Checks the data and returns the work."""
+    # Here, so that --help does not wait for JAX.
+    from bnnjax.data import DataError, load_imagenet
     from bnnjax.input_benchmark import make_set, time_input
+    from bnnjax.train.parallel import make_mesh
 
-    with tempfile.TemporaryDirectory() as place:
-        data_dir = arguments.data_dir or make_set(Path(place))
-        for record in time_input(
-            data_dir,
-            model=arguments.model,
-            batch=arguments.batch,
-            workers=arguments.workers,
-            size=arguments.size,
-            repeats=arguments.repeats,
-        ):
-            print(json.dumps(record), flush=True)
+    make_mesh(arguments.batch)
+    load = partial(load_imagenet, size=arguments.size, workers=arguments.workers)
+    real = None if arguments.data_dir is None else load(arguments.data_dir)
+
+    def work(console: "Console") -> int:
+        with tempfile.TemporaryDirectory() as place:
+            dataset = real or load(make_set(Path(place)))
+            timing = time_input(
+                dataset, model=arguments.model, batch=arguments.batch, repeats=arguments.repeats
+            )
+            try:
+                for record in timing:
+                    console.out(json.dumps(record), highlight=False)
+            except DataError as error:
+                fail(Path(__file__).name, str(error), STOPPED_BY_DATA)
+        return 0
+
+    return work
 
 
 if __name__ == "__main__":
     restart_with_huge_pages()
-    main(tyro.cli(Arguments, description=__doc__))
+    main(Arguments(), __doc__, prepare)

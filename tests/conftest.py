@@ -11,9 +11,12 @@ import jax
 import matplotlib
 import pytest
 from imagenet_set import prepare, write_tars
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-# Most of the time goes into compiling, which this halves; processes that tests start are not affected.
+# Most of the time goes into compiling, which each of these halves; runs that tests start are not affected.
 jax.config.update("jax_disable_most_optimizations", True)
+if jax.__version_info__ < (0, 11):  # later versions have no other emitters
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "tiny_experiment.py"
@@ -24,17 +27,33 @@ Run = Callable[..., Finished]
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """For processes: one compilation cache for all, no network, messages as in a log file."""
-    keep = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "XLA_FLAGS")}
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of this run of pytest, the same for all of its processes."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled(shared_folder: Path) -> None:
+    """A compilation cache of this run of pytest, unless JAX has one: tests compile many programs alike."""
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(shared_folder / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        reset_cache()  # JAX has decided already if a module made an array
+
+
+@pytest.fixture(scope="session")
+def environment(shared_folder: Path) -> dict[str, str]:
+    """For processes: bnnjax's caches, one for all, no network, messages as in a log file."""
+    without = ("COLUMNS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
+    keep = {name: value for name, value in os.environ.items() if name not in without}
     return keep | {
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA calls a compilation slow when the machine is busy
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "PYTHONUNBUFFERED": "1",  # what a process has printed is not lost when it is killed
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+        "XDG_CACHE_HOME": str(shared_folder / "cache"),
         "MPLCONFIGDIR": matplotlib.get_configdir(),  # else each first process lists the fonts anew
         "http_proxy": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",

@@ -85,6 +85,16 @@ def checkpoint_is_there(workdir: Path, step: int) -> Callable[[], bool]:
     return (workdir / "checkpoints" / str(step)).exists
 
 
+def lock_is_held(workdir: Path) -> Callable[[], bool]:
+    """Whether the lock file names its holder; a run that cannot write before that is refused."""
+
+    def holds() -> bool:
+        lock = workdir / ".lock"
+        return lock.exists() and lock.stat().st_size > 0
+
+    return holds
+
+
 def unfinished_saves(workdir: Path) -> list[Path]:
     return list((workdir / "checkpoints").glob("*tmp*"))
 

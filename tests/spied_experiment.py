@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from tiny_experiment import DEFAULTS, load
+from tiny_experiment import DEFAULTS, stand_in
 
 import bnnjax.run
 from bnnjax.cli import main, prepare_run
@@ -34,6 +34,6 @@ def make_spied(*arguments: Any) -> Setup:
 
 
 if __name__ == "__main__":
-    bnnjax.run.load = load
+    stand_in()
     bnnjax.run.make_setup = make_spied
     main(DEFAULTS, __doc__, prepare_run)

@@ -113,6 +113,7 @@ def test_bounds_side_by_side(runs: list[Path], tmp_path: Path, monkeypatch: pyte
     [
         ([], "name at least one run directory"),
         (["nowhere"], "nowhere is not the directory of a run: it has no config.json"),
+        (["nowhere", f"--workdir={BOUNDS}"], f"work directory {BOUNDS} is a file; choose another --workdir"),
         (["nowhere", "--images=0"], "images must be at least 1; got 0"),
     ],
 )

@@ -75,7 +75,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         (["--l1inf.form=hard", "--l1inf.target=gain"], "l1inf.form hard takes l1inf.target folded; got gain"),
         (["--method=irnet", "--wbits=3"], "method irnet is not defined for 3/1 (weight/activation bits)"),
         (["--model=vgg_tiny", "--structure=bireal"], "model vgg_tiny has no shortcuts"),
-        (["--archive=x.tar.gz"], "--archive is for CIFAR-10; the data set is digits"),
+        (["--archive=x.tar.gz"], "archive is for data set cifar10; got x.tar.gz with digits"),
         (["--dataset=/"], "dataset must name a data set"),
         (["--data-dir=nowhere"], "the data directory nowhere does not exist"),
     ],
@@ -84,11 +84,21 @@ def test_a_wrong_value_is_told_in_one_sentence(refusal: Refusal, arguments: list
     assert refusal("digits", *arguments).startswith(sentence)
 
 
-@pytest.mark.parametrize("argument", ["--epoch=3", "--l1inf.strenght", "--datasets=digits", "stray", "-x"])
-def test_an_unknown_flag_lists_the_allowed(refusal: Refusal, argument: str) -> None:
+@pytest.mark.parametrize(
+    ("argument", "guess"),
+    [
+        ("--epoch=3", ", perhaps --epochs"),
+        ("--l1inf.strenght", ", perhaps --l1inf.strength"),
+        ("--datasets=digits", ", perhaps --dataset"),
+        ("--no-such-thing", ""),
+        ("stray", ""),
+        ("-x", ""),
+    ],
+)
+def test_an_unknown_flag_lists_the_allowed(refusal: Refusal, argument: str, guess: str) -> None:
     sentence = refusal("digits", "--seed=1", argument)
     start, _, allowed = sentence.partition("; allowed are ")
-    assert start == f"unknown {'flag' if argument[0] == '-' else 'argument'} {argument}"
+    assert start == f"unknown {'flag' if argument[0] == '-' else 'argument'} {argument}{guess}"
     assert {"--method", "--epochs", "--batch-size", "--l1inf.strength", "--workdir"} <= set(
         allowed.split(", ")
     )

@@ -12,7 +12,7 @@ import pytest
 
 from bnnjax.config import Config, Recipe
 from bnnjax.config_json import from_json, to_json
-from bnnjax.constraint_settings import L1InfConfig, LCRConfig
+from bnnjax.constraint_settings import L1InfConfig, LCRConfig, ParsevalConfig, SpectralConfig
 
 COUNTS = ["batch_size", "epochs", "train_examples", "checkpoint_every", "accumulate", "base_batch_size"]
 
@@ -73,6 +73,58 @@ def test_the_hard_form_takes_the_folded_norm_alone(target: Any) -> None:
         L1InfConfig(form="hard", target=target)
 
 
+@pytest.mark.parametrize(
+    ("settings", "values", "sentence"),
+    [
+        (L1InfConfig, {"radius": 3.0}, "l1inf.radius is for l1inf.form hard or both; got 3.0 with soft"),
+        (
+            L1InfConfig,
+            {"form": "hard", "strength": 0.1},
+            "l1inf.strength is for .* soft or both; got 0.1 with hard",
+        ),
+        (
+            L1InfConfig,
+            {"form": "both", "bound": 5.0, "radius": 3.0},
+            "in place of l1inf.radius; got 5.0 and 3.0",
+        ),
+        (LCRConfig, {"gains": True, "form": "paper"}, "lcr.gains is for lcr.form repo; got True with paper"),
+        (LCRConfig, {"iterations": 3}, "lcr.iterations is for lcr.form paper; got 3 with repo"),
+        (SpectralConfig, {"radius": 3.0}, "spectral.radius is for .* normalize; got 3.0 with regularize"),
+        (
+            SpectralConfig,
+            {"form": "normalize", "strength": 1.0},
+            "is for .* regularize; got 1.0 with normalize",
+        ),
+        (ParsevalConfig, {"beta": 0.5}, "parseval.beta is for .* retraction; got 0.5 with penalty"),
+        (
+            ParsevalConfig,
+            {"form": "retraction", "strength": 1.0},
+            "is for .* penalty; got 1.0 with retraction",
+        ),
+        (
+            Config,
+            {"optimizer": "adamw", "momentum": 0.5},
+            "momentum is for optimizer sgd; got 0.5 with adamw",
+        ),
+        (
+            Config,
+            {"optimizer": "adamw", "nesterov": True},
+            "nesterov is for optimizer sgd; got True with adamw",
+        ),
+        (Config, {"image_size": 64}, "image_size is for data set imagenet2012; got 64 with cifar10"),
+        (Config, {"dataset": "digits", "data_workers": 2}, "is for .* imagenet2012; got 2 with digits"),
+        (Config, {"data_timeout": 5.0}, "data_timeout is for data set imagenet2012; got 5.0 with cifar10"),
+        (Config, {"skip_corrupt": True}, "skip_corrupt is for data set imagenet2012; got True with cifar10"),
+        (Config, {"dataset": "digits", "archive": Path("x")}, "archive is for .* cifar10; got x with digits"),
+        (Config, {"base_batch_size": 64}, "is for scale_learning_rate linear or sqrt; got 64 with none"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(settings: Any, values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        settings(**values)
+    assert L1InfConfig(form="both", radius=3.0, strength=0.1).radius == 3.0
+
+
 def test_a_recipe_fills_in_what_was_left_out_and_nothing_else() -> None:
     recipe = Recipe(optimizer="adamw", learning_rate=0.5, weight_decay=0.25, batch_size=3, epochs=7)
     filled = Config(epochs=2, weight_decay=0.0).with_recipe(recipe)
@@ -88,7 +140,6 @@ def test_a_recipe_fills_in_what_was_left_out_and_nothing_else() -> None:
         ("linear", None, 0.4),
         ("sqrt", None, 0.2),
         ("linear", 256, 0.2),
-        ("none", 64, 0.1),
     ],
 )
 def test_the_learning_rate_goes_with_the_batch_from_the_recipes_on(
@@ -108,7 +159,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 
 def test_json_holds_every_field_and_paths_as_text() -> None:
-    config = Config(data_dir=Path("/data"), constraint="l1inf", l1inf=L1InfConfig(radius=3.0))
+    config = Config(data_dir=Path("/data"), constraint="l1inf", l1inf=L1InfConfig(form="hard", radius=3.0))
     tree = json.loads(json.dumps(to_json(config)))
     assert tree.keys() == {field.name for field in dataclasses.fields(Config)}
     assert tree["data_dir"] == "/data"

@@ -18,11 +18,13 @@ import orbax.checkpoint as ocp
 import pytest
 
 from bnnjax.distributed import SENTENCE
-from bnnjax.exit_codes import LOST
+from bnnjax.exit_codes import LOST, STOPPED_BY_DATA
 
 TINY, SPIED = (Path(__file__).with_name(f"{name}_experiment.py") for name in ("tiny", "spied"))
 BATCH, STEPS = 16, 4  # of an epoch
 SHORT = ("--train-examples", BATCH * STEPS, "--batch-size", BATCH, "--epochs", 2, "--noise", "none")
+IMAGENET = Path(__file__).parents[1] / "experiments" / "imagenet.py"
+TINY_IMAGENET = ("--model", "resnet_tiny", "--image-size", 16, "--data-workers", 1, "--train-examples", 64)
 ENDLESS = ("--train-examples", BATCH * 40, "--batch-size", BATCH, "--epochs", 1000)
 PATIENCE = 600  # seconds after which a test gives up
 
@@ -180,6 +182,40 @@ def test_four_processes_see_exactly_the_images_that_one_sees(one: Finished, four
     assert images_seen(four.seen) == seen
     each = [len((four.seen / f"{process}.txt").read_text().splitlines()) for process in range(4)]
     assert each == [2 * STEPS * BATCH // 4] * 4
+
+
+def test_two_processes_stream_in_parts_what_one_streams(
+    run: Callable[..., "subprocess.CompletedProcess[str]"], launch: Launch, imagenet_dir: Path, tmp_path: Path
+) -> None:
+    """Damaged images are among them, in training and in the test; all processes count them once."""
+    data, alone, together = (tmp_path / name for name in ("data", "alone", "together"))
+    shutil.copytree(imagenet_dir, data)
+    for split, damages in (("train", 7), ("validation", 1)):
+        (path,) = data.rglob(f"*-{split}.*")
+        content = bytearray(path.read_bytes())
+        for n in range(1, damages + 1):
+            content[n * len(content) // (damages + 1)] ^= 1
+        path.write_bytes(content)
+    flags = ("--data-dir", data, "--skip-corrupt", "--accumulate", 2, *SHORT, *TINY_IMAGENET)
+    done = run(IMAGENET, *flags, "--workdir", alone)
+    assert (done.returncode, done.stderr) == (0, "")
+    with launch(2, IMAGENET, together, *flags) as processes:
+        first, second = (ends(process) for process in processes)
+    assert (first.code, first.errors, second) == (0, "", (0, "", ""))
+    assert_close(arrays(alone, 2 * STEPS), arrays(together, 2 * STEPS))
+    theirs, ours = (json.loads((place / "summary.json").read_text()) for place in (alone, together))
+    assert theirs["skipped_images"] >= 1
+    assert theirs["grey_images"] >= 1
+    for name in ("skipped_images", "grey_images", "test_accuracy"):
+        assert ours[name] == theirs[name]
+    # One that is not skipped ends all: of the training images, as those of the test are looked at first.
+    shutil.copytree(
+        imagenet_dir, data, dirs_exist_ok=True, ignore=lambda _, names: {n for n in names if "-train." in n}
+    )
+    flags = tuple(flag for flag in flags if flag != "--skip-corrupt")
+    with launch(2, IMAGENET, tmp_path / "stopped", *flags) as processes:
+        codes = {ends(process, within=120).code for process in processes}
+    assert codes == {STOPPED_BY_DATA, LOST}
 
 
 @pytest.mark.parametrize(("before", "after"), [("four", 1), ("four", 2), ("one", 4)])

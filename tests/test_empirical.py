@@ -14,15 +14,15 @@ from bnnjax.network import final_schedule, make_network
 MATRIX = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
 
 
-def linear(images):
-    return images.reshape(len(images), -1) @ jnp.asarray(MATRIX)
+def linear(matrix, images):
+    return images.reshape(len(images), -1) @ matrix
 
 
-def clipped(images):
-    return jnp.clip(linear(images), -1, 1)
+def clipped(matrix, images):
+    return jnp.clip(linear(matrix, images), -1, 1)
 
 
-def bent(images):
+def bent(_, images):
     x = images.reshape(len(images), -1)
     return 0.1 * x[:, :1] + x[:, 1:2] - 0.5 * x[:, :1] * x[:, 1:2]
 
@@ -31,7 +31,7 @@ def bent(images):
 @pytest.mark.parametrize("steps", [0, 3])
 def test_a_linear_function_is_moved_by_its_largest_row_sum(size, steps):
     images = np.random.default_rng(1).normal(size=(4, 2, 2, 3)).astype(np.float32)
-    found = largest_movement(linear, images, jnp.float32(size), steps)
+    found = largest_movement(linear, MATRIX, images, jnp.float32(size), steps)
     np.testing.assert_allclose(found, np.full(4, np.abs(MATRIX).sum(0).max()), rtol=1e-3)
 
 
@@ -39,19 +39,21 @@ def test_a_clip_lets_large_noise_move_it_less_for_its_size():
     images = np.zeros((1, 2, 2, 3), np.float32)
     largest = np.abs(MATRIX).sum(0).max()
     for size in (0.01, 10.0):
-        found = largest_movement(clipped, images, jnp.float32(size), 2)
+        found = largest_movement(clipped, MATRIX, images, jnp.float32(size), 2)
         np.testing.assert_allclose(found, [min(largest, 1 / size)], rtol=1e-4)
 
 
 @pytest.mark.parametrize(("steps", "movement"), [(0, 0.6), (1, 1.4), (5, 1.4)])
 def test_the_ascent_leaves_the_first_direction_where_another_leads_farther(steps, movement):
     # The slope at 0 is (0.1, 1), but at (1, 1) it is (0.1 - 0.5, 1 - 0.5): from 0.6 to -0.1 + 1 + 0.5.
-    found = largest_movement(bent, np.zeros((1, 1, 1, 3), np.float32), jnp.float32(1), steps)
+    found = largest_movement(bent, (), np.zeros((1, 1, 1, 3), np.float32), jnp.float32(1), steps)
     np.testing.assert_allclose(found, [movement], rtol=1e-5)
 
 
 def test_a_constant_is_not_moved():
-    found = empirical_log_bound(lambda images: jnp.zeros((len(images), 2)), np.zeros((2, 1, 1, 3)), steps=1)
+    found = empirical_log_bound(
+        lambda _, images: jnp.zeros((len(images), 2)), (), np.zeros((2, 1, 1, 3)), steps=1
+    )
     assert set(found) == {f"{size:g}" for size in SIZES}
     assert all(value < -60 for value in found.values())
 
@@ -76,12 +78,13 @@ def test_no_network_is_moved_by_more_than_its_bound(name, structure, method):
     key = jax.random.key(1)
     # Gains and slopes of both signs.
     params = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(key, leaf.shape), params)
-    bound = jax.jit(lambda: network_log_bound(network.chain, network.units(params, batch_stats, schedule)))()
+    units = jax.jit(lambda *arrays: network.units(*arrays, schedule))(params, batch_stats)
+    bound = network_log_bound(network.chain, units)
     images = jax.random.normal(key, (2, 16, 16, 3))
 
-    def logits_of(x):
-        return network.forward(params, batch_stats, x, schedule, False)[0]
+    def logits_of(arrays, x):
+        return network.forward(*arrays, x, schedule, False)[0]
 
-    found = empirical_log_bound(logits_of, images, steps=2)
+    found = empirical_log_bound(logits_of, (params, batch_stats), images, steps=2)
     assert max(found.values()) <= float(bound) + 1e-3
     assert max(found.values()) > -10  # it does move

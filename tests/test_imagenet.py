@@ -1,5 +1,6 @@
 """ImageNet's real path from tar files to a report, on a tiny set: as processes, stopped and damaged."""
 
+import contextlib
 import json
 import shutil
 import signal
@@ -67,9 +68,12 @@ def last_arrays(workdir: Path) -> list[bytes]:
 
 
 def children(process: "subprocess.Popen[str]") -> list[int]:
-    """The processes that this one has started."""
-    tasks = Path(f"/proc/{process.pid}/task").iterdir()
-    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    """The processes that this one has started; its threads come and go while they are asked."""
+    found = []
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += [int(pid) for pid in (task / "children").read_text().split()]
+    return found
 
 
 def is_there(pid: int) -> bool:

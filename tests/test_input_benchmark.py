@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from bnnjax.data import load_imagenet
 from bnnjax.input_benchmark import time_input
 
 
 def test_every_case_has_a_record(imagenet_dir: Path) -> None:
-    decoding, streaming, waiting = time_input(
-        imagenet_dir, model="resnet_tiny", batch=4, workers=0, size=16, repeats=2
-    )
+    dataset = load_imagenet(imagenet_dir, size=16, workers=0)
+    decoding, streaming, waiting = time_input(dataset, model="resnet_tiny", batch=4, repeats=2)
     assert (decoding["case"], streaming["case"], waiting["case"]) == ("decoding", "streaming", "waiting")
     fast, slow = decoding["pillow_images_per_second"], decoding["ours_images_per_second"]
     assert fast > 0

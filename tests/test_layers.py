@@ -24,6 +24,7 @@ ALLOWED = {
     "series_config": {"constraint_settings", "config"},
     "ops": set(),
     "report": set(),
+    "lock": {"report"},
     "bounds": {"ops"},
     "methods": {"config", "ops", "bounds"},
     "constraints": {"constraint_settings", "config", "ops", "bounds"},
@@ -44,7 +45,6 @@ ABOVE = {
     "run",
     "distributed",
     "cli",
-    "lock",
     "trained",
     "robustness",
     "series",
@@ -62,7 +62,7 @@ FORBIDDEN = {
         "train",
         *ABOVE,
     },
-    "train": {"methods", "constraints", "nn", "models", *ABOVE},
+    "train": {"methods", "constraints", "nn", "models", "lock", *ABOVE},
 }
 
 

@@ -119,7 +119,8 @@ def test_a_file_system_without_locks_is_told_and_used(
         pass
     (line,) = capsys.readouterr().err.splitlines()
     assert (
-        line == f"{tmp_path} cannot be locked (No locks available): a second run there would not be refused"
+        line
+        == f"{tmp_path} cannot be locked (No locks available): a second process there would not be refused"
     )
 
 

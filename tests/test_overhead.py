@@ -73,3 +73,7 @@ def test_wrong_input_is_told_in_one_sentence(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "overhead.py: repeats must be at least 1; got 0\n"
+    place = tmp_path / "file"
+    place.write_text("")
+    with pytest.raises(ValueError, match=f"work directory {place} is a file"):
+        prepare_overhead(TINY, (10, 10), 1, place)

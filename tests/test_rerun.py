@@ -103,6 +103,9 @@ def test_what_cannot_be_repeated_is_refused(
     (tmp_path / "run" / "summary.json").unlink()
     assert refusal(tmp_path / "run").endswith("is not finished: there is nothing to compare with")
     assert "network is not the directory of a run" in refusal(taught)
+    (tmp_path / "link").symlink_to(hashed)
+    with pytest.raises(ValueError, match=r"link is that of the run itself; choose another --workdir"):
+        prepare_repetition(hashed, tmp_path / "link")
     moved = taught.with_name("moved")
     assert refusal(taught, pretrained=hashed, teacher=moved).startswith(
         f"the pretrained of the run {taught} was another: sha256 "

@@ -1,6 +1,8 @@
 """Whole runs as processes and what they leave behind; tests/faults has what may happen to them."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -13,6 +15,18 @@ from bnnjax.config import Config
 from bnnjax.loading import load
 
 DIGITS = ROOT / "experiments" / "digits.py"
+
+
+def test_a_run_is_imported_without_what_it_may_not_need(environment: dict[str, str]) -> None:
+    code = (
+        "import sys, bnnjax.run; "
+        "print(*{'matplotlib', 'scipy.special', 'sklearn', 'tensorflow_datasets', 'PIL', 'cv2', 'grain'} "
+        "& set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.split() == []
 
 
 def test_a_finished_run_says_so_and_is_left_as_it_is(run: Run, finished: Path) -> None:
@@ -43,12 +57,15 @@ def test_bfloat16_keeps_float32_parameters_and_a_finite_loss(run: Run, tmp_path:
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(arrays)} == {"float32", "int32"}
 
 
-def test_digits_with_their_own_recipe_beat_90_percent(run: Run, digits_dir: Path, tmp_path: Path) -> None:
+def test_digits_are_learned_and_a_run_leaves_all_that_it_should(
+    run: Run, digits_dir: Path, tmp_path: Path
+) -> None:
+    """Two epochs of their recipe; that all of them lead above 90 % is what .ci/run finds in its first run."""
     workdir = tmp_path / "run"
-    done = run(DIGITS, "--constraint=l1inf", "--data-dir", digits_dir, "--workdir", workdir)
+    done = run(DIGITS, "--constraint=l1inf", "--epochs=2", "--data-dir", digits_dir, "--workdir", workdir)
     assert (done.returncode, done.stderr) == (0, "")
     summary = json.loads((workdir / "summary.json").read_text())
-    assert summary["test_accuracy"] > 90
+    assert summary["test_accuracy"] > 60
     assert (summary["dataset"], summary["method"], summary["constraint"]) == ("digits", "irnet", "l1inf")
     assert summary["parameters"] == 269_850
     flat = (
@@ -78,7 +95,7 @@ def test_digits_with_their_own_recipe_beat_90_percent(run: Run, digits_dir: Path
     assert all(list(by_severity) == ["1", "3", "5"] for by_severity in noise["accuracy"].values())
     assert noise["clean_accuracy"] == pytest.approx(summary["test_accuracy"])  # all 360 images are used
     assert summary["quick_corruption_accuracy"] == noise["mean_corruption_accuracy"]
-    assert summary["quick_corruption_accuracy"] > 60
+    assert summary["quick_corruption_accuracy"] > 50
     assert [unit["kind"] for unit in units] == ["full precision", *["binary"] * 18, "full precision"]
     assert all(0 < unit["tightness"] <= 1 for unit in units)
     names = {path.name for path in workdir.iterdir()}

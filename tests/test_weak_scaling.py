@@ -1,7 +1,6 @@
 """Weak scaling, of a script that tells how it was started."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,6 +33,6 @@ def test_each_number_of_devices_has_its_process_and_as_many_images_a_device(
 
 
 def test_a_case_that_fails_is_no_record(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text("raise SystemExit(1)")
-    with pytest.raises(subprocess.CalledProcessError):
-        list(weak_scaling(str(tmp_path / "script.py"), [], 32, (1,)))
+    (tmp_path / "script.py").write_text("print('before'); raise SystemExit('no memory')")
+    with pytest.raises(ValueError, match=r"^on 2 devices it failed: no memory$"):
+        list(weak_scaling(str(tmp_path / "script.py"), [], 32, (2,)))

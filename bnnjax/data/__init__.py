@@ -1,6 +1,6 @@
 """Data sets, decoded once and kept in memory or read while they are used, and what makes batches of them.
 
-Loading needs TFDS, never TensorFlow. TFDS, scikit-learn, Pillow and Grain are imported on use only.
+Loading needs TFDS, never TensorFlow. TFDS, scikit-learn, Pillow, OpenCV and Grain are imported on use only.
 """
 
 from bnnjax.data.augment import Augmentation, augment, normalize

@@ -81,6 +81,8 @@ class Method:
     quantize_weight: Callable[[Array, Values], Quantized]
     # (activations [batch, ..., c], values) -> codes and scale.
     quantize_activation: Callable[[Array, Values], Quantized]
+    # Whether codes of 1-bit activations have two values in training too.
+    two_codes: bool = True
     # The continuous function that quantize_activation is trained through; 1-Lipschitz.  Bounds hold for the
     # surrogate network in which it stands in for the quantizer.
     relaxed_activation: Callable[[Array], Array]

@@ -102,6 +102,7 @@ def fda(wbits: int = 1, abits: int = 1) -> Method:
         abits=1,
         quantize_weight=_weight,
         quantize_activation=_activation,
+        two_codes=False,  # noise is added
         relaxed_activation=hardtanh,
         schedule=fourier_schedule,
         learned={

@@ -27,7 +27,14 @@ __all__ = ["RESNETS", "VGGS", "Model", "make_model"]
 
 
 def make_model(
-    name: str, method: Method, *, structure: str | None = None, classes: int, axis_name: str | None = None
+    name: str,
+    method: Method,
+    *,
+    structure: str | None = None,
+    classes: int,
+    axis_name: str | None = None,
+    remat: bool = False,
+    pack_codes: bool = False,
 ) -> Model:
     """Returns the network of that name.
 
@@ -37,11 +44,25 @@ def make_model(
       structure: plain or bireal; None is bireal for binarized ResNets and plain for all else.
       classes: outputs.
       axis_name: mapped axis of the batch norms.
+      remat: whether training computes blocks (of a VGG: units) again in the backward pass, to keep less.
+      pack_codes: whether it keeps 1-bit activations as bits.
 
     Raises:
-      ValueError: for an unknown name or structure, or a structure that the network does not have.
+      ValueError: for an unknown name or structure, a structure that the network does not have, or codes that
+        do not fit into a bit.
     """
-    common: dict[str, Any] = {"method": method, "classes": classes, "axis_name": axis_name}
+    if pack_codes and not (method.abits == 1 and method.two_codes):
+        raise ValueError(
+            f"pack_codes is for 1-bit activations of two values; those of method {method.name} have "
+            f"{method.abits} bits" + ("" if method.two_codes else " and noise added")
+        )
+    common: dict[str, Any] = {
+        "method": method,
+        "classes": classes,
+        "axis_name": axis_name,
+        "remat": remat,
+        "pack_codes": pack_codes,
+    }
     if structure not in (None, "plain", "bireal"):
         raise ValueError(f"unknown structure {structure!r}; allowed are plain, bireal")
     if name in RESNETS:

@@ -11,7 +11,9 @@ from bnnjax.methods import Method, Values
 from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import slope_behind
 from bnnjax.nn.blocks import Block, Structure, block_chain
+from bnnjax.nn.recompute import call, recompute
 from bnnjax.nn.units import Head, Unit, record_stage
+from bnnjax.ops.pool import max_pool
 
 
 class ResNet(nn.Module):
@@ -27,6 +29,8 @@ class ResNet(nn.Module):
       stem: cifar is a 3x3 unit; imagenet is a 7x7 one of stride 2 and a 3x3 max pooling of stride 2, whose
         bound is 1.
       axis_name: mapped axis of the batch norms.
+      remat: whether training keeps what goes into stem and blocks alone for the backward pass.
+      pack_codes: see `BinaryConv`.
     """
 
     method: Method
@@ -37,6 +41,8 @@ class ResNet(nn.Module):
     classes: int
     stem: Literal["cifar", "imagenet"] = "cifar"
     axis_name: str | None = None
+    remat: bool = False
+    pack_codes: bool = False
 
     def _layout(self) -> list[tuple[str, int, int]]:
         """Returns (name, features, stride) of each block."""
@@ -59,20 +65,39 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, images: Array, schedule: Values, train: bool) -> Array:
         """[batch, h, w, 3] of the compute dtype -> logits [batch, classes], float32."""
-        act = self.method.nonlinearity
         kernel_size, stride = (3, 1) if self.stem == "cifar" else (7, 2)
+        run = recompute if self.remat and train else call
+
+        def through_stem(unit: nn.Module, x: Array, schedule: Values) -> Array:
+            x = unit(x, schedule, train)
+            return max_pool(x, 3, 2, 1) if self.stem == "imagenet" else x
+
+        def through_block(block: nn.Module, x: Array, schedule: Values) -> Array:
+            return block(x, schedule, train)
+
         stem = Unit(
-            self.widths[0], fp(), kernel_size, stride, activation=act, axis_name=self.axis_name, name="stem"
+            self.widths[0],
+            fp(),
+            kernel_size,
+            stride,
+            activation=self.method.nonlinearity,
+            axis_name=self.axis_name,
+            name="stem",
         )
-        x = stem(images, schedule, train)
-        if self.stem == "imagenet":
-            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        x = run(through_stem, stem, images, schedule)
         ends = {f"stage{s + 1}_block{count}" for s, count in enumerate(self.blocks)}
         for name, width, stride in self._layout():
             block = Block(
-                width, stride, self.method, self.structure, self.projection, self.axis_name, name=name
+                width,
+                stride,
+                self.method,
+                self.structure,
+                self.projection,
+                self.axis_name,
+                self.pack_codes,
+                name=name,
             )
-            x = block(x, schedule, train)
+            x = run(through_block, block, x, schedule)
             if name in ends:
                 record_stage(self, x)
         return Head(self.classes, axis_name=self.axis_name, name=CLASSIFIER)(jnp.mean(x, axis=(1, 2)), train)

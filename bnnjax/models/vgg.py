@@ -7,6 +7,7 @@ from bnnjax.bounds import CLASSIFIER, Chain
 from bnnjax.methods import Method, Values
 from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import slope_behind
+from bnnjax.nn.recompute import call, recompute
 from bnnjax.nn.units import Head, Unit, record_stage
 
 
@@ -20,12 +21,16 @@ class VGG(nn.Module):
       widths: channels of the stem and of each unit; units 1, 3, 5, ... halve the image.
       classes: outputs.
       axis_name: mapped axis of the batch norms.
+      remat: whether training keeps what goes into the units alone for the backward pass.
+      pack_codes: see `BinaryConv`.
     """
 
     method: Method
     widths: tuple[int, ...]
     classes: int
     axis_name: str | None = None
+    remat: bool = False
+    pack_codes: bool = False
 
     @property
     def chain(self) -> Chain:
@@ -38,9 +43,16 @@ class VGG(nn.Module):
     def __call__(self, images: Array, schedule: Values, train: bool) -> Array:
         """[batch, h, w, 3] of the compute dtype -> logits [batch, classes], float32."""
         common = {"activation": self.method.nonlinearity, "axis_name": self.axis_name}
-        x = Unit(self.widths[0], fp(), name="stem", **common)(images, schedule, train)
+        run = recompute if self.remat and train else call
+
+        def through(unit: nn.Module, x: Array, schedule: Values) -> Array:
+            return unit(x, schedule, train)
+
+        x = run(through, Unit(self.widths[0], fp(), name="stem", **common), images, schedule)
         for n, width in enumerate(self.widths[1:], start=1):
-            x = Unit(width, self.method, pool=n % 2 == 1, name=f"conv{n}", **common)(x, schedule, train)
+            pool, pack = n % 2 == 1, self.pack_codes
+            unit = Unit(width, self.method, pool=pool, pack_codes=pack, name=f"conv{n}", **common)
+            x = run(through, unit, x, schedule)
             if n % 2 == 1:
                 record_stage(self, x)
         return Head(self.classes, normalize=False, name=CLASSIFIER)(x.reshape(len(x), -1), train)

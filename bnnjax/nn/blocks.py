@@ -43,6 +43,7 @@ class Block(nn.Module):
       structure: plain or bireal.
       projection: whether a shortcut that changes shape is a full-precision 1x1 unit; else it pads zeros.
       axis_name: mapped axis of the batch norms.
+      pack_codes: see `BinaryConv`.
     """
 
     features: int
@@ -51,11 +52,16 @@ class Block(nn.Module):
     structure: Structure
     projection: bool
     axis_name: str | None = None
+    pack_codes: bool = False
 
     @nn.compact
     def __call__(self, x: Array, schedule: Values, train: bool) -> Array:
         """[batch, h, w, c] -> [batch, h / stride, w / stride, features]."""
-        common = {"activation": self.method.nonlinearity, "axis_name": self.axis_name}
+        common = {
+            "activation": self.method.nonlinearity,
+            "axis_name": self.axis_name,
+            "pack_codes": self.pack_codes,
+        }
         unit1 = Unit(self.features, self.method, stride=self.stride, name="conv1", **common)
         unit2 = Unit(self.features, self.method, name="conv2", **common)
         if self.stride == 1 and x.shape[-1] == self.features:

@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from bnnjax.methods import Initial, Method, Quantized, Site, Values
+from bnnjax.ops.bits import keeping_bits
 from bnnjax.ops.conv import conv, patches
 
 # Collections that a forward pass fills where they are mutable: what layers add to the loss, the latent
@@ -43,11 +44,14 @@ class _Quantized(nn.Module):
       features: output channels.
       method: the binarization method; `fp()` makes a full-precision layer.
       axis_name: mapped axis over which the method averages what it remembers.
+      pack_codes: whether training keeps the activations' codes as bits for the backward pass; they must have
+        two values, as 1-bit activations do.
     """
 
     features: int
     method: Method
     axis_name: str | None = None
+    pack_codes: bool = False
 
     @property
     def _name(self) -> str:
@@ -91,6 +95,8 @@ class _Quantized(nn.Module):
             latent = jax.jit(method.prepare)(latent, gather(inputs.value.astype(jnp.float32)), values)
             self.put_variable(PREPARED, self._name, latent)
         weight = jax.jit(method.quantize_weight)(latent, values)
+        if train and self.pack_codes:
+            product = keeping_bits(product)
         y = _rescale(product(inputs.codes, weight.codes.astype(x.dtype)), weight.scale, inputs.scale)
         if train and not self.is_initializing():
             if method.layer_loss is not None:

@@ -16,6 +16,7 @@ from bnnjax.nn.activation import Activation, Nonlinearity
 from bnnjax.nn.batch_norm import BatchNorm
 from bnnjax.nn.layers import BinaryConv
 from bnnjax.ops import norms
+from bnnjax.ops.pool import max_pool
 
 # Collections that a forward pass fills where they are mutable: `units` holds UnitStats, `kernels` the kernels
 # with their batch norm folded in, `stages` what comes out of the stages of a network, in their order.
@@ -73,6 +74,7 @@ class Unit(nn.Module):
       pool: whether 2x2 max pooling comes between convolution and batch norm.
       activation: what the unit's output passes, elementwise; fixed or learned.
       axis_name: mapped axis of the batch norm.
+      pack_codes: see `BinaryConv`.
     """
 
     features: int
@@ -82,16 +84,23 @@ class Unit(nn.Module):
     pool: bool = False
     activation: Nonlinearity = identity
     axis_name: str | None = None
+    pack_codes: bool = False
 
     @nn.compact
     def __call__(self, x: Array, schedule: Values, train: bool, shortcut: Array | None = None) -> Array:
         """[batch, h, w, i] -> [batch, h', w', features]; a shortcut has that shape."""
         layer = BinaryConv(
-            self.features, self.method, self.axis_name, self.kernel_size, self.stride, name="conv"
+            self.features,
+            self.method,
+            self.axis_name,
+            self.pack_codes,
+            self.kernel_size,
+            self.stride,
+            name="conv",
         )
         y, weight = layer(x, schedule, train)
         if self.pool:
-            y = nn.max_pool(y, (2, 2), (2, 2))
+            y = max_pool(y, 2, 2)
         batch_norm, slope = BatchNorm(self.axis_name, name="norm"), jnp.ones(self.features)
         if isinstance(self.activation, LearnedActivation):
             y, norm = batch_norm(y, train, shortcut)

@@ -12,6 +12,7 @@ from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize
 from bnnjax.network import infer
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS
+from bnnjax.train.state import Tree
 from bnnjax.trained import Trained
 
 BATCH = 100  # images that go through the network at once, clean and noisy
@@ -92,7 +93,7 @@ def study_features(
     collection = ACTIVATIONS if method.abits < 32 else INPUTS
 
     @jax.jit
-    def measure(both: Array, weights: Array) -> dict[str, Change]:
+    def measure(arrays: tuple[Tree, Tree], both: Array, weights: Array) -> dict[str, Change]:
         def layers(images: Array) -> Mapping[str, Any]:
             shown = normalize(images, dataset.mean, dataset.std, jnp.float32)
             found = infer(trained.setup.network, method, arrays, shown, (collection,))[1].more[collection]
@@ -113,7 +114,7 @@ def study_features(
         weights = np.concatenate([np.ones(both.shape[1], np.float32), np.zeros(missing, np.float32)])
         both = np.pad(both, ((0, 0), (0, missing), (0, 0), (0, 0), (0, 0)))
         # Sums of batches in double precision, whatever their number.
-        found = jax.tree.map(np.float64, jax.device_get(measure(both, weights)))
+        found = jax.tree.map(np.float64, jax.device_get(measure(arrays, both, weights)))
         total = jax.tree.map(np.add, total, found) if total else found
     return {
         "run": str(trained.place),

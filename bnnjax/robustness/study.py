@@ -16,16 +16,16 @@ from bnnjax.data import Dataset
 from bnnjax.data.corrupted import CorruptedSet, open_corrupted
 from bnnjax.data.corruptions import CORRUPTIONS, corrupt
 from bnnjax.loading import load
+from bnnjax.lock import check_writable
 from bnnjax.robustness.accuracy import predictor
 from bnnjax.robustness.attack_study import attack_run
 from bnnjax.robustness.evaluation import chosen, evaluate, example_images
 from bnnjax.robustness.features import study_features
 from bnnjax.robustness.records import against_baseline
-from bnnjax.robustness_config import RobustnessConfig
+from bnnjax.robustness_config import NO_TRACE, RobustnessConfig
 from bnnjax.train.parallel import make_mesh
-from bnnjax.trained import Trained, read_config, read_trained
+from bnnjax.trained import Trained, read_config, read_trained, require_full_precision
 
-NO_TRACE = "none"
 TRACED_IMAGES = 256
 
 
@@ -45,11 +45,12 @@ def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:
     """Reads runs and images and returns the work: robustness.html, .json, .csv and tables on the console.
 
     Raises:
-      ValueError: with one sentence, if a run or an image cannot be read, if runs are of different data, or if
-        there is no such corruption.
+      ValueError: with one sentence, if a run or an image cannot be read or the directory not be written, if
+        runs are of different data, if there is no such corruption, or if the twin is not in full precision.
     """
     use_compilation_cache()
     make_mesh(config.batch_size)  # refuses a batch that devices cannot share
+    check_writable(config.workdir)
     baseline = config.baseline or config.runs[0]
     places = list(dict.fromkeys([baseline, *config.runs]))
     dataset = None
@@ -79,7 +80,10 @@ def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:
     tests = len(dataset.test.labels)
     if config.attacks and config.attack_images > tests:
         raise ValueError(f"attack_images must be at most {tests}; got {config.attack_images}")
-    twin = None if config.twin is None else read_trained(config.twin, dataset)
+    twin = None
+    if config.twin is not None:
+        twin = read_trained(config.twin, dataset)
+        require_full_precision("twin", twin)
     return partial(study, Asked(config, dataset, tuple(networks), corrupted, names, severities, twin))
 
 

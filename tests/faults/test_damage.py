@@ -1,6 +1,6 @@
 """Damaged checkpoints are found out, told, kept, and made good, in run directories that have moved.
 
-`tests/train/test_checkpoint.py` has more kinds of damage.
+`tests/train/test_checkpoint.py` has more kinds of damage.  What is damaged in a cache is made again.
 """
 
 from collections.abc import Callable
@@ -52,3 +52,23 @@ def test_with_every_checkpoint_damaged_the_run_says_so_and_begins_again(
     assert "there is no checkpoint to go on from; starting at the beginning\n" in done.stdout
     assert len(list((finished / "damaged").iterdir())) == 2
     assert_same_run(finished, reference)
+
+
+def test_compiled_programs_that_were_cut_short_are_compiled_and_kept_again_without_a_word(
+    run: Run, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache" / "bnnjax" / "xla"
+
+    def trains(name: str) -> dict[str, int]:
+        """Returns the sizes of what is kept after it."""
+        done = run(TINY, "--workdir", tmp_path / name, "--epochs", 1, XDG_CACHE_HOME=str(tmp_path / "cache"))
+        assert (done.returncode, done.stderr) == (0, "")
+        return {path.name: path.stat().st_size for path in cache.iterdir()}
+
+    kept = trains("first")
+    assert any(name.startswith("jit_train_step-") for name in kept)
+    for path in cache.iterdir():  # as a kill in the middle and a full disk leave them
+        path.write_bytes(path.read_bytes()[: 0 if "figures" in path.name else 1000])
+    again = trains("second")
+    assert again.keys() == kept.keys()
+    assert all(again[name] == pytest.approx(kept[name], rel=0.1) for name in kept)

@@ -20,6 +20,7 @@ from runs import (
     checkpoint_is_there,
     contents,
     last_step,
+    lock_is_held,
     wait_until,
 )
 
@@ -87,14 +88,14 @@ def test_a_full_disk_ends_a_run_with_a_sentence_and_it_goes_on_when_there_is_spa
     free()
     # There is none for records.
     process = start(TINY, "--workdir", workdir)
-    wait_until((workdir / ".lock").exists, process)
+    wait_until(lock_is_held(workdir), process)
     fill(process, 10)
     assert refusal(process) == "metrics.jsonl"
     assert contents(workdir / "checkpoints" / str(saved)) == before
     free()
     # There is none for the report.
     process = start(TINY, "--workdir", workdir)
-    wait_until((workdir / ".lock").exists, process)
+    wait_until(lock_is_held(workdir), process)
     fill(process, 900 * KB)
     assert refusal(process) == "report.html"
     free()

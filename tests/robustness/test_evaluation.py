@@ -1,6 +1,7 @@
 """Evaluations: images are made once, outcomes are kept, and scores are those of the outcomes."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -204,6 +205,9 @@ def test_severities_as_one_types_them(text, numbers):
         ({"attacks": (0.0,)}, "attacks must be above 0 and up to 255; got 0.0"),
         ({"corruptions": ()}, "corruptions must be all, benchmark or names"),
         ({"trace_severity": 6}, "trace_severity must be 1 to 5; got 6"),
+        ({"trace": "none", "trace_severity": 2}, "trace_severity is for a trace; got 2 with none"),
+        ({"queries": 5}, "queries is for attacks; got 5 with none"),
+        ({"twin": Path("run")}, "twin is for attacks; got run with none"),
     ],
 )
 def test_settings_out_of_range_are_refused(values, sentence):

@@ -110,6 +110,7 @@ def test_seeds_are_put_together(
         ({"examples": 21}, "cannot use 21 of 20 images: allowed is 1 to 20"),
         ({"attacks": (8.0,), "attack_images": 21}, "attack_images must be at most 20; got 21"),
         ({"trace": "rain"}, "trace must be none or one of gaussian_noise, "),
+        ({"workdir": Path(__file__)}, f"work directory {__file__} is a file; choose another --workdir"),
         ({"images": Path("nowhere")}, "the directory of corrupted images nowhere does not exist"),
     ],
 )
@@ -120,3 +121,9 @@ def test_wrong_input_is_told_before_anything_is_measured(
         study.prepare_study(
             RobustnessConfig(**{"runs": (runs["xnor"].place,), "workdir": tmp_path / "out", **settings})
         )
+
+
+def test_a_twin_is_in_full_precision(runs: dict[str, Trained]) -> None:
+    place = runs["xnor"].place
+    with pytest.raises(ValueError, match=f"the twin {place} has method xnor; fp is needed"):
+        study.prepare_study(RobustnessConfig(runs=(place,), attacks=(8.0,), attack_images=8, twin=place))

@@ -12,6 +12,7 @@ import pytest
 import tiny_experiment
 from rich.console import Console
 
+import bnnjax.report.html
 import bnnjax.run
 from bnnjax import series
 from bnnjax.studies import l1inf
@@ -38,6 +39,7 @@ SETTINGS: dict[str, Any] = {
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (l1inf, series, bnnjax.run):
         monkeypatch.setattr(module, "load", tiny_experiment.load)
+    monkeypatch.setattr(bnnjax.report.html, "png_bytes", tiny_experiment.picture)
 
 
 def do(place: Path, **more: Any) -> tuple[int, str]:

@@ -12,6 +12,7 @@ import pytest
 import tiny_experiment
 from rich.console import Console
 
+import bnnjax.report.html
 import bnnjax.run
 from bnnjax import series
 from bnnjax.exit_codes import STOPPED_BY_LOSS
@@ -43,6 +44,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(study.TABLES, "tiny", ROWS)
     monkeypatch.setattr(series, "load", tiny_experiment.load)
     monkeypatch.setattr(bnnjax.run, "load", tiny_experiment.load)
+    monkeypatch.setattr(bnnjax.report.html, "png_bytes", tiny_experiment.picture)
     monkeypatch.chdir(tmp_path)
 
 

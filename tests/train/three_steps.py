@@ -1,6 +1,6 @@
-"""Trains three steps on 1, 2 and 8 of this process's devices and writes what came of it.
+"""Trains three steps on so many of this process's devices and writes what came of it.
 
-    python three_steps.py SETTING FOLDER
+    python three_steps.py SETTING FOLDER DEVICES...
 
 It is a process of its own because the number of fake devices is fixed when JAX starts.
 """
@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from bnnjax.cache import use_compilation_cache
 from bnnjax.config import Config
 from bnnjax.constraint_settings import GradPenaltyConfig, L1InfConfig, LCRConfig, SpectralConfig
 from bnnjax.data import Augmentation, Split
@@ -98,5 +99,7 @@ def train(devices: int, setting: str, file: str) -> None:
 
 
 if __name__ == "__main__":
-    for devices in (1, 2, 8):
-        train(devices, sys.argv[1], f"{sys.argv[2]}/{devices}.npz")
+    use_compilation_cache()
+    setting, folder, *counts = sys.argv[1:]
+    for devices in counts:
+        train(int(devices), setting, f"{folder}/{devices}.npz")

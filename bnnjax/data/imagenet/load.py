@@ -15,7 +15,7 @@ from bnnjax.data.augment import Augmentation
 from bnnjax.data.dataset import DataError, Dataset, Split
 from bnnjax.data.prepared import data_root, only_version, open_prepared
 from bnnjax.data.streaming.records import Records, open_records
-from bnnjax.data.streaming.stored import Stored, stored_images, stored_labels
+from bnnjax.data.streaming.stored import stored_images, stored_labels
 from bnnjax.data.streaming.stream import Stream
 
 # Of the training images of ImageNet, per channel, as the published recipes use them.
@@ -162,7 +162,7 @@ def load_imagenet(
     )
 
 
-def skipped_in(dataset: Dataset) -> int:
-    """Returns how many damaged images of the held-out and test splits were met."""
+def found_damaged(dataset: Dataset) -> np.ndarray:
+    """Returns which images of the held-out and test splits this process found damaged, bool [images]."""
     images: tuple[Any, Any] = (dataset.validation.images, dataset.test.images)
-    return sum(len(each.skipped) for each in images if isinstance(each, Stored))
+    return np.concatenate([np.isin(each.places, sorted(each.skipped)) for each in images])

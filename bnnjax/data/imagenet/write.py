@@ -6,7 +6,7 @@ are.  What was stopped therefore goes on where it was.  This module imports TFDS
 
 import hashlib
 import io
-import json
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -27,12 +27,13 @@ from PIL import Image
 from bnnjax.data.dataset import DataError
 from bnnjax.data.imagenet.sources import Images, Labels, find_images
 from bnnjax.data.prepared import one_line
+from bnnjax.lock import hold
+from bnnjax.report.files import remove_unfinished
 
 NAME, VERSION = "imagenet2012", "5.1.0"
 SPLITS = ("train", "validation")
 SHARD_IMAGES = 5000  # about 550 MB
 WRITER_OPTIONS = "group_size:1,uncompressed"  # JPEGs do not become smaller
-PLAN = "plan.json"  # of an unfinished directory: what is being prepared in it
 
 Progress = Callable[[int], None]  # is told how many images are done
 
@@ -105,7 +106,8 @@ def write_shard(synsets: tuple[str, ...], shard: Shard) -> tuple[Path, int]:
     """
     info = features(synsets)
     serializer = tfds.core.example_serializer.ExampleSerializer(info.get_serialized_info())
-    unfinished = shard.path.with_name(f"{shard.path.name}.tmp")
+    # Workers of a process that was killed may be at the same shard still.
+    unfinished = shard.path.with_name(f".{shard.path.name}.{os.getpid()}.tmp")
     try:
         writer = array_record_module.ArrayRecordWriter(str(unfinished), WRITER_OPTIONS)
         for place, name in enumerate(shard.images.names):
@@ -116,7 +118,8 @@ def write_shard(synsets: tuple[str, ...], shard: Shard) -> tuple[Path, int]:
                 raise DataError(f"{name} in {shard.images.path(place)} is no image.") from error
             label = int(shard.images.labels[place])
             example = {"image": io.BytesIO(image), "label": label, "file_name": str(name)}
-            writer.write(serializer.serialize_example(info.encode_example(example)))
+            record = serializer.get_tf_example(info.encode_example(example))
+            writer.write(record.SerializeToString(deterministic=True))  # the same file from every process
         writer.close()
     except (OSError, RuntimeError) as error:
         raise DataError(f"cannot write {shard.path}: {one_line(error)}") from error
@@ -159,30 +162,29 @@ def digest_of_plan(splits: dict[str, Images]) -> str:
     return sha.hexdigest()
 
 
-def begin(directory: Path, splits: dict[str, Images]) -> None:
+def begin(directory: Path, plan: Path, splits: dict[str, Images]) -> None:
     """Makes the unfinished directory, or goes on with it.
+
+    Args:
+      directory: not there without its plan.
+      plan: a file beside it, with the digest of what is being prepared.
+      splits: what is to be prepared.
 
     Raises:
       DataError: something else is being prepared there, or the disk is too small.
     """
-    plan = {"sha256": digest_of_plan(splits)}
+    digest = digest_of_plan(splits)
     if directory.exists():
-        try:
-            before = json.loads((directory / PLAN).read_text())
-        except (OSError, ValueError):
-            before = None
-        if before != plan:
+        if not plan.exists() or plan.read_text() != digest:
             raise DataError(f"{directory} is of a preparation from other files: delete it and retry.")
+        remove_unfinished(directory)
         return
-    needed = sum(int(images.sizes.sum()) for images in splits.values())
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(directory.parent).free
-    if free < 1.01 * needed:
-        raise DataError(
-            f"{directory.parent} has {free / 1e9:.1f} GB free: {1.01 * needed / 1e9:.1f} GB are needed."
-        )
+    needed = 1.01 * sum(int(images.sizes.sum()) for images in splits.values()) / 1e9
+    free = shutil.disk_usage(directory.parent).free / 1e9
+    if free < needed:
+        raise DataError(f"{directory.parent} has {free:.1f} GB free: {needed:.1f} GB are needed.")
+    plan.write_text(digest)
     directory.mkdir()
-    (directory / PLAN).write_text(json.dumps(plan))
 
 
 def end_on_interrupt() -> None:
@@ -219,15 +221,16 @@ def prepare_imagenet(
 
     Raises:
       DataError: what `find_images`, `begin` and `write_shard` complain about, or another set is there.
+      ValueError: another process is preparing it.
     """
     builder = ImageNet(synsets=labels.synsets, data_dir=root)
     directory = root / NAME / VERSION
-    unfinished = directory.with_name(f"{VERSION}.incomplete")
+    unfinished, plan = (directory.with_name(f"{VERSION}.{name}") for name in ("incomplete", "plan"))
     if directory.exists():
         raise DataError(f"{directory} is there already.")
-    with workers(jobs) as pool:
+    with hold(directory.parent, "data set", "wait until it has ended"), workers(jobs) as pool:
         splits = {split: find_images(place, split, labels, pool.map) for split in SPLITS}
-        begin(unfinished, splits)
+        begin(unfinished, plan, splits)
         shards = {split: plan_shards(unfinished, split, images) for split, images in splits.items()}
         missing = [
             shard for own in shards.values() for shard in own
@@ -238,8 +241,19 @@ def prepare_imagenet(
         advance(sum(counts.values()) - sum(len(shard.images.names) for shard in missing))
         for done in as_completed([pool.submit(partial(write_shard, labels.synsets), s) for s in missing]):
             advance(done.result()[1])
+        remove_unfinished(unfinished)
+        describe(builder, unfinished, splits, shards)
+        unfinished.rename(directory)
+        plan.unlink()
+    return directory, counts
+
+
+def describe(
+    builder: ImageNet, directory: Path, splits: dict[str, Images], shards: dict[str, list[Shard]]
+) -> None:
+    """Writes TFDS's description of a directory whose shards are whole."""
     template = tfds.core.ShardedFileTemplate(
-        dataset_name=NAME, data_dir=unfinished, filetype_suffix="array_record"
+        dataset_name=NAME, data_dir=directory, filetype_suffix="array_record"
     )
     infos = [
         tfds.core.SplitInfo(
@@ -251,7 +265,4 @@ def prepare_imagenet(
         for split, own in shards.items()
     ]
     builder.info.set_splits(tfds.core.splits.SplitDict(infos))
-    builder.info.write_to_directory(unfinished)
-    (unfinished / PLAN).unlink()
-    unfinished.rename(directory)
-    return directory, counts
+    builder.info.write_to_directory(directory)

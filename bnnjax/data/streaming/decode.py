@@ -14,6 +14,7 @@ AREA = (0.08, 1.0)  # of a random crop, relative to the image
 ASPECT = (3 / 4, 4 / 3)  # width over height
 ATTEMPTS = 10
 UNIFORMS = 4 * ATTEMPTS  # random numbers that a crop takes
+PARTS = {1: 0, 2: 16, 4: 32, 8: 64}  # of a JPEG's width and height, and OpenCV's flags for them
 BORDER = 256 / 224  # size to which the shorter side is brought before the centre is cut out, over the crop's
 
 
@@ -53,6 +54,7 @@ def random_crop(data: bytes, uniforms: Sequence[float], size: int) -> np.ndarray
     """Returns a random crop of an image, brought to size x size, uint8 [size, size, 3].
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where the crop still has as many pixels as are needed.
+    What is made smaller is averaged, what is made larger interpolated between pixels.
 
     Args:
       data: JPEG or PNG, of any colour space.
@@ -62,16 +64,23 @@ def random_crop(data: bytes, uniforms: Sequence[float], size: int) -> np.ndarray
     Raises:
       OSError: the image is damaged; Pillow has other errors of its own.
     """
+    import cv2
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as image:
-        width, height = image.size
-        box = random_box(uniforms, width, height)
-        wanted = (math.ceil(width * size / box.width), math.ceil(height * size / box.height))
-        image.draft(None, wanted)  # does nothing to what is no JPEG
-        x, y = image.width / width, image.height / height
-        edges = (box.left * x, box.top * y, (box.left + box.width) * x, (box.top + box.height) * y)
-        return np.asarray(as_rgb(image).resize((size, size), Image.Resampling.BILINEAR, edges))
+    with Image.open(io.BytesIO(data)) as image:  # its header alone
+        width, height, is_jpeg = *image.size, image.format == "JPEG"
+    box = random_box(uniforms, width, height)
+    most = max(min(box.width, box.height) // size, 1) if is_jpeg else 1
+    part = max(n for n in PARTS if n <= most)
+    colours = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    # Decodes 1.7 times as fast as Pillow, which has pixels of four bytes.
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), PARTS[part] | colours)
+    if pixels is None:
+        raise OSError("image file is truncated or damaged")
+    top, left = round(box.top / part), round(box.left / part)
+    crop = pixels[top:, left:][: max(round(box.height / part), 1), : max(round(box.width / part), 1)]
+    smaller = min(crop.shape[:2]) >= size
+    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 
 def centre_crop(data: bytes, size: int) -> np.ndarray:

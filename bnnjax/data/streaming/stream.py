@@ -135,7 +135,10 @@ class Rows:
 
 
 def begin_worker(number: int, workers: int) -> None:
-    """Leaves signals to the process that started this one, and ends when that one ends."""
+    """Leaves signals to the process that started this one, ends when that one ends, and takes one core."""
+    import cv2
+
+    cv2.setNumThreads(1)
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -9,9 +9,9 @@ import tensorflow_datasets as tfds
 from imagenet_set import SYNSETS, TRAIN, VALIDATION
 
 from bnnjax.data import Augmentation, DataError, load_imagenet
-from bnnjax.data.imagenet import load
-from bnnjax.data.imagenet.load import digest_of_files, held_out, skipped_in
+from bnnjax.data.imagenet.load import digest_of_files, found_damaged, held_out
 from bnnjax.data.streaming.decode import centre_crop
+from bnnjax.data.streaming.stored import Stored
 
 NAME = "imagenet2012/5.1.0"
 
@@ -96,7 +96,7 @@ def test_labels_are_read_once(imagenet_dir: Path, tmp_path: Path, monkeypatch: p
     def unreadable(*arguments: object, **more: object) -> None:
         raise AssertionError("labels are read again")
 
-    monkeypatch.setattr(load.Stored, "__array__", unreadable)
+    monkeypatch.setattr(Stored, "__array__", unreadable)
     again = load_imagenet(imagenet_dir, size=24)
     for split in ("validation", "test"):
         np.testing.assert_array_equal(getattr(again, split).labels, getattr(first, split).labels)
@@ -119,7 +119,7 @@ def test_damaged_test_images_are_counted(copied: Path, monkeypatch: pytest.Monke
     dataset = load_imagenet(copied, size=24, skip_corrupt=True)
     images = np.asarray(dataset.test.images)
     assert int((images == 128).all(axis=(1, 2, 3)).sum()) == 1
-    assert skipped_in(dataset) == 1
+    assert found_damaged(dataset).sum() == 1
 
 
 def test_what_is_not_prepared_or_incomplete_is_refused(copied: Path, tmp_path: Path) -> None:

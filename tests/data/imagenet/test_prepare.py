@@ -21,7 +21,7 @@ from bnnjax.data.streaming.records import open_records
 
 LABELS = official_labels(SYNSETS)
 COUNTS = {"train": len(SYNSETS) * TRAIN, "validation": len(SYNSETS) * VALIDATION}
-NAME = f"{write.NAME}/{write.VERSION}"
+NAME, PLAN = f"{write.NAME}/{write.VERSION}", f"{write.VERSION}.plan"
 
 
 @pytest.fixture
@@ -69,6 +69,15 @@ def test_tfds_reads_what_was_prepared(imagenet_tars: Path, imagenet_dir: Path) -
         assert source[0]["image"].shape[-1] == 3
 
 
+def test_two_preparations_are_the_same_to_the_byte(
+    imagenet_tars: Path, imagenet_dir: Path, tmp_path: Path
+) -> None:
+    """By other processes, in each of which protobuf has an order of its own for what has none."""
+    directory, _ = prepare_imagenet(imagenet_tars, tmp_path, LABELS, 1, Told())
+    files = {path.name: path.read_bytes() for path in (imagenet_dir / NAME).iterdir()}
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == files
+
+
 def test_images_that_are_no_rgb_jpeg_become_one(imagenet_tars: Path, imagenet_dir: Path) -> None:
     stored = find_images(imagenet_tars, "train", LABELS)
     builder = tfds.builder_from_directory(imagenet_dir / NAME)
@@ -108,10 +117,11 @@ def test_shards_that_are_whole_are_kept_and_others_written(imagenet_tars: Path, 
     # As it is left by a process that was killed: one shard whole, one cut off, one under its other name.
     place = tmp_path / "again" / f"{NAME}.incomplete"
     splits = {split: find_images(imagenet_tars, split, LABELS) for split in COUNTS}
-    write.begin(place, splits)
+    place.parent.mkdir(parents=True)
+    write.begin(place, place.with_name(PLAN), splits)
     shutil.copy(directory / shards[0], place)
     (place / shards[1]).write_bytes((directory / shards[1]).read_bytes()[:5000])
-    (place / f"{shards[2]}.tmp").write_bytes(b"begun")
+    (place / f".{shards[2]}.7.tmp").write_bytes(b"begun")
     written = (place / shards[0]).stat().st_mtime_ns
     again, told = tmp_path / "again", Told()
     assert prepare_imagenet(imagenet_tars, again, LABELS, 2, told) == (again / NAME, COUNTS)
@@ -126,9 +136,30 @@ def test_shards_that_are_whole_are_kept_and_others_written(imagenet_tars: Path, 
 def test_another_preparation_is_not_mixed_in(imagenet_tars: Path, tmp_path: Path) -> None:
     few = official_labels(SYNSETS[:2])
     place = tmp_path / f"{NAME}.incomplete"
-    write.begin(place, {split: find_images(imagenet_tars, split, few) for split in COUNTS})
+    place.parent.mkdir(parents=True)
+    plan = place.with_name(PLAN)
+    write.begin(place, plan, {split: find_images(imagenet_tars, split, few) for split in COUNTS})
     with pytest.raises(DataError, match="of a preparation from other files: delete it and retry"):
         prepare_imagenet(imagenet_tars, tmp_path, LABELS, 1, Told())
+
+
+@pytest.mark.usefixtures("here")
+def test_one_process_at_a_time_prepares(imagenet_tars: Path, tmp_path: Path) -> None:
+    def second_begins(images: int) -> object:
+        with pytest.raises(ValueError, match=f"^data set {tmp_path / write.NAME} is in use by process "):
+            prepare_imagenet(imagenet_tars, tmp_path, LABELS, 1, Told())
+        return Told()(images)
+
+    assert prepare_imagenet(imagenet_tars, tmp_path, LABELS, 1, second_begins) == (tmp_path / NAME, COUNTS)
+
+
+@pytest.mark.usefixtures("here")
+def test_what_was_killed_before_its_plan_was_whole_begins_again(imagenet_tars: Path, tmp_path: Path) -> None:
+    plan = tmp_path / write.NAME / PLAN
+    plan.parent.mkdir()
+    plan.write_text("0123")
+    assert prepare_imagenet(imagenet_tars, tmp_path, LABELS, 1, Told()) == (tmp_path / NAME, COUNTS)
+    assert [path.name for path in (tmp_path / write.NAME).iterdir()] == [write.VERSION]
 
 
 @pytest.mark.usefixtures("here")
@@ -149,7 +180,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
     with pytest.raises(DataError, match=r"has 0\.0 GB free: 0\.0 GB are needed"):
         prepare_imagenet(imagenet_tars, tmp_path, LABELS, 1, Told())
-    assert not list((tmp_path / write.NAME).iterdir())
+    assert not (tmp_path / write.NAME).exists()
 
 
 def test_the_command_says_in_one_sentence_what_is_wrong(

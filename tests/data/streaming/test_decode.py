@@ -3,6 +3,7 @@
 import io
 import math
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,23 +91,28 @@ def test_a_random_crop_is_the_box_that_was_drawn_whatever_the_scale_of_decoding(
 def test_jpegs_are_decoded_smaller_only_while_the_crop_has_enough_pixels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    decoded = []
-    resize = Image.Image.resize
+    decoded, cropped = [], []
+    decode, resize = cv2.imdecode, cv2.resize
 
-    def seen(self: Image.Image, size: tuple[int, int], *arguments: object) -> Image.Image:
-        decoded.append((self.size, arguments[1]))
-        return resize(self, size, *arguments)  # type: ignore[arg-type]
+    def decoding(*arguments: object) -> np.ndarray:
+        decoded.append(decode(*arguments))
+        return decoded[-1]
 
-    monkeypatch.setattr(Image.Image, "resize", seen)
+    def resizing(crop: np.ndarray, *arguments: object, **more: object) -> np.ndarray:
+        cropped.append(crop.shape)
+        return resize(crop, *arguments, **more)
+
+    monkeypatch.setattr(cv2, "imdecode", decoding)
+    monkeypatch.setattr(cv2, "resize", resizing)
     data = encoded(ramp(720, 540))
     for seed in range(30):
         random_crop(data, draws(seed), 64)
-    scales = {720 // width for (width, _), _ in decoded}
-    assert scales >= {2, 4, 8}
-    for (width, _), (left, top, right, bottom) in decoded:  # type: ignore[misc]
-        assert min(right - left, bottom - top) >= 64
+    scales = [720 // image.shape[1] for image in decoded]
+    assert set(scales) >= {2, 4}
+    for scale, (height, width, _) in zip(scales, cropped, strict=True):
+        assert min(height, width) >= 64
         # At half of that size the crop would have had too few.
-        assert min(right - left, bottom - top) < 2 * 64 + 2 or 720 // width == 8
+        assert min(height, width) <= 2 * 64 or scale == 8
 
 
 @pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 500), (256, 256), (60, 300), (301, 299)])

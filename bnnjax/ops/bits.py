@@ -1,0 +1,77 @@
+"""Arrays of two values as bits, and products that keep their codes so for the backward pass."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from bnnjax.ops.outline import outlined
+from bnnjax.ops.recompute import held_back
+
+WORD = 8  # bits
+
+
+class Packed(NamedTuple):
+    """An array of two values."""
+
+    words: Array  # uint8 [..., ceil(c / 8)], lowest bit first; 1 is the higher value
+    low: Array  # [], of the array's dtype
+    high: Array  # likewise
+
+
+def pack(x: Array) -> Packed:
+    """Returns an array of at most two values, [..., c], as bits: a 32nd of float32's size."""
+    return Packed(*_outlined_pack(x))
+
+
+def unpack(packed: Packed, channels: int) -> Array:
+    """Returns the array that `pack` was given.
+
+    Args:
+      packed: of it.
+      channels: its last axis.
+    """
+    return _outlined_unpack(*packed, channels)
+
+
+def keeping_bits(product: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """Returns product(codes, kernel) that keeps its codes, which have two values, as bits for its gradient.
+
+    Args:
+      product: bilinear; the last axis of codes is the last but one of the kernel.
+    """
+
+    @jax.custom_vjp
+    def call(codes: Array, kernel: Array) -> Array:
+        return product(codes, kernel)
+
+    def forward(codes: Array, kernel: Array) -> tuple[Array, tuple[Packed, Array]]:
+        return call(codes, kernel), (pack(codes), kernel)
+
+    def backward(residuals: tuple[Packed, Array], g: Array) -> tuple[Array, Array]:
+        packed, kernel = residuals
+        # Else a compiler may unpack them in the forward pass.
+        packed = packed._replace(high=held_back(packed.high, g))
+        return jax.vjp(product, unpack(packed, kernel.shape[-2]), kernel)[1](g)
+
+    call.defvjp(forward, backward)
+    return call
+
+
+def _pack(x: Array) -> tuple[Array, Array, Array]:
+    low, high = jnp.min(x), jnp.max(x)
+    missing = -x.shape[-1] % WORD
+    bits = jnp.pad(x > low, [*[(0, 0)] * (x.ndim - 1), (0, missing)]).reshape(*x.shape[:-1], -1, WORD)
+    values = jnp.left_shift(jnp.uint8(1), jnp.arange(WORD, dtype=jnp.uint8))
+    return jnp.sum(bits * values, -1, dtype=jnp.uint8), low, high
+
+
+def _unpack(words: Array, low: Array, high: Array, channels: int) -> Array:
+    bits = jnp.right_shift(words[..., None], jnp.arange(WORD, dtype=jnp.uint8)) & 1
+    return jnp.where(bits.reshape(*words.shape[:-1], -1)[..., :channels] == 1, high, low)
+
+
+_outlined_pack = outlined(_pack)
+_outlined_unpack = outlined(_unpack, (3,))

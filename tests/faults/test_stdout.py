@@ -1,0 +1,44 @@
+"""Standard output that cannot take what is printed."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from runs import TINY, Run, Start, records
+
+pytestmark = pytest.mark.faults
+
+SHORT = ("--epochs", 1, "--train-examples", 80)
+
+
+def test_a_reader_that_goes_away_ends_a_run_with_a_sentence_and_it_goes_on(
+    start: Start, run: Run, tmp_path: Path
+) -> None:
+    with start(TINY, *SHORT, "--workdir", tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 4
+    intact = "what was saved before is intact, and the same command goes on from there"
+    assert errors == f"tiny_experiment.py: stopped: standard output: {os.strerror(32)}; {intact}\n"
+    done = run(TINY, *SHORT, "--workdir", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [record["epoch"] for record in records(tmp_path)] == [1]
+
+
+def test_an_encoding_without_some_characters_shows_others(run: Run, tmp_path: Path) -> None:
+    done = run(TINY, *SHORT, "--workdir", tmp_path, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    (row,) = (line for line in done.stdout.splitlines() if "accuracy under noise" in line)
+    assert row.split()[-2:] == ["?", "|"]  # a dash
+
+
+def test_help_ends_with_its_reader(start: Start) -> None:
+    with start(TINY, "--help") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == -signal.SIGPIPE
