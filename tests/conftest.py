@@ -1,29 +1,50 @@
-"""What tests that start processes share: their environment, the digits, a tiny experiment."""
+"""What tests share: processes that they start, the digits, a tiny experiment; and what bounds them."""
 
+import faulthandler
+import gc
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import matplotlib
 import pytest
 from imagenet_set import prepare, write_tars
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
+from processes import LIMIT, Finished, Process, Run, Start, finish, start_python
+from runs import TINY
+from shared import made_once
 
 # Most of the time goes into compiling, which each of these halves; runs that tests start are not affected.
 jax.config.update("jax_disable_most_optimizations", True)
 if jax.__version_info__ < (0, 11):  # later versions have no other emitters
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+# Tracing makes a million small objects that stay; looking for garbage among them takes long.
+gc.set_threshold(100_000, 20, 20)
 
 ROOT = Path(__file__).parents[1]
-TINY = ROOT / "tests" / "tiny_experiment.py"
+STDERR = pytest.StashKey[int]()
 
-Finished = subprocess.CompletedProcess[str]
-Start = Callable[..., "subprocess.Popen[str]"]
-Run = Callable[..., Finished]
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[STDERR] = os.dup(2)  # nothing is captured yet
+
+
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
+    """Ends a process of pytest whose test takes too long, with the stacks of all threads on stderr.
+
+    In place of pytest-timeout's own ways: of its threads' output nothing is seen where pytest has several
+    processes, and they wait for Python's lock, which what hangs may hold.
+    """
+    faulthandler.dump_traceback_later(settings.timeout, exit=True, file=item.config.stash[STDERR])
+    return True
+
+
+def pytest_timeout_cancel_timer(item: pytest.Item) -> bool:
+    faulthandler.cancel_dump_traceback_later()
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -42,10 +63,17 @@ def _compiled(shared_folder: Path) -> None:
         reset_cache()  # JAX has decided already if a module made an array
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten() -> Iterator[None]:
+    """What a module compiled does not stay in memory."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def environment(shared_folder: Path) -> dict[str, str]:
     """For processes: bnnjax's caches, one for all, no network, messages as in a log file."""
-    without = ("COLUMNS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
+    without = ("COLUMNS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "GLIBC_TUNABLES")
     keep = {name: value for name, value in os.environ.items() if name not in without}
     return keep | {
         "PYTHONPATH": str(ROOT),
@@ -61,70 +89,77 @@ def environment(shared_folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def start(environment: dict[str, str]) -> Start:
-    """Starts an experiment: start(script, *arguments, NAME=value of an environment variable)."""
+def started() -> list[Process]:
+    """The processes that the present test has started."""
+    return []
 
-    def started(script: Path, *arguments: object, **variables: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, str(script), *map(str, arguments)],
-            env=environment | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
 
-    return started
+@pytest.fixture(autouse=True)
+def _outlived_by_none(started: list[Process]) -> Iterator[None]:
+    """No process outlives the test that started it."""
+    yield
+    for process in started:
+        with process:
+            process.kill()
+    started.clear()
+
+
+@pytest.fixture(scope="session")
+def start(environment: dict[str, str], started: list[Process]) -> Start:
+    def starts(*arguments: object, cwd: Path | None = None, **variables: str) -> Process:
+        started.append(start_python(arguments, environment | variables, cwd))
+        return started[-1]
+
+    return starts
 
 
 @pytest.fixture(scope="session")
 def run(start: Start) -> Run:
-    """Runs an experiment to its end; arguments as for `start`."""
+    def runs(*arguments: object, cwd: Path | None = None, limit: float = LIMIT, **variables: str) -> Finished:
+        return finish(start(*arguments, cwd=cwd, **variables), limit)
 
-    def finished(script: Path, *arguments: object, **variables: str) -> Finished:
-        with start(script, *arguments, **variables) as process:
-            output, errors = process.communicate(timeout=1000)
-        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
-
-    return finished
+    return runs
 
 
 @pytest.fixture(scope="session")
-def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits_dir(shared_folder: Path) -> Path:
     """A data directory in which the digits are prepared."""
     from bnnjax.data import load_digits
 
-    root = tmp_path_factory.mktemp("data")
-    load_digits(root)
-    return root
+    return made_once(shared_folder, "digits", load_digits)
 
 
 @pytest.fixture(scope="session")
-def imagenet_tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def imagenet_tars(shared_folder: Path) -> Path:
     """A directory with tiny official tar files."""
-    return write_tars(tmp_path_factory.mktemp("tars"))
+    return made_once(shared_folder, "tars", write_tars)
 
 
 @pytest.fixture(scope="session")
-def imagenet_dir(
-    imagenet_tars: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def imagenet_dir(imagenet_tars: Path, run: Run, shared_folder: Path) -> Path:
     """A data directory in which they are prepared, by the command and with two processes."""
-    root = tmp_path_factory.mktemp("data")
-    synsets = imagenet_tars / "synsets.txt"
-    done = prepare(imagenet_tars, root, "--synsets", synsets, "--jobs", 2, environment=environment)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "120 train images and 20 validation images of 5 synsets, not counted against any" in done.stdout
-    return root
+
+    def make(root: Path) -> None:
+        synsets = imagenet_tars / "synsets.txt"
+        done = prepare(run, imagenet_tars, root, "--synsets", synsets, "--jobs", 2)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (
+            "120 train images and 20 validation images of 5 synsets, not counted against any" in done.stdout
+        )
+
+    return made_once(shared_folder, "imagenet", make)
 
 
 @pytest.fixture(scope="session")
-def reference(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a run of the tiny experiment that nobody disturbed."""
-    workdir = tmp_path_factory.mktemp("reference") / "run"
-    done = run(TINY, "--workdir", workdir)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"report: {workdir / 'report.html'}" in done.stdout
-    return workdir
+def reference(run: Run, shared_folder: Path) -> Path:
+    """The directory of a run of the tiny experiment that nobody disturbed; it must not be changed."""
+
+    def make(workdir: Path) -> None:
+        done = run(TINY, "--workdir", workdir)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"report: {workdir / 'report.html'}" in done.stdout
+
+    return made_once(shared_folder, "reference", make)
 
 
 @pytest.fixture

@@ -3,18 +3,17 @@
 import json
 import runpy
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import Run
 
 from bnnjax.benchmark import Case
 from bnnjax.yardstick import compare_with, milliseconds_of
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 STEPS, INPUT = EXPERIMENTS / "benchmark.py", EXPERIMENTS / "benchmark_input.py"
-Run = Callable[..., Any]
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,13 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_experiment
 from PIL import Image
+from processes import Run
 from rich.console import Console
 
 import bnnjax.run
@@ -117,9 +116,10 @@ def test_bounds_side_by_side(runs: list[Path], tmp_path: Path, monkeypatch: pyte
         (["nowhere", "--images=0"], "images must be at least 1; got 0"),
     ],
 )
-def test_wrong_input_is_told_in_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(BOUNDS), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+def test_wrong_input_is_told_in_one_sentence(
+    arguments: list[str], sentence: str, run: Run, tmp_path: Path
+) -> None:
+    result = run(BOUNDS, *arguments, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == f"bounds.py: {sentence}\n"
     assert list(tmp_path.iterdir()) == []

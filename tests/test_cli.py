@@ -138,6 +138,7 @@ def test_in_a_terminal_the_sentence_has_no_escape_codes(environment: dict[str, s
         stdout=theirs,
         stderr=subprocess.PIPE,
         text=True,
+        timeout=60,
     )
     os.close(theirs)
     os.close(ours)

@@ -3,12 +3,11 @@
 import dataclasses
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import Run
 
 from bnnjax.config import Config, Recipe
 from bnnjax.config_json import from_json, to_json
@@ -210,14 +209,11 @@ def test_a_teacher_leaves_no_labels_to_be_smoothed() -> None:
     assert Config(teacher=Path("run")).teacher == Path("run")
 
 
-def test_the_command_line_is_parsed_without_anything_heavy() -> None:
+def test_the_command_line_is_parsed_without_anything_heavy(run: Run) -> None:
     code = (
         "import sys; from bnnjax.cli import parse; from bnnjax.config import Config; "
         "parse(Config(), 'text', 'prog', ['--epochs=3']); "
         "print(*{'jax', 'flax', 'numpy', 'tensorflow_datasets', 'matplotlib', 'orbax'} & set(sys.modules))"
     )
-    root = Path(__file__).parents[1]
-    result = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=root
-    )
-    assert result.stdout.split() == []
+    done = run("-c", code)
+    assert (done.returncode, done.stdout.split()) == (0, [])

@@ -4,8 +4,6 @@ import json
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,19 +14,19 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from processes import Process, Run, Start, finish, wait_until
+from runs import SPIED, TINY
 
 from bnnjax.distributed import SENTENCE
 from bnnjax.exit_codes import LOST, STOPPED_BY_DATA
 
-TINY, SPIED = (Path(__file__).with_name(f"{name}_experiment.py") for name in ("tiny", "spied"))
 BATCH, STEPS = 16, 4  # of an epoch
 SHORT = ("--train-examples", BATCH * STEPS, "--batch-size", BATCH, "--epochs", 2, "--noise", "none")
 IMAGENET = Path(__file__).parents[1] / "experiments" / "imagenet.py"
 TINY_IMAGENET = ("--model", "resnet_tiny", "--image-size", 16, "--data-workers", 1, "--train-examples", 64)
 ENDLESS = ("--train-examples", BATCH * 40, "--batch-size", BATCH, "--epochs", 1000)
-PATIENCE = 600  # seconds after which a test gives up
 
-Processes = list["subprocess.Popen[str]"]
+Processes = list[Process]
 Launch = Callable[..., Any]
 
 
@@ -45,7 +43,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def launch(environment: dict[str, str]) -> Launch:
+def launch(start: Start) -> Launch:
     """launch(count, script, workdir, *arguments): so many processes of one run, killed at the block's end.
 
     The last has more arguments, `of_last`.
@@ -61,34 +59,24 @@ def launch(environment: dict[str, str]) -> Launch:
         **variables: str,
     ) -> Iterator[Processes]:
         flags = ("--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", count)
-        # Through a proxy they would not find each other.
-        direct = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
         processes: Processes = []
         try:
             for process in range(count):
                 own = (*arguments, "--workdir", workdir, *flags, "--process-id", process)
                 own += of_last if process == count - 1 else ()
-                processes.append(
-                    subprocess.Popen(
-                        [sys.executable, str(script), *map(str, own)],
-                        env=direct | variables,
-                        stdout=subprocess.PIPE,
-                        stderr=subprocess.PIPE,
-                        text=True,
-                    )
-                )
+                # Through a proxy they would not find each other.
+                processes.append(start(script, *own, no_proxy="127.0.0.1", **variables))
             yield processes
         finally:
-            for started in processes:
-                started.kill()
-                started.communicate()
+            for one in processes:
+                one.kill()
 
     return launched
 
 
-def ends(process: "subprocess.Popen[str]", within: float = PATIENCE) -> Ended:
-    output, errors = process.communicate(timeout=within)
-    return Ended(process.returncode, output, errors)
+def ends(process: Process) -> Ended:
+    done = finish(process)
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def train(launch: Launch, count: int, workdir: Path, seen: Path) -> list[Ended]:
@@ -137,9 +125,7 @@ class Finished(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def one(
-    run: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path_factory: pytest.TempPathFactory
-) -> Finished:
+def one(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """The run of one process that knows nothing of others."""
     place = tmp_path_factory.mktemp("one")
     (place / "seen").mkdir()
@@ -184,8 +170,10 @@ def test_four_processes_see_exactly_the_images_that_one_sees(one: Finished, four
     assert each == [2 * STEPS * BATCH // 4] * 4
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)  # five processes, each with workers
 def test_two_processes_stream_in_parts_what_one_streams(
-    run: Callable[..., "subprocess.CompletedProcess[str]"], launch: Launch, imagenet_dir: Path, tmp_path: Path
+    run: Run, launch: Launch, imagenet_dir: Path, tmp_path: Path
 ) -> None:
     """Damaged images are among them, in training and in the test; all processes count them once."""
     data, alone, together = (tmp_path / name for name in ("data", "alone", "together"))
@@ -214,10 +202,12 @@ def test_two_processes_stream_in_parts_what_one_streams(
     )
     flags = tuple(flag for flag in flags if flag != "--skip-corrupt")
     with launch(2, IMAGENET, tmp_path / "stopped", *flags) as processes:
-        codes = {ends(process, within=120).code for process in processes}
+        codes = {ends(process).code for process in processes}
     assert codes == {STOPPED_BY_DATA, LOST}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # up to nine processes
 @pytest.mark.parametrize(("before", "after"), [("four", 1), ("four", 2), ("one", 4)])
 def test_checkpoints_go_on_on_another_number_of_processes(
     request: pytest.FixtureRequest, launch: Launch, tmp_path: Path, before: str, after: int
@@ -241,42 +231,52 @@ def test_checkpoints_go_on_on_another_number_of_processes(
     assert_close(arrays(workdir, 2 * STEPS), arrays(origin.workdir, 2 * STEPS))
 
 
-def wait_for(holds: Callable[[], bool], processes: Processes) -> None:
-    until = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < until
-        for process in processes:
-            assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+def checkpoints(workdir: Path) -> set[int]:
+    return {int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdecimal()}
 
 
-def test_a_lost_process_ends_the_others_and_a_restart_goes_on(launch: Launch, tmp_path: Path) -> None:
+@pytest.mark.timeout(300)  # a process that hangs is noticed by a heartbeat of 30 s
+@pytest.mark.parametrize(
+    ("lost", "number"),
+    [
+        (1, signal.SIGKILL),
+        pytest.param(0, signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param(1, signal.SIGSTOP, marks=pytest.mark.slow),
+    ],
+)
+def test_a_lost_process_ends_the_others(
+    launch: Launch, tmp_path: Path, lost: int, number: signal.Signals
+) -> None:
     workdir = tmp_path / "run"
-
-    def checkpoints() -> set[int]:
-        return {int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdecimal()}
-
-    for lost, number in ((1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)):
-        known = checkpoints()
-        with launch(2, TINY, workdir, *ENDLESS) as processes:
-            wait_for(lambda known=known: bool(checkpoints() - known), processes)
-            time.sleep(0.3)  # into the next epoch
-            processes[lost].send_signal(number)
-            survivor = ends(processes[1 - lost], within=60)
-            assert survivor.code == LOST
-            assert survivor.errors.splitlines()[-1] == SENTENCE.strip()
-            assert "Traceback" not in survivor.errors
-    # A signal that reaches one process stops all, at the same step, with everything saved.
-    latest = max(checkpoints())
     with launch(2, TINY, workdir, *ENDLESS) as processes:
-        wait_for(lambda: max(checkpoints()) > latest, processes)
+        wait_until(lambda: bool(checkpoints(workdir)), *processes)
+        time.sleep(0.3)  # into the next epoch
+        processes[lost].send_signal(number)
+        survivor = ends(processes[1 - lost])
+    assert survivor.code == LOST
+    assert survivor.errors.splitlines()[-1] == SENTENCE.strip()
+    assert "Traceback" not in survivor.errors
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # four processes
+def test_a_restart_after_a_loss_goes_on_and_a_signal_to_one_stops_all(launch: Launch, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    with launch(2, TINY, workdir, *ENDLESS) as processes:
+        wait_until(lambda: bool(checkpoints(workdir)), *processes)
+        processes[1].kill()
+        assert ends(processes[0]).code == LOST
+    # At the same step, with everything saved.
+    latest = max(checkpoints(workdir))
+    with launch(2, TINY, workdir, *ENDLESS) as processes:
+        wait_until(lambda: max(checkpoints(workdir)) > latest, *processes)
         processes[1].send_signal(signal.SIGTERM)
         first, second = (ends(process) for process in processes)
     assert (first.code, first.errors, second) == (0, "", (0, "", ""))
     assert f"going on from step {latest}\n" in first.output
     last = first.output.splitlines()[-1]
     assert last.startswith("stopped by SIGTERM at step ")
-    assert int(last.split()[5]) in checkpoints()
+    assert int(last.split()[5]) in checkpoints(workdir)
 
 
 def test_wrong_input_is_told_once_and_ends_all(launch: Launch, tmp_path: Path) -> None:
@@ -292,7 +292,11 @@ def test_wrong_input_is_told_once_and_ends_all(launch: Launch, tmp_path: Path) -
     ("of_last", "sentence"),
     [
         (("--epochs", 3), "process 1: the flags differ from those of process 0"),
-        (("--workdir", "elsewhere"), "process 1: work directory elsewhere is not shared"),
+        pytest.param(
+            ("--workdir", "elsewhere"),
+            "process 1: work directory elsewhere is not shared",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_is_wrong_in_another_process_is_told_by_process_0(

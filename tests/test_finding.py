@@ -1,8 +1,6 @@
 """How processes find each other: by hand, by what started them, or not at all."""
 
 import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +8,13 @@ import pytest
 from jax._src import clusters
 from jax._src.clusters import cloud_tpu_cluster
 from jax._src.clusters import cluster as cluster_module
+from processes import Run
+from runs import TINY
 
 from bnnjax import distributed
 from bnnjax.config import Config
 from bnnjax.distributed import arguments_of
 
-TINY = Path(__file__).with_name("tiny_experiment.py")
 STARTERS = ("SLURM_", "OMPI_", "KUBERNETES_", "TPU_", "MEGASCALE_", "JAX_COORDINATOR")
 
 
@@ -114,9 +113,7 @@ def test_open_mpi_5_goes_by_mpi4py(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("outside")
-def test_auto_where_nothing_has_started_it_says_what_it_looked_for(
-    run: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
-) -> None:
+def test_auto_where_nothing_has_started_it_says_what_it_looked_for(run: Run, tmp_path: Path) -> None:
     direct = {"http_proxy": "", "https_proxy": ""}
     done = run(TINY, "--distributed", "auto", "--workdir", tmp_path / "run", **direct)
     assert (done.returncode, done.stdout) == (2, "")

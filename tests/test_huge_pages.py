@@ -1,12 +1,10 @@
 """A script is started over once, with its arguments, where glibc must be asked for huge pages."""
 
-import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import Start, finish
 
 from bnnjax.huge_pages import environment_with_huge_pages
 
@@ -47,7 +45,7 @@ def test_what_is_said_holds_and_other_libraries_are_left_alone(
 
 
 @pytest.mark.skipif(environment_with_huge_pages({}) is None, reason="needs glibc 2.35")
-def test_a_script_starts_over_once_as_the_same_process(tmp_path: Path) -> None:
+def test_a_script_starts_over_once_as_the_same_process(start: Start, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import os, sys\n"
@@ -56,10 +54,10 @@ def test_a_script_starts_over_once_as_the_same_process(tmp_path: Path) -> None:
         "restart_with_huge_pages()\n"
         "print(os.environ['GLIBC_TUNABLES'], sys.argv[1:], sys.flags.dev_mode)\n"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    command = [sys.executable, "-X", "dev", str(script), "--flag", "a b"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = process.stdout.read().splitlines()
+    process = start("-X", "dev", script, "--flag", "a b")
     started = f"started {process.pid}"
-    assert lines == [started, started, "glibc.malloc.hugetlb=1 ['--flag', 'a b'] True"]
+    assert finish(process).stdout.splitlines() == [
+        started,
+        started,
+        "glibc.malloc.hugetlb=1 ['--flag', 'a b'] True",
+    ]

@@ -4,17 +4,16 @@ import contextlib
 import json
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from processes import Process, Run, Start, finish, wait_until
+from runs import ROOT, checkpoint_is_there
 
-ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "experiments" / "imagenet.py"
 # Of 120 training images 12 are held out.
 STEPS, EPOCHS = 27, 3
@@ -30,9 +29,6 @@ TINY = (
     "--data-workers",
     1,
 )
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-Start = Callable[..., "subprocess.Popen[str]"]
 
 
 def arguments(data_dir: Path, workdir: Path, *more: object) -> tuple[object, ...]:
@@ -67,7 +63,7 @@ def last_arrays(workdir: Path) -> list[bytes]:
     return found
 
 
-def children(process: "subprocess.Popen[str]") -> list[int]:
+def children(process: Process) -> list[int]:
     """The processes that this one has started; its threads come and go while they are asked."""
     found = []
     for task in Path(f"/proc/{process.pid}/task").iterdir():
@@ -112,19 +108,14 @@ def test_a_run_that_is_stopped_or_killed_ends_with_the_same_bits(
 ) -> None:
     workdir = tmp_path / "run"
     process = start(SCRIPT, *arguments(imagenet_dir, workdir))
-    while not (workdir / "checkpoints" / str(STEPS)).exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.001)
+    wait_until(checkpoint_is_there(workdir, STEPS), process)
     time.sleep(0.1)
     started = children(process)
     assert started
     process.send_signal(number)
-    process.communicate()
-    deadline = time.monotonic() + 60
-    while any(map(is_there, started)):  # no worker stays behind
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert process.returncode == (0 if number == signal.SIGTERM else -number)
+    stopped = finish(process)
+    wait_until(lambda: not any(map(is_there, started)))  # no worker stays behind
+    assert stopped.returncode == (0 if number == signal.SIGTERM else -number)
     # Other workers: the stream does not depend on them.
     done = run(SCRIPT, *arguments(imagenet_dir, workdir, "--data-workers", 2))
     assert (done.returncode, done.stderr) == (0, "")

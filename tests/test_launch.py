@@ -29,10 +29,15 @@ def called(script: str, tool: str, folder: Path, **variables: str) -> list[str]:
     (folder / tool).write_text(FAKE)
     (folder / tool).chmod(0o755)
     (folder / "script.sh").write_text(script)
-    subprocess.run(["bash", "-n", folder / "script.sh"], check=True)
+    subprocess.run(["bash", "-n", folder / "script.sh"], check=True, timeout=60)
     environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"} | variables
     done = subprocess.run(
-        ["bash", folder / "script.sh"], env=environment, check=True, capture_output=True, text=True
+        ["bash", folder / "script.sh"],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     arguments: list[str] = json.loads(done.stdout)
     return arguments
@@ -60,7 +65,9 @@ def test_tpu_starts_the_command_on_every_host(tmp_path: Path) -> None:
 def test_tpu_asks_for_the_name_of_the_slice(tmp_path: Path) -> None:
     (tmp_path / "script.sh").write_text(launch_script("tpu", Config(), GIVEN, tmp_path))
     environment = {name: value for name, value in os.environ.items() if name not in ("TPU", "ZONE")}
-    done = subprocess.run(["bash", tmp_path / "script.sh"], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", tmp_path / "script.sh"], env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode != 0
     assert "the name of the slice" in done.stderr
 

@@ -1,8 +1,6 @@
 """The layers of the package: who may import whom, how long a module may be, and what stays light."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -157,12 +155,10 @@ def test_module_has_at_most_300_lines(name):
     assert len(SOURCES[name].read_text("utf-8").splitlines()) <= 300
 
 
-def test_configuration_and_command_line_do_not_load_jax():
+def test_configuration_and_command_line_do_not_load_jax(run):
     code = (
         "import sys, bnnjax, bnnjax.config, bnnjax.cli, bnnjax.presets, bnnjax.launch; "
         "print(*{'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'matplotlib', 'tensorflow'} & set(sys.modules))"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT.parent
-    )
-    assert result.stdout.split() == []
+    done = run("-c", code)
+    assert (done.returncode, done.stdout.split()) == (0, [])

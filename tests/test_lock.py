@@ -4,44 +4,35 @@ import errno
 import fcntl
 import os
 import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import Process, Start, finish
 
 from bnnjax.lock import LOCK, hold
 
-ROOT = Path(__file__).parents[1]
+Script = Callable[..., Process]
 
 
-def script(code: str, *arguments: object) -> "subprocess.Popen[str]":
-    """Starts Python on code that has `hold`, `Path` and `sys`."""
-    command = [
-        sys.executable,
-        "-c",
-        f"import sys; from pathlib import Path; from bnnjax.lock import hold\n{code}",
-    ]
-    return subprocess.Popen(
-        [*command, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def script(start: Start) -> Script:
+    """script(code, *arguments): starts Python on code that has `hold`, `Path` and `sys`."""
+    given = "import sys; from pathlib import Path; from bnnjax.lock import hold"
+    return lambda code, *arguments: start("-c", f"{given}\n{code}", *arguments)
 
 
 HOLD = "with hold(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
 
-def test_a_held_directory_is_refused_with_its_holders_name(tmp_path: Path) -> None:
+def test_a_held_directory_is_refused_with_its_holders_name(script: Script, tmp_path: Path) -> None:
     with script(HOLD, tmp_path) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         message = rf"{tmp_path} is in use by process {other.pid} on {socket.gethostname()}; choose another"
         with pytest.raises(ValueError, match=message), hold(tmp_path):
             pass
-        other.communicate()
+        finish(other)
     with hold(tmp_path):
         message = f"in use by process {os.getpid()} on"
         with pytest.raises(ValueError, match=message), hold(tmp_path):
@@ -49,7 +40,7 @@ def test_a_held_directory_is_refused_with_its_holders_name(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+def test_a_killed_holder_holds_nothing(script: Script, tmp_path: Path) -> None:
     with script(HOLD, tmp_path) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
@@ -88,7 +79,7 @@ def test_a_lock_on_a_file_that_its_holder_has_removed_does_not_count(
             pass
 
 
-def test_processes_that_come_and_go_are_never_in_a_directory_together(tmp_path: Path) -> None:
+def test_processes_that_come_and_go_are_never_in_a_directory_together(script: Script, tmp_path: Path) -> None:
     """Each time it is in, a process adds one to a number, in a way that loses additions made at once."""
     code = """
 count, had = Path(sys.argv[2]), 0
@@ -104,7 +95,7 @@ print(had)
 """
     (tmp_path / "count").write_text("0")
     processes = [script(code, tmp_path / "place" / "run", tmp_path / "count") for _ in range(3)]
-    had = [int(process.communicate()[0]) for process in processes]
+    had = [int(finish(process).stdout) for process in processes]
     assert sum(had) == int((tmp_path / "count").read_text()) > 0
 
 

@@ -1,11 +1,10 @@
 """What constraints cost: the records, the table and the command."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import Run
 from rich.console import Console
 
 from bnnjax.benchmark import Case, median_ratio, time_cases, time_in_turn
@@ -68,9 +67,8 @@ def test_the_benchmark_has_a_record_a_case_with_the_ratio_to_the_first() -> None
         assert 0 < record["train_ms"]["min"] <= record["train_ms"]["median"] <= record["train_ms"]["max"]
 
 
-def test_wrong_input_is_told_in_one_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--repeats=0"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+def test_wrong_input_is_told_in_one_sentence(run: Run, tmp_path: Path) -> None:
+    result = run(SCRIPT, "--repeats=0", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "overhead.py: repeats must be at least 1; got 0\n"
     place = tmp_path / "file"

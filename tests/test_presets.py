@@ -1,11 +1,10 @@
 """Presets are configurations that can be run, and a command line chooses among them."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import Run
 
 from bnnjax.config import Config
 from bnnjax.presets import DEFAULTS, PRESETS, defaults_for, expectation
@@ -53,10 +52,8 @@ def test_the_command_line_chooses_in_either_spelling_and_without_one_nothing_cha
     assert defaults_for(["--preset", "none-such"]) == DEFAULTS
 
 
-def test_a_preset_that_is_not_there_is_refused_with_those_that_are() -> None:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--preset", "xnor"], capture_output=True, text=True, check=False
-    )
+def test_a_preset_that_is_not_there_is_refused_with_those_that_are(run: Run) -> None:
+    done = run(SCRIPT, "--preset", "xnor")
     assert done.returncode == 2
     assert "irnet" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -45,6 +45,7 @@ def test_ci_takes_both_commands_from_the_readme() -> None:
             capture_output=True,
             text=True,
             check=True,
+            timeout=60,
         ).stdout.strip()
         for ending in endings
     ]

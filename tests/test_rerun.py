@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import ROOT, Run
+from processes import Run
+from runs import ROOT
 
 from bnnjax.repetition import other_conditions, prepare_repetition
 

@@ -1,15 +1,14 @@
 """Whole runs as processes and what they leave behind; tests/faults has what may happen to them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from runs import ROOT, STEPS, TINY, Run, contents, records
+from processes import Run
+from runs import ROOT, STEPS, TINY, contents, records
 
 from bnnjax.config import Config
 from bnnjax.loading import load
@@ -17,16 +16,14 @@ from bnnjax.loading import load
 DIGITS = ROOT / "experiments" / "digits.py"
 
 
-def test_a_run_is_imported_without_what_it_may_not_need(environment: dict[str, str]) -> None:
+def test_a_run_is_imported_without_what_it_may_not_need(run: Run) -> None:
     code = (
         "import sys, bnnjax.run; "
         "print(*{'matplotlib', 'scipy.special', 'sklearn', 'tensorflow_datasets', 'PIL', 'cv2', 'grain'} "
         "& set(sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
-    )
-    assert done.stdout.split() == []
+    done = run("-c", code)
+    assert (done.returncode, done.stdout.split()) == (0, [])
 
 
 def test_a_finished_run_says_so_and_is_left_as_it_is(run: Run, finished: Path) -> None:

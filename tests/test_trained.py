@@ -13,6 +13,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import tiny_experiment
+from processes import Run, Start, finish, wait_until
+from runs import TINY, checkpoint_is_there
 
 import bnnjax.run
 from bnnjax.config import Config
@@ -20,11 +22,8 @@ from bnnjax.constraint_settings import LCRConfig
 from bnnjax.data import Dataset
 from bnnjax.trained import read_config, read_teachers, read_trained
 
-TINY = Path(__file__).with_name("tiny_experiment.py")
 EPOCHS, STEPS = 2, 300
 FEW = ("--epochs", EPOCHS)
-
-Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -184,20 +183,18 @@ def test_a_teacher_is_of_the_same_data_set(hashed: Path, dataset: Dataset) -> No
 
 
 def test_stopped_while_the_first_network_trains_and_after_it_ends_with_the_same_bits(
-    start: Callable[..., Any], run: Run, hashed: Path, tmp_path: Path
+    start: Start, run: Run, hashed: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "run"
 
     def stop_at(checkpoint: Path) -> str:
         process = start(TINY, "--method=bwnh", "--workdir", place, *FEW)
-        while not checkpoint.exists():
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.001)
+        wait_until(checkpoint.exists, process)
         time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate()
-        assert (process.returncode, errors) == (0, "")
-        return output
+        done = finish(process)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
 
     first = place / "pretrained"
     said = stop_at(first / "checkpoints" / str(STEPS)).splitlines()[-1]
@@ -310,7 +307,7 @@ def test_one_twin_serves_method_and_constraint(prepare: Callable[..., Any], tmp_
 
 
 def test_lcr_compares_with_a_network_that_the_command_trains_first(
-    start: Callable[..., Any], run: Run, tmp_path: Path
+    start: Start, run: Run, tmp_path: Path
 ) -> None:
     def arguments(name: str) -> tuple[object, ...]:
         given = ("--constraint=l1inf,lcr", "--lcr.gains", "--lcr.strength=1e4", "--epochs=2")
@@ -332,11 +329,9 @@ def test_lcr_compares_with_a_network_that_the_command_trains_first(
     assert all(record["penalty"] > 0 for record in metrics(tmp_path / "whole"))
 
     process = start(*arguments("halves"))
-    while not (tmp_path / "halves" / "checkpoints" / "50").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.001)
+    wait_until(checkpoint_is_there(tmp_path / "halves", 50), process)
     process.send_signal(signal.SIGTERM)
-    process.communicate()
+    finish(process)
     done = run(*arguments("halves"))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(("going on from step ", "this run is finished already"))

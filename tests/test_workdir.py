@@ -157,7 +157,7 @@ def tree(tmp_path: Path) -> Path:
         (root / "bnnjax" / name).write_text(name)
     identity = ("-c", "user.name=n", "-c", "user.email=e@example.org")
     for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "one"]):
-        subprocess.run(["git", "-C", str(root), *command], check=True)
+        subprocess.run(["git", "-C", str(root), *command], check=True, timeout=60)
     return root
 
 

@@ -1,36 +1,16 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import Run, Start, finish
 from sklearn.datasets import load_digits as load_embedded
 
 from bnnjax.data.dataset import DataError, spread_over_classes
 from bnnjax.data.digits import embedded_digits, load_digits
 
-ROOT = Path(__file__).parents[2]
 
-
-def run(code: str, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@pytest.fixture(scope="session")
-def digits_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("digits")
-    load_digits(root)
-    return root
-
-
-def test_sizes_classes_and_balance(digits_root: Path) -> None:
-    dataset = load_digits(digits_root)
+def test_sizes_classes_and_balance(digits_dir: Path) -> None:
+    dataset = load_digits(digits_dir)
     assert [len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)] == [
         1287,
         150,
@@ -45,7 +25,7 @@ def test_sizes_classes_and_balance(digits_root: Path) -> None:
     assert not dataset.augmentation.flip
 
 
-def test_the_images_are_scikit_learns_digits(digits_root: Path) -> None:
+def test_the_images_are_scikit_learns_digits(digits_dir: Path) -> None:
     small, labels = load_embedded(return_X_y=True)
     splits = embedded_digits(None)
     test = spread_over_classes(labels, 360)
@@ -57,38 +37,35 @@ def test_the_images_are_scikit_learns_digits(digits_root: Path) -> None:
         others = np.abs(blocks - np.roll(small[chosen], 1, axis=0)).mean(axis=1)
         assert mine.max() < 1.2
         assert (mine < others).all()
-    dataset = load_digits(digits_root)
+    dataset = load_digits(digits_dir)
     np.testing.assert_array_equal(dataset.test.images, splits["test"].images)
 
 
-def test_the_second_load_reads_the_first_ones_files(digits_root: Path) -> None:
-    directory = digits_root / "bnnjax_digits" / "1.0.0"
+def test_the_second_load_reads_the_first_ones_files(digits_dir: Path) -> None:
+    directory = digits_dir / "bnnjax_digits" / "1.0.0"
     before = {path: path.stat().st_mtime_ns for path in directory.iterdir()}
-    first, second = load_digits(digits_root), load_digits(digits_root)
+    first, second = load_digits(digits_dir), load_digits(digits_dir)
     assert first.digest == second.digest
     assert {path: path.stat().st_mtime_ns for path in directory.iterdir()} == before
     assert first.source == str(directory)
 
 
-def test_two_processes_that_prepare_at_once_agree(tmp_path: Path) -> None:
+def test_two_processes_that_prepare_at_once_agree(start: Start, tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, bnnjax.data as data\n"
         "print(data.load_digits(pathlib.Path(sys.argv[1])).digest)\n"
         "assert 'tensorflow' not in sys.modules"
     )
-    processes = [run(code, str(tmp_path)) for _ in range(2)]
-    outputs = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert outputs[0] == outputs[1]
-    assert outputs[0][1] == ""
+    both = [finish(process) for process in [start("-c", code, tmp_path) for _ in range(2)]]
+    assert [(done.returncode, done.stderr) for done in both] == [(0, "")] * 2
+    assert both[0].stdout == both[1].stdout
     assert [path.name for path in (tmp_path / "bnnjax_digits").iterdir()] == ["1.0.0"]
 
 
-def test_importing_the_package_loads_no_reader() -> None:
+def test_importing_the_package_loads_no_reader(run: Run) -> None:
     heavy = "{'tensorflow', 'tensorflow_datasets', 'sklearn', 'PIL'}"
-    process = run(f"import sys, bnnjax.data; sys.exit(str({heavy} & set(sys.modules) or ''))")
-    _, errors = process.communicate()
-    assert errors.strip() == ""
+    done = run("-c", f"import sys, bnnjax.data; print(*{heavy} & set(sys.modules))")
+    assert (done.returncode, done.stdout.split()) == (0, [])
 
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ def mount() -> Iterator[Mount]:
     with ExitStack() as mounted:
 
         def mounts(place: Path, *options: str) -> None:
-            subprocess.run(["mount", *options, str(place)], check=True)
-            mounted.callback(subprocess.run, ["umount", "--lazy", str(place)], check=True)
+            subprocess.run(["mount", *options, str(place)], check=True, timeout=60)
+            mounted.callback(subprocess.run, ["umount", "--lazy", str(place)], check=True, timeout=60)
 
         yield mounts
 
@@ -31,7 +31,7 @@ def make_read_only(mount: Mount) -> Iterator[Callable[[Path], None]]:
         def makes(folder: Path) -> None:
             if may_mount():
                 mount(folder, "--bind", str(folder))
-                subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+                subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True, timeout=60)
             else:
                 for place in (folder, *folder.rglob("*")):
                     mode = place.stat().st_mode

@@ -3,16 +3,18 @@
 from pathlib import Path
 
 import pytest
-from runs import ROOT, STEPS, Run, Start, assert_same_run, checkpoint_is_there, kill, last_step, wait_until
+from processes import Run, Start, wait_until
+from runs import ROOT, STEPS, assert_same_run, checkpoint_is_there, kill, last_step
 
 from bnnjax.report import event_writer
 
 pytestmark = pytest.mark.faults
 
 HOUR = 3600
-SCRIPT = ROOT / "tests" / "jumping_clock.py"
+SCRIPT = ROOT / "tests" / "helpers" / "jumping_clock.py"
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_in_the_middle_changes_no_bit(
     start: Start, run: Run, reference: Path, tmp_path: Path
 ) -> None:

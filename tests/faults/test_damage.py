@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runs import EPOCHS, STEPS, TINY, Run, assert_same_run, contents
+from processes import Run
+from runs import EPOCHS, STEPS, TINY, assert_same_run, contents
 
 pytestmark = pytest.mark.faults
 
@@ -24,7 +25,7 @@ def flip_a_bit(checkpoint: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [truncate_files, flip_a_bit])
+@pytest.mark.parametrize("damage", [pytest.param(truncate_files, marks=pytest.mark.slow), flip_a_bit])
 def test_a_damaged_checkpoint_is_told_kept_and_made_good(
     run: Run, reference: Path, finished: Path, damage: Callable[[Path], None]
 ) -> None:
@@ -41,6 +42,7 @@ def test_a_damaged_checkpoint_is_told_kept_and_made_good(
     assert_same_run(finished, reference)
 
 
+@pytest.mark.slow
 def test_with_every_checkpoint_damaged_the_run_says_so_and_begins_again(
     run: Run, reference: Path, finished: Path
 ) -> None:
@@ -54,6 +56,7 @@ def test_with_every_checkpoint_damaged_the_run_says_so_and_begins_again(
     assert_same_run(finished, reference)
 
 
+@pytest.mark.slow
 def test_compiled_programs_that_were_cut_short_are_compiled_and_kept_again_without_a_word(
     run: Run, tmp_path: Path
 ) -> None:

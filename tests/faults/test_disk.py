@@ -4,25 +4,14 @@ import errno
 import os
 import resource
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiny_experiment
 from mounts import may_mount
-from runs import (
-    STEPS,
-    TINY,
-    Run,
-    Start,
-    assert_same_run,
-    checkpoint_is_there,
-    contents,
-    last_step,
-    lock_is_held,
-    wait_until,
-)
+from processes import Process, Run, Start, finish, wait_until
+from runs import STEPS, TINY, assert_same_run, checkpoint_is_there, contents, last_step, lock_is_held
 
 from bnnjax.trained import read_trained
 
@@ -30,14 +19,14 @@ pytestmark = pytest.mark.faults
 
 KB = 1000
 Mount = Callable[..., None]
-Fill = Callable[["subprocess.Popen[str]", int], None]
+Fill = Callable[[Process, int], None]
 Disk = tuple[Path, Fill, Callable[[], None], str]
 
 
 def limited_disk(place: Path, mount: Mount) -> Disk:
     """No file may get larger than the space that is left: what every user can have."""
 
-    def fill(process: "subprocess.Popen[str]", left: int) -> None:
+    def fill(process: Process, left: int) -> None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (left, resource.RLIM_INFINITY))
 
     return place, fill, lambda: None, os.strerror(errno.EFBIG)
@@ -49,7 +38,7 @@ def full_disk(place: Path, mount: Mount) -> Disk:
     mount(place, "-t", "tmpfs", "-o", "size=8m", "none")
     ballast = place / "ballast"
 
-    def fill(process: "subprocess.Popen[str]", left: int) -> None:
+    def fill(process: Process, left: int) -> None:
         ballast.touch()
         with open(ballast, "r+b") as file:
             free = shutil.disk_usage(place).free + ballast.stat().st_size
@@ -58,6 +47,8 @@ def full_disk(place: Path, mount: Mount) -> Disk:
     return place, fill, ballast.unlink, os.strerror(errno.ENOSPC)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # five runs
 @pytest.mark.parametrize("make", [limited_disk, *([full_disk] if may_mount() else [])])
 def test_a_full_disk_ends_a_run_with_a_sentence_and_it_goes_on_when_there_is_space(
     make: Callable[[Path, Mount], Disk], start: Start, run: Run, reference: Path, mount: Mount, tmp_path: Path
@@ -65,10 +56,10 @@ def test_a_full_disk_ends_a_run_with_a_sentence_and_it_goes_on_when_there_is_spa
     place, fill, free, reason = make(tmp_path / "disk", mount)
     workdir = place / "run"
 
-    def refusal(process: "subprocess.Popen[str]") -> str:
-        errors = process.communicate()[1]
-        assert process.returncode == 4
-        (line,) = errors.splitlines()
+    def refusal(process: Process) -> str:
+        done = finish(process)
+        assert done.returncode == 4
+        (line,) = done.stderr.splitlines()
         before, _, after = line.partition(f": {reason}; ")
         assert after == "what was saved before is intact, and the same command goes on from there"
         start, _, file = before.partition(f" {workdir}/")
@@ -107,10 +98,10 @@ def test_a_full_disk_ends_a_run_with_a_sentence_and_it_goes_on_when_there_is_spa
 def test_a_full_disk_is_found_before_anything_is_compiled(start: Start, tmp_path: Path) -> None:
     process = start(TINY, "--workdir", tmp_path / "runs" / "run")
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1 * KB, resource.RLIM_INFINITY))
-    output, errors = process.communicate()
-    assert (process.returncode, output) == (2, "")
+    done = finish(process)
+    assert (done.returncode, done.stdout) == (2, "")
     place = tmp_path / "runs" / "run"
-    assert errors == f"tiny_experiment.py: work directory {place} cannot be written: File too large\n"
+    assert done.stderr == f"tiny_experiment.py: work directory {place} cannot be written: File too large\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,13 +5,15 @@ import signal
 from pathlib import Path
 
 import pytest
-from runs import TINY, Run, Start, records
+from processes import Run, Start
+from runs import TINY, records
 
 pytestmark = pytest.mark.faults
 
 SHORT = ("--epochs", 1, "--train-examples", 80)
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_a_run_with_a_sentence_and_it_goes_on(
     start: Start, run: Run, tmp_path: Path
 ) -> None:
@@ -28,6 +30,7 @@ def test_a_reader_that_goes_away_ends_a_run_with_a_sentence_and_it_goes_on(
     assert [record["epoch"] for record in records(tmp_path)] == [1]
 
 
+@pytest.mark.slow
 def test_an_encoding_without_some_characters_shows_others(run: Run, tmp_path: Path) -> None:
     done = run(TINY, *SHORT, "--workdir", tmp_path, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 import tiny_experiment
-from runs import STEPS, TINY, Run, Start, assert_same_run, checkpoint_is_there, wait_until
+from processes import Run, Start, finish, wait_until
+from runs import STEPS, TINY, assert_same_run, checkpoint_is_there
 
 from bnnjax.trained import read_trained
 
 pytestmark = pytest.mark.faults
 
 
+@pytest.mark.slow
 def test_the_second_process_refuses_and_the_first_is_not_disturbed(
     start: Start, run: Run, reference: Path, tmp_path: Path
 ) -> None:
@@ -27,5 +29,6 @@ def test_the_second_process_refuses_and_the_first_is_not_disturbed(
     # To look at its network so far is no second run.
     assert read_trained(workdir, tiny_experiment.load(tiny_experiment.DEFAULTS)).params
     first.send_signal(signal.SIGCONT)
-    assert (first.communicate()[1], first.returncode) == ("", 0)
+    done = finish(first)
+    assert (done.returncode, done.stderr) == (0, "")
     assert_same_run(workdir, reference)

@@ -1,24 +1,22 @@
 """Importing the report module is light and needs no other part of bnnjax."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
+
+from processes import Run
 
 import bnnjax.report
 
 FOLDER = Path(bnnjax.report.__file__).parent
 
 
-def test_import_is_light() -> None:
+def test_import_is_light(run: Run) -> None:
     code = (
         "import sys, bnnjax.report; "
         "print(*{'matplotlib', 'rich', 'tensorboardX', 'jax', 'flax', 'PIL'} & set(sys.modules))"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=FOLDER.parents[1]
-    )
-    assert result.stdout.split() == []
+    done = run("-c", code)
+    assert (done.returncode, done.stdout.split()) == (0, [])
 
 
 def test_report_imports_no_other_part_of_bnnjax() -> None:

@@ -3,13 +3,12 @@
 import csv
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_experiment
+from processes import Run
 from rich.console import Console
 
 import bnnjax.report.html
@@ -127,9 +126,10 @@ def test_a_run_that_stops_stops_the_study(tmp_path: Path, monkeypatch: pytest.Mo
         (["--noise-images", "0"], "noise_images must be at least 1; got 0"),
     ],
 )
-def test_wrong_input_is_told_in_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+def test_wrong_input_is_told_in_one_sentence(
+    arguments: list[str], sentence: str, run: Run, tmp_path: Path
+) -> None:
+    result = run(SCRIPT, *arguments, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == f"study_l1inf.py: {sentence}\n"
     assert list(tmp_path.iterdir()) == []

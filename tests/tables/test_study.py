@@ -3,13 +3,12 @@
 import csv
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_experiment
+from processes import Run
 from rich.console import Console
 
 import bnnjax.report.html
@@ -160,9 +159,9 @@ def test_other_settings_in_the_same_place_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["table3.py", "table4.py"])
-def test_the_command_tells_in_one_sentence_what_is_wrong(script: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(EXPERIMENTS / script), "--dataset=digits", "--rows", "irnet", "nothing"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+def test_the_command_tells_in_one_sentence_what_is_wrong(script: str, run: Run, tmp_path: Path) -> None:
+    command = (EXPERIMENTS / script, "--dataset=digits", "--rows", "irnet", "nothing")
+    result = run(*command, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"{script}: no row is called 'nothing'; allowed are all, beyond, a topology")

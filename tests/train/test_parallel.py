@@ -8,39 +8,44 @@ teacher, and a network to compare with.
 """
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from processes import Run
 
 from bnnjax.train.parallel import make_mesh
 
 Arrays = dict[str, np.ndarray]
+SCRIPT = Path(__file__).parents[1] / "helpers" / "three_steps.py"
 # Without optimization it compiles in half the time; what is compared is compiled alike.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 
 
-# What is compared with one device: two images on each of eight, and for some settings also more on fewer.
-DEVICES = dict.fromkeys(
-    ("folded", "gain", "hard", "carried", "parts", "lqnet", "rad", "streamed", "teacher", "lcr"), (8,)
-) | {"folded": (2, 8), "parts": (2, 8)}
+# Compared with one device: two images on each of eight, and for some settings also more on fewer.
+SETTINGS = [
+    ("folded", (2, 8)),
+    ("parts", (2, 8)),
+    ("carried", (8,)),
+    ("streamed", (8,)),
+    *(
+        pytest.param((setting, (8,)), marks=pytest.mark.slow)
+        for setting in ("gain", "hard", "lqnet", "rad", "teacher", "lcr")
+    ),
+]
 
 
-@pytest.fixture(scope="session", params=DEVICES)
+@pytest.fixture(scope="module", params=SETTINGS, ids=lambda setting: setting[0])
 def trained(
-    request: pytest.FixtureRequest, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[int, Arrays]:
     """What three steps left behind, by number of devices."""
-    folder, counts = tmp_path_factory.mktemp(request.param), (1, *DEVICES[request.param])
-    script = Path(__file__).with_name("three_steps.py")
-    subprocess.run(
-        [sys.executable, *map(str, (script, request.param, folder, *counts))],
-        env=environment | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"},
-        check=True,
-    )
+    setting, others = request.param
+    folder, counts = tmp_path_factory.mktemp(setting), (1, *others)
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
+    done = run(SCRIPT, setting, folder, *counts, XLA_FLAGS=flags)
+    assert (done.returncode, done.stderr) == (0, "")
     return {devices: dict(np.load(folder / f"{devices}.npz")) for devices in counts}
 
 

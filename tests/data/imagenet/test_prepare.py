@@ -12,6 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 from imagenet_set import SYNSETS, TRAIN, VALIDATION, prepare
 from PIL import Image
+from processes import Run
 
 from bnnjax.data import DataError
 from bnnjax.data.imagenet import write
@@ -184,7 +185,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
 
 
 def test_the_command_says_in_one_sentence_what_is_wrong(
-    imagenet_tars: Path, imagenet_dir: Path, environment: dict[str, str], tmp_path: Path
+    imagenet_tars: Path, imagenet_dir: Path, run: Run, tmp_path: Path
 ) -> None:
     synsets = ("--synsets", imagenet_tars / "synsets.txt")
     for source, root, more, sentence in (
@@ -192,6 +193,6 @@ def test_the_command_says_in_one_sentence_what_is_wrong(
         (tmp_path, tmp_path, (), f"{tmp_path} holds neither {TRAIN_TAR} nor a folder train."),
         (imagenet_tars, tmp_path, ("--jobs", 0), "--jobs is 0: allowed is 1 or more"),
     ):
-        done = prepare(source, root, *more, environment=environment)
+        done = prepare(run, source, root, *more)
         assert (done.returncode, done.stderr) == (2, f"prepare: {sentence}\n")
     assert VALIDATION_TAR not in done.stdout

@@ -1,8 +1,8 @@
 """A tiny ImageNet in the official layout, and what it is prepared into."""
 
-import subprocess
-import sys
 from pathlib import Path
+
+from processes import Finished, Run
 
 from bnnjax.data.imagenet.generated import write_official
 from bnnjax.data.imagenet.sources import official_labels
@@ -19,12 +19,7 @@ def write_tars(place: Path) -> Path:
     return place
 
 
-def prepare(
-    source: Path, root: Path, *more: object, environment: dict[str, str]
-) -> "subprocess.CompletedProcess[str]":
+def prepare(run: Run, source: Path, root: Path, *more: object) -> Finished:
     """Runs the command that prepares ImageNet."""
-    command = [sys.executable, "-W", "error", "-m", "bnnjax.data.prepare", "imagenet2012"]
-    arguments = ["--from", source, "--data-dir", root, *more]
-    return subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, env=environment, check=False
-    )
+    command = ("-W", "error", "-m", "bnnjax.data.prepare", "imagenet2012")
+    return run(*command, "--from", source, "--data-dir", root, *more)

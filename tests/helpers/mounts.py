@@ -10,7 +10,7 @@ def may_mount() -> bool:
     if os.geteuid() != 0:
         return False
     with tempfile.TemporaryDirectory() as folder:
-        tried = subprocess.run(["mount", "-t", "tmpfs", "none", folder], capture_output=True)
+        tried = subprocess.run(["mount", "-t", "tmpfs", "none", folder], capture_output=True, timeout=60)
         if tried.returncode == 0:
-            subprocess.run(["umount", folder], check=True)
+            subprocess.run(["umount", folder], check=True, timeout=60)
     return tried.returncode == 0

@@ -2,21 +2,17 @@
 
 import json
 import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orbax.checkpoint as ocp
+from processes import Process, finish
 
-ROOT = Path(__file__).parents[1]
-TINY = ROOT / "tests" / "tiny_experiment.py"
+ROOT = Path(__file__).parents[2]
+TINY, SPIED = (Path(__file__).with_name(f"{name}_experiment.py") for name in ("tiny", "spied"))
 STEPS, EPOCHS = 300, 4  # of the tiny experiment; an epoch takes a good part of a second
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-Start = Callable[..., "subprocess.Popen[str]"]
 
 
 def records(workdir: Path) -> list[dict[str, Any]]:
@@ -75,12 +71,6 @@ def contents(folder: Path) -> dict[Path, bytes]:
     }
 
 
-def wait_until(holds: Callable[[], bool], process: "subprocess.Popen[str]", every: float = 0.005) -> None:
-    while not holds():
-        assert process.poll() is None, process.communicate()
-        time.sleep(every)
-
-
 def checkpoint_is_there(workdir: Path, step: int) -> Callable[[], bool]:
     return (workdir / "checkpoints" / str(step)).exists
 
@@ -99,7 +89,6 @@ def unfinished_saves(workdir: Path) -> list[Path]:
     return list((workdir / "checkpoints").glob("*tmp*"))
 
 
-def kill(process: "subprocess.Popen[str]") -> None:
+def kill(process: Process) -> None:
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    assert finish(process).returncode == -signal.SIGKILL

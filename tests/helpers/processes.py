@@ -1,0 +1,61 @@
+"""Processes that tests start: bounded in time, and gone with whoever started them."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+LIMIT = 100.0  # seconds; less than a test has, so that its process is named before the test is
+# Asks the kernel to kill the process when whoever started it ends (PR_SET_PDEATHSIG, SIGKILL).
+WITH_ITS_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+
+Process = subprocess.Popen[str]
+Finished = subprocess.CompletedProcess[str]
+
+
+class Start(Protocol):
+    """Starts Python: start(script, *arguments, cwd=folder, NAME=value of an environment variable)."""
+
+    def __call__(self, *arguments: object, cwd: Path | None = None, **variables: str) -> Process: ...
+
+
+class Run(Protocol):
+    """Runs Python to its end, in at most `limit` seconds; arguments as for `Start`."""
+
+    def __call__(
+        self, *arguments: object, cwd: Path | None = None, limit: float = LIMIT, **variables: str
+    ) -> Finished: ...
+
+
+def start_python(arguments: tuple[object, ...], environment: dict[str, str], cwd: Path | None) -> Process:
+    command = [sys.executable, "-ISc", WITH_ITS_PARENT, sys.executable, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, env=environment, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def finish(process: Process, limit: float = LIMIT) -> Finished:
+    """Waits for its end; fails with what it has printed if that takes longer."""
+    try:
+        output, errors = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, errors = process.communicate()
+        raise AssertionError(f"not finished in {limit:g} s; it printed:\n{output}\n{errors}") from None
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def wait_until(
+    holds: Callable[[], bool], *processes: Process, limit: float = LIMIT, every: float = 0.005
+) -> None:
+    """Waits for what processes do; fails if one of them ends before, or after so many seconds."""
+    until = time.monotonic() + limit
+    while not holds():
+        for process in processes:
+            if process.poll() is not None:
+                raise AssertionError(f"ended with {process.returncode} too soon: {process.communicate()}")
+        assert time.monotonic() < until, f"waited for {limit:g} s in vain"
+        time.sleep(every)
