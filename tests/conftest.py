@@ -106,8 +106,10 @@ def _outlived_by_none(started: list[Process]) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def start(environment: dict[str, str], started: list[Process]) -> Start:
-    def starts(*arguments: object, cwd: Path | None = None, **variables: str) -> Process:
-        started.append(start_python(arguments, environment | variables, cwd))
+    def starts(*arguments: object, cwd: Path | None = None, **variables: str | None) -> Process:
+        everything = {**environment, **variables}
+        given = {name: value for name, value in everything.items() if value is not None}
+        started.append(start_python(arguments, given, cwd))
         return started[-1]
 
     return starts

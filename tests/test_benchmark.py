@@ -49,6 +49,7 @@ def test_the_command_line_is_refused_in_one_sentence(run: Run, script: Path) -> 
     assert done.stderr == f"{script.name}: repeats must be at least 1; got 0\n"
 
 
+@pytest.mark.slow
 def test_a_number_of_devices_is_timed_in_a_process_of_its_own(run: Run) -> None:
     case = ("--models", "resnet_tiny", "--constraints", "none", "--batches", 2, "--repeats", 1)
     done = run(STEPS, *case, "--weak-scaling", 2)

@@ -62,6 +62,8 @@ def test_retention_estimates_are_largest_singular_values_between_neighbours() ->
     assert bound_study.retention_estimates(("stem", "head"), {}) == {}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # trains two networks and compiles gradients of their logits
 def test_bounds_side_by_side(runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound_study, "load", tiny_experiment.load)
     console = Console(width=200)

@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def launch(start: Start) -> Launch:
+def launch(start: Start, environment: dict[str, str]) -> Launch:
     """launch(count, script, workdir, *arguments): so many processes of one run, killed at the block's end.
 
     The last has more arguments, `of_last`.
@@ -59,13 +59,14 @@ def launch(start: Start) -> Launch:
         **variables: str,
     ) -> Iterator[Processes]:
         flags = ("--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", count)
+        # Through a proxy they would not find each other.
+        direct = dict.fromkeys(name for name in environment if name.lower().endswith("_proxy"))
         processes: Processes = []
         try:
             for process in range(count):
                 own = (*arguments, "--workdir", workdir, *flags, "--process-id", process)
                 own += of_last if process == count - 1 else ()
-                # Through a proxy they would not find each other.
-                processes.append(start(script, *own, no_proxy="127.0.0.1", **variables))
+                processes.append(start(script, *own, **direct, **variables))
             yield processes
         finally:
             for one in processes:
@@ -133,41 +134,44 @@ def one(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(place / "run", place / "seen", [Ended(done.returncode, done.stdout, done.stderr)])
 
 
-@pytest.fixture(scope="session")
-def four(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The same run on four processes."""
-    place = tmp_path_factory.mktemp("four")
-    ended = train(launch, 4, place / "run", place / "seen")
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
+def many(
+    request: pytest.FixtureRequest, launch: Launch, tmp_path_factory: pytest.TempPathFactory
+) -> Finished:
+    """The same run on several processes."""
+    place = tmp_path_factory.mktemp("many")
+    ended = train(launch, request.param, place / "run", place / "seen")
     return Finished(place / "run", place / "seen", ended)
 
 
-def test_process_0_alone_speaks_and_writes(four: Finished) -> None:
-    first, *others = four.ended
+def test_process_0_alone_speaks_and_writes(many: Finished) -> None:
+    first, *others = many.ended
     assert (first.code, first.errors) == (0, "")
-    assert f"report: {four.workdir / 'report.html'}" in first.output
-    assert others == [(0, "", "")] * 3
-    assert len(list(four.workdir.glob("events.out.*"))) == 1
-    metrics = [json.loads(line) for line in (four.workdir / "metrics.jsonl").read_text().splitlines()]
+    assert f"report: {many.workdir / 'report.html'}" in first.output
+    assert others == [(0, "", "")] * len(others) != []
+    assert len(list(many.workdir.glob("events.out.*"))) == 1
+    metrics = [json.loads(line) for line in (many.workdir / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in metrics] == [1, 2]
 
 
-def test_four_processes_train_what_one_trains(one: Finished, four: Finished) -> None:
+def test_many_processes_train_what_one_trains(one: Finished, many: Finished) -> None:
     assert one.ended[0].code == 0
-    assert_close(arrays(one.workdir, STEPS), arrays(four.workdir, STEPS))  # after an epoch
-    ours, theirs = (json.loads((run.workdir / "summary.json").read_text()) for run in (four, one))
-    assert (ours["processes"], ours["devices"], ours["batch_size"]) == (4, 4, BATCH)
+    count = len(many.ended)
+    assert_close(arrays(one.workdir, STEPS), arrays(many.workdir, STEPS))  # after an epoch
+    ours, theirs = (json.loads((run.workdir / "summary.json").read_text()) for run in (many, one))
+    assert (ours["processes"], ours["devices"], ours["batch_size"]) == (count, count, BATCH)
     assert (theirs["processes"], theirs["devices"], theirs["batch_size"]) == (1, 1, BATCH)
     assert ours["test_accuracy"] == theirs["test_accuracy"]
     assert ours["log_lipschitz_bound"] == pytest.approx(theirs["log_lipschitz_bound"], rel=1e-4)
     assert ours["parameters"] == theirs["parameters"]
 
 
-def test_four_processes_see_exactly_the_images_that_one_sees(one: Finished, four: Finished) -> None:
-    seen = images_seen(one.seen)
+def test_many_processes_see_exactly_the_images_that_one_sees(one: Finished, many: Finished) -> None:
+    count, seen = len(many.ended), images_seen(one.seen)
     assert len(seen) == 2 * STEPS * BATCH
-    assert images_seen(four.seen) == seen
-    each = [len((four.seen / f"{process}.txt").read_text().splitlines()) for process in range(4)]
-    assert each == [2 * STEPS * BATCH // 4] * 4
+    assert images_seen(many.seen) == seen
+    each = [len((many.seen / f"{process}.txt").read_text().splitlines()) for process in range(count)]
+    assert each == [2 * STEPS * BATCH // count] * count
 
 
 @pytest.mark.slow
@@ -208,13 +212,13 @@ def test_two_processes_stream_in_parts_what_one_streams(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # up to nine processes
-@pytest.mark.parametrize(("before", "after"), [("four", 1), ("four", 2), ("one", 4)])
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (4, 2), (1, 4)])
 def test_checkpoints_go_on_on_another_number_of_processes(
-    request: pytest.FixtureRequest, launch: Launch, tmp_path: Path, before: str, after: int
+    launch: Launch, tmp_path: Path, before: int, after: int
 ) -> None:
-    origin: Finished = request.getfixturevalue(before)
-    workdir = tmp_path / "run"
-    shutil.copytree(origin.workdir, workdir)
+    original, workdir = tmp_path / "original", tmp_path / "run"
+    assert [one.code for one in train(launch, before, original, tmp_path / "before")] == [0] * before
+    shutil.copytree(original, workdir)
     (workdir / "summary.json").unlink()
     # The last checkpoint is damaged, which process 0 finds out for all.
     damaged = workdir / "checkpoints" / str(2 * STEPS)
@@ -228,7 +232,7 @@ def test_checkpoints_go_on_on_another_number_of_processes(
     assert f"going on from step {STEPS}\n" in ended[0].output
     assert len(list((workdir / "damaged").iterdir())) == 1
     assert len(images_seen(tmp_path / "seen")) == STEPS * BATCH
-    assert_close(arrays(workdir, 2 * STEPS), arrays(origin.workdir, 2 * STEPS))
+    assert_close(arrays(workdir, 2 * STEPS), arrays(original, 2 * STEPS))
 
 
 def checkpoints(workdir: Path) -> set[int]:

@@ -63,9 +63,11 @@ def test_a_constant_is_not_moved():
     [
         ("resnet_tiny", "plain", "irnet"),
         ("resnet_tiny", "bireal", "reactnet"),
-        ("resnet20", "bireal", "birealnet"),
+        pytest.param("resnet20", "bireal", "birealnet", marks=pytest.mark.slow),
         ("vgg_tiny", None, "xnor"),
-        ("resnet18_imagenet", "bireal", "irnet"),
+        pytest.param(
+            "resnet18_imagenet", "bireal", "irnet", marks=[pytest.mark.slow, pytest.mark.timeout(300)]
+        ),  # it compiles for long
     ],
 )
 def test_no_network_is_moved_by_more_than_its_bound(name, structure, method):

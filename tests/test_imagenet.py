@@ -90,6 +90,8 @@ def reference(run: Run, imagenet_dir: Path, tmp_path_factory: pytest.TempPathFac
     return workdir
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # noise is compiled
 def test_a_run_goes_from_tar_files_to_a_report(reference: Path) -> None:
     found = summary(reference)
     assert found["dataset"] == "imagenet2012"
@@ -102,6 +104,8 @@ def test_a_run_goes_from_tar_files_to_a_report(reference: Path) -> None:
     assert all(record["skipped_images"] == 0 for record in records(reference))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # runs with workers
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_stopped_or_killed_ends_with_the_same_bits(
     start: Start, run: Run, reference: Path, imagenet_dir: Path, tmp_path: Path, number: signal.Signals
@@ -124,6 +128,8 @@ def test_a_run_that_is_stopped_or_killed_ends_with_the_same_bits(
     assert last_arrays(workdir) == last_arrays(reference)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # runs with workers
 def test_a_damaged_image_ends_a_run_with_everything_saved_or_is_counted(
     run: Run, imagenet_dir: Path, tmp_path: Path
 ) -> None:

@@ -26,6 +26,8 @@ def test_the_ratio_is_taken_pair_by_pair() -> None:
     assert median_ratio([2.0, 20.0, 9.0], [1.0, 10.0, 3.0]) == 2.0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # nine programs compiled as users compile them
 def test_every_constraint_is_measured_and_its_operations_are_counted(tmp_path: Path) -> None:
     console = Console(width=300)
     with console.capture() as capture:

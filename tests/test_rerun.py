@@ -42,6 +42,8 @@ def taught(run: Run, digits_dir: Path, hashed: Path, tmp_path_factory: pytest.Te
     return root / "run"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # trains up to four networks
 def test_a_run_with_its_twin_repeats_to_the_bit(run: Run, hashed: Path) -> None:
     done = run(Path("-m"), "bnnjax.rerun", hashed)
     assert (done.returncode, done.stderr) == (0, "")
@@ -65,6 +67,7 @@ def test_a_run_with_its_twin_repeats_to_the_bit(run: Run, hashed: Path) -> None:
     assert json.loads((place / "rerun.json").read_text())["equal"] is False
 
 
+@pytest.mark.slow
 def test_a_run_made_from_networks_repeats_wherever_they_lie(run: Run, taught: Path, tmp_path: Path) -> None:
     moved, place = taught.with_name("moved"), tmp_path / "again"
     done = run(
@@ -96,6 +99,8 @@ def refusal(tmp_path: Path) -> Refuse:
     return refused
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # trains up to four networks
 def test_what_cannot_be_repeated_is_refused(
     refusal: Refuse, hashed: Path, taught: Path, digits_dir: Path, tmp_path: Path
 ) -> None:
@@ -116,6 +121,7 @@ def test_what_cannot_be_repeated_is_refused(
     )
 
 
+@pytest.mark.slow
 def test_other_data_is_refused(refusal: Refuse, hashed: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(hashed, run)

@@ -44,6 +44,7 @@ def test_a_loss_that_explodes_exits_with_3_and_names_the_step(run: Run, tmp_path
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_float32_parameters_and_a_finite_loss(run: Run, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     options = ("--precision=bfloat16", "--epochs=1", "--constraint=l1inf", "--optimizer=adamw")
@@ -54,6 +55,8 @@ def test_bfloat16_keeps_float32_parameters_and_a_finite_loss(run: Run, tmp_path:
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(arrays)} == {"float32", "int32"}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # two epochs of the digits and 57 conditions of noise
 def test_digits_are_learned_and_a_run_leaves_all_that_it_should(
     run: Run, digits_dir: Path, tmp_path: Path
 ) -> None:

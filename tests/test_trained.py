@@ -182,6 +182,8 @@ def test_a_teacher_is_of_the_same_data_set(hashed: Path, dataset: Dataset) -> No
             read_teachers(Config(**fields), dataset)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # five runs
 def test_stopped_while_the_first_network_trains_and_after_it_ends_with_the_same_bits(
     start: Start, run: Run, hashed: Path, tmp_path: Path
 ) -> None:
@@ -224,6 +226,7 @@ def test_stopped_while_the_first_network_trains_and_after_it_ends_with_the_same_
     assert summary["prepare_seconds"] == took
 
 
+@pytest.mark.slow
 def test_a_run_from_a_network_that_is_given_trains_none_itself(
     run: Run, hashed: Path, tmp_path: Path
 ) -> None:
@@ -306,6 +309,8 @@ def test_one_twin_serves_method_and_constraint(prepare: Callable[..., Any], tmp_
     assert run.twin.twin is None
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # five runs
 def test_lcr_compares_with_a_network_that_the_command_trains_first(
     start: Start, run: Run, tmp_path: Path
 ) -> None:
@@ -370,6 +375,7 @@ def test_the_targets_are_the_teachers_probabilities_at_inference(
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_is_taught_and_says_by_whom(run: Run, hashed: Path, tmp_path: Path) -> None:
     place = tmp_path / "run"
     few = ("--epochs=1", "--train-examples=160")

@@ -62,8 +62,9 @@ def train(dataset: Dataset, steps: int, lcr: LCRConfig, **fields: Any) -> list[A
     ("form", "model", "strength", "rate", "steps"),
     [
         ("repo", "resnet_tiny", 1e6, 0.02, 12),
-        ("repo", "vgg_tiny", 1e6, 0.02, 12),
-        ("paper", "resnet_tiny", 200.0, 0.003, 30),  # signs flip, so that it falls unevenly
+        pytest.param("repo", "vgg_tiny", 1e6, 0.02, 12, marks=pytest.mark.slow),
+        # Signs flip, so that it falls unevenly.
+        pytest.param("paper", "resnet_tiny", 200.0, 0.003, 30, marks=pytest.mark.slow),
     ],
 )
 def test_training_lowers_the_penalty(
@@ -94,7 +95,7 @@ def test_the_batch_divides_the_strength_and_another_teacher_another_penalty(data
     assert float(strong.train(copy(state), data, order, key).totals.penalty) == pytest.approx(2 * usual)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_a_second_pass_moves_the_batch_statistics_twice_and_nothing_else(
     dataset: Dataset, precision: str
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_second_pass_moves_the_batch_statistics_twice_and_nothing_else(
             np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_second_pass_is_computed_and_not_merged_with_the_first(dataset: Dataset) -> None:
     def flops(config: Config) -> float:
         compiled, state, (order, key), data = compiled_for(dataset, config)
@@ -146,7 +148,10 @@ def test_the_network_is_the_same_with_gains_or_without_at_inference(dataset: Dat
     )
 
 
-@pytest.mark.parametrize("method", ["rbnn", "reactnet", "abcnet", "dorefa"])
+@pytest.mark.parametrize(
+    "method",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("rbnn", "reactnet", "abcnet")), "dorefa"],
+)
 def test_the_paper_form_goes_with_methods_that_have_more_than_signs(dataset: Dataset, method: str) -> None:
     states = train(dataset, 2, LCRConfig(form="paper"), method=method, epochs=4)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(states[-1].params))

@@ -16,16 +16,16 @@ Finished = subprocess.CompletedProcess[str]
 
 
 class Start(Protocol):
-    """Starts Python: start(script, *arguments, cwd=folder, NAME=value of an environment variable)."""
+    """Starts Python: start(script, *arguments, cwd=folder, NAME=value or None of a variable of its environment)."""
 
-    def __call__(self, *arguments: object, cwd: Path | None = None, **variables: str) -> Process: ...
+    def __call__(self, *arguments: object, cwd: Path | None = None, **variables: str | None) -> Process: ...
 
 
 class Run(Protocol):
     """Runs Python to its end, in at most `limit` seconds; arguments as for `Start`."""
 
     def __call__(
-        self, *arguments: object, cwd: Path | None = None, limit: float = LIMIT, **variables: str
+        self, *arguments: object, cwd: Path | None = None, limit: float = LIMIT, **variables: str | None
     ) -> Finished: ...
 
 

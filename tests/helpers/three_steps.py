@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
+from noise import noise
 
 from bnnjax.cache import use_compilation_cache
 from bnnjax.config import Config
 from bnnjax.constraint_settings import GradPenaltyConfig, L1InfConfig, LCRConfig, SpectralConfig
-from bnnjax.data import Augmentation, Split
-from bnnjax.data.dataset import assemble
+from bnnjax.data import Augmentation
 from bnnjax.pretrained import full_precision
 from bnnjax.task import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
@@ -52,20 +52,7 @@ def shaken(rng: np.random.Generator, array: jax.Array) -> jax.Array:
 
 def train(devices: int, setting: str, file: str) -> None:
     rng = np.random.default_rng(0)
-    everything = Split(
-        rng.integers(0, 256, (EXAMPLES + 20, 8, 8, 3), dtype=np.uint8),
-        np.arange(EXAMPLES + 20, dtype=np.int32) % 10,
-    )
-    dataset = assemble(
-        name="noise",
-        class_names=tuple("0123456789"),
-        train=everything,
-        test=everything,
-        validation_examples=20,
-        train_examples=None,
-        augmentation=Augmentation(crop_padding=2, flip=True),
-        source="made up",
-    )
+    dataset = noise(EXAMPLES, Augmentation(crop_padding=2, flip=True))
     config = Config(model="resnet_tiny", epochs=2, batch_size=BATCH, weight_decay=0.01, **SETTINGS[setting])
     mesh = make_mesh(BATCH, jax.devices()[:devices], config.accumulate)
     config = config.with_recipe(config.common)

@@ -4,18 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import values_of
+from formulas import KERNEL, UPSTREAM, sign, weight
 
 from bnnjax.methods.bwn import bwn
 from bnnjax.methods.hwgq import half_wave, hwgq
 from bnnjax.methods.twn import ternary_identity, ternary_scale, twn
 
-BELOW, ABOVE = 1 - 2.0**-24, 1 + 2.0**-23
-KERNEL = np.array(
-    [[0.0, -0.0], [1.0, 0.25], [-1.0, -3.0], [ABOVE, 0.75], [-BELOW, -1.0], [0.5, -0.5], [-2.5, 0.125]],
-    np.float32,
-)
-UPSTREAM = np.array([[1.0, -2], [2, 0.5], [-1, 3], [0.25, 1], [4, -1], [-3, 2], [0.5, 0.75]], np.float32)
 TINY, LOW, HIGH, TOP = np.float32([1e-30, 0.807, 1.345, 1.614])
 
 
@@ -43,17 +37,6 @@ HALF_WAVE = [
     (np.inf, 3, False),
 ]
 X, CODES, PASSES = (np.array(column, np.float32) for column in zip(*HALF_WAVE, strict=True))
-
-
-def sign(x):
-    return np.where(x >= 0, 1.0, -1.0)
-
-
-def weight(method, kernel=KERNEL):
-    """Returns What and dL/dW for dL/dWhat = UPSTREAM."""
-    values = values_of(method, kernel)
-    value, pull = jax.vjp(lambda k: method.quantize_weight(k, values).value, jnp.asarray(kernel))
-    return np.asarray(value), np.asarray(pull(jnp.asarray(UPSTREAM))[0])
 
 
 @pytest.mark.parametrize(("make", "wbits", "abits"), [(bwn, 1, 32), (hwgq, 1, 2), (twn, 2, 32)])

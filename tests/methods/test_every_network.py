@@ -3,6 +3,8 @@
 Nothing is compiled; that steps learn is tested with one small network a method.
 """
 
+from itertools import product
+
 import jax
 import pytest
 from noise import noise
@@ -16,11 +18,21 @@ from bnnjax.train.step import Images
 BATCH, EXAMPLES = 4, 8
 DATASET = noise(EXAMPLES)
 NETWORKS = [("resnet_tiny", "plain"), ("resnet_tiny", "bireal"), ("vgg_tiny", None)]
+CASES = [
+    pytest.param(
+        method,
+        model,
+        structure,
+        constraint,
+        # By default one case a method, and every topology, with and without the constraint.
+        marks=() if (place + number) % 6 == 0 else pytest.mark.slow,
+    )
+    for place, method in enumerate(METHODS)
+    for number, (constraint, (model, structure)) in enumerate(product(("none", "l1inf"), NETWORKS))
+]
 
 
-@pytest.mark.parametrize("constraint", ["none", "l1inf"])
-@pytest.mark.parametrize(("model", "structure"), NETWORKS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "model", "structure", "constraint"), CASES)
 def test_a_step_gives_back_a_state_of_the_same_shape(
     method: str, model: str, structure: str | None, constraint: str
 ) -> None:

@@ -4,31 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from formulas import ABOVE, BELOW, KERNEL, UPSTREAM, sign, weight
 from method_values import values_of
 
 from bnnjax.methods import make_method
 
-BELOW, ABOVE = 1 - 2.0**-24, 1 + 2.0**-23
-# [7, 2]: kinks, ties and both zeros; every formula below takes a filter as a column.
-KERNEL = np.array(
-    [[0.0, -0.0], [1.0, 0.25], [-1.0, -3.0], [ABOVE, 0.75], [-BELOW, -1.0], [0.5, -0.5], [-2.5, 0.125]],
-    np.float32,
-)
-UPSTREAM = np.array([[1.0, -2], [2, 0.5], [-1, 3], [0.25, 1], [4, -1], [-3, 2], [0.5, 0.75]], np.float32)
 X = np.array(
     [-np.inf, -ABOVE, -1, -BELOW, -0.5, -0.0, 0, 0.25, 0.5, 0.75, BELOW, 1, ABOVE, np.inf], np.float32
 )
-
-
-def sign(x):
-    return np.where(x >= 0, 1.0, -1.0)
-
-
-def weight(method, kernel=KERNEL, upstream=UPSTREAM, progress=0.0):
-    """Returns What and dL/dW for dL/dWhat = upstream."""
-    values = values_of(method, kernel, progress)
-    value, pull = jax.vjp(lambda k: method.quantize_weight(k, values).value, jnp.asarray(kernel))
-    return np.asarray(value), np.asarray(pull(jnp.asarray(upstream))[0])
 
 
 def activation(method, progress=0.0):

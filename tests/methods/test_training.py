@@ -21,7 +21,16 @@ from bnnjax.train.step import Images
 EXAMPLES, STEPS = 64, 16  # 4 epochs, as many as the longest row of stages needs
 
 
-@pytest.fixture(scope="module", params=METHODS)
+# Left out by default: those that train by the same means as another.
+ALIKE = {"birealnet", "bnnplus", "bwn", "dorefa", "hwgq", "lab"} | {
+    "rad", "reste", "sqtwn", "twn", "xnor", "xnorplusplus",
+}  # fmt: skip
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in ALIKE else ()) for name in METHODS],
+)
 def trained(request: pytest.FixtureRequest, digits_dir: Path) -> tuple[Any, list[Any]]:
     """The method's setup, and its state before and after each step."""
     dataset = load_digits(digits_dir, train_examples=EXAMPLES)

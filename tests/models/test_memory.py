@@ -54,14 +54,21 @@ def vgg(**values):
 # Random numbers by layer, memory, what layers add to the loss, learned activations, and pooling units.
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(resnet, "sqbwn"), (resnet, "lqnet"), (resnet, "rad"), (resnet, "reactnet"), (vgg, "irnet")],
+    [
+        (resnet, "sqbwn"),
+        (vgg, "irnet"),
+        *(pytest.param(resnet, name, marks=pytest.mark.slow) for name in ("lqnet", "rad", "reactnet")),
+    ],
 )
 def test_blocks_that_are_computed_again_have_the_same_gradients(kind, name):
     method = make_method(name)
     assert_close(pass_of(kind, method, remat=True), pass_of(kind, method), 1e-5)
 
 
-@pytest.mark.parametrize(("kind", "name"), [(resnet, "dorefa"), (resnet, "abcnet"), (vgg, "irnet")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(resnet, "dorefa"), pytest.param(resnet, "abcnet", marks=pytest.mark.slow), (vgg, "irnet")],
+)
 def test_codes_kept_as_bits_give_the_same_gradients_bit_by_bit(kind, name):
     method = make_method(name, abits=1)
     assert_close(pass_of(kind, method, pack_codes=True), pass_of(kind, method), 0)
@@ -82,6 +89,7 @@ def trained(**values):
     return jax.device_get(state)
 
 
+@pytest.mark.slow
 def test_a_run_of_gradients_of_gradients_in_parts_takes_the_same_steps_with_both():
     values = {"constraint": "gradpenalty", "method": "xnor", "accumulate": 2}
     plain = trained(**values)

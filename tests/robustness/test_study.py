@@ -27,6 +27,8 @@ def do(**settings: Any) -> tuple[int, str]:
     return code, capture.get()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # compiles noise and six attacks
 def test_runs_are_evaluated_attacked_and_shown_and_nothing_is_done_twice(
     runs: dict[str, Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,8 @@ def do(place: Path, **more: Any) -> tuple[int, str]:
     return code, capture.get()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # four runs
 def test_a_study_is_made_and_goes_on_with_another_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,8 @@ def accuracies(place: Path, row: str) -> list[float]:
     return [json.loads(file.read_text())["test_accuracy"] for file in files]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # five runs
 def test_a_table_is_filled_and_more_seeds_and_rows_go_on_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

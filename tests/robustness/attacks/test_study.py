@@ -50,6 +50,8 @@ def test_the_forward_pass_is_the_networks_own(name: str, runs: dict[str, Trained
     assert (np.asarray(wide) != 0).any()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # compiles six attacks on two networks
 def test_the_worst_case_is_below_every_attack(record: dict[str, Any]) -> None:
     assert json.loads(json.dumps(record)) == record
     assert list(record["eps"]) == ["8/255", "0.1"]
@@ -66,6 +68,8 @@ def test_the_worst_case_is_below_every_attack(record: dict[str, Any]) -> None:
     assert record["pgd_l2"].keys() == {"0.5"}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # compiles six attacks on two networks
 def test_the_record_is_shown(record: dict[str, Any]) -> None:
     console = Console(width=200)
     with console.capture() as capture:
