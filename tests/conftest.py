@@ -55,10 +55,12 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compiled(shared_folder: Path) -> None:
-    """A compilation cache of this run of pytest, unless JAX has one: tests compile many programs alike."""
+def _compiled(request: pytest.FixtureRequest, shared_folder: Path) -> None:
+    """A compilation cache, in pytest's, unless JAX has one: tests compile many programs alike."""
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(shared_folder / "compiled"))
+        kept: pytest.Cache | None = getattr(request.config, "cache", None)
+        place = shared_folder / "compiled" if kept is None else kept.mkdir("compiled")
+        jax.config.update("jax_compilation_cache_dir", str(place))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         reset_cache()  # JAX has decided already if a module made an array
 

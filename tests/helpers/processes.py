@@ -16,7 +16,7 @@ Finished = subprocess.CompletedProcess[str]
 
 
 class Start(Protocol):
-    """Starts Python: start(script, *arguments, cwd=folder, NAME=value or None of a variable of its environment)."""
+    """Starts Python: start(script, *arguments, cwd=folder, NAME=value); NAME=None: without that variable."""
 
     def __call__(self, *arguments: object, cwd: Path | None = None, **variables: str | None) -> Process: ...
 
