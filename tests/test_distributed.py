@@ -210,29 +210,39 @@ def test_two_processes_stream_in_parts_what_one_streams(
     assert codes == {STOPPED_BY_DATA, LOST}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)  # up to nine processes
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (4, 2), (1, 4)])
-def test_checkpoints_go_on_on_another_number_of_processes(
-    launch: Launch, tmp_path: Path, before: int, after: int
-) -> None:
-    original, workdir = tmp_path / "original", tmp_path / "run"
-    assert [one.code for one in train(launch, before, original, tmp_path / "before")] == [0] * before
+def goes_on(launch: Launch, original: Path, after: int, place: Path) -> None:
+    """Repeats the second epoch of a run on another number of processes; its last checkpoint is damaged."""
+    workdir = place / "run"
     shutil.copytree(original, workdir)
     (workdir / "summary.json").unlink()
-    # The last checkpoint is damaged, which process 0 finds out for all.
+    # Process 0 finds the damage out for all.
     damaged = workdir / "checkpoints" / str(2 * STEPS)
     largest = max(
         (path for path in damaged.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
     )
     largest.write_bytes(largest.read_bytes()[:-20])
-    ended = train(launch, after, workdir, tmp_path / "seen")
+    ended = train(launch, after, workdir, place / "seen")
     assert [(one.code, one.errors) for one in ended] == [(0, "")] * after
     assert ended[0].output.startswith(f"checkpoint {2 * STEPS} is damaged (")
     assert f"going on from step {STEPS}\n" in ended[0].output
     assert len(list((workdir / "damaged").iterdir())) == 1
-    assert len(images_seen(tmp_path / "seen")) == STEPS * BATCH
+    assert len(images_seen(place / "seen")) == STEPS * BATCH
     assert_close(arrays(workdir, 2 * STEPS), arrays(original, 2 * STEPS))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)  # seven processes
+@pytest.mark.parametrize(("many", "after"), [(4, 1), (4, 2)], indirect=["many"])
+def test_checkpoints_go_on_on_fewer_processes(
+    launch: Launch, tmp_path: Path, many: Finished, after: int
+) -> None:
+    goes_on(launch, many.workdir, after, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)  # five processes
+def test_checkpoints_go_on_on_more_processes(launch: Launch, tmp_path: Path, one: Finished) -> None:
+    goes_on(launch, one.workdir, 4, tmp_path)
 
 
 def checkpoints(workdir: Path) -> set[int]:

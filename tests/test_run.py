@@ -62,7 +62,8 @@ def test_digits_are_learned_and_a_run_leaves_all_that_it_should(
 ) -> None:
     """Two epochs of their recipe; that all of them lead above 90 % is what .ci/run finds in its first run."""
     workdir = tmp_path / "run"
-    done = run(DIGITS, "--constraint=l1inf", "--epochs=2", "--data-dir", digits_dir, "--workdir", workdir)
+    settings = ("--constraint=l1inf", "--epochs=2", "--data-dir", digits_dir, "--workdir", workdir)
+    done = run(DIGITS, *settings, limit=250)
     assert (done.returncode, done.stderr) == (0, "")
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["test_accuracy"] > 60
