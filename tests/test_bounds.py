@@ -132,15 +132,22 @@ def test_slope_of_a_layer_is_that_of_its_steepest_channel():
 
 # fmt: off
 CASES = [
+    ("resnet_tiny", "bireal", "irnet", None, None),
+    ("resnet_tiny", "bireal", "reactnet", None, None),
+    ("resnet_tiny", "plain", "bnn", None, None),
+    ("resnet_tiny", "plain", "irnet", 1, 32),
+    ("vgg_tiny", None, "fp", None, None),
+    ("vgg_tiny", None, "dorefa", 3, 2),
+    ("option A", "bireal", "xnor", None, None),
+]
+MORE = [
     *[("resnet_tiny", "bireal", name, None, None) for name in METHODS],
     *[(model, structure, name, None, None)
       for name in ("fp", "bnn", "dorefa", "birealnet", "irnet", "reactnet", "xnorplusplus")
       for model, structure in (("resnet_tiny", "plain"), ("vgg_tiny", None))],
-    ("resnet_tiny", "plain", "irnet", 1, 32),
-    ("vgg_tiny", None, "dorefa", 3, 2),
-    ("option A", "bireal", "xnor", None, None),
 ]
 # fmt: on
+CASES += [pytest.param(case, marks=pytest.mark.slow) for case in MORE if case not in CASES]
 
 
 def network(name, structure, method):
@@ -164,7 +171,7 @@ def fill(shapes, choose):
     return jax.tree_util.tree_map_with_path(filled, shapes)
 
 
-@pytest.mark.parametrize("case", CASES, ids=["-".join(str(part) for part in case if part) for case in CASES])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(str(part) for part in case if part))
 def test_surrogate_network_moves_by_at_most_the_bound_times_the_noise(case):
     model_name, structure, name, wbits, abits = case
     model, schedule, shapes = network(model_name, structure, make_method(name, wbits, abits))

@@ -11,6 +11,7 @@ from bnnjax.memory_benchmark import VARIANTS, largest_batch, largest_batches, st
 CASE = Case(model="vgg_tiny", batch=64)
 
 
+@pytest.mark.slow
 def test_a_step_needs_less_where_codes_are_bits_and_less_where_units_are_computed_again():
     whole, packed, again = (step_bytes(replace(CASE, **changes)) for changes in VARIANTS[:3])
     assert again < packed < whole

@@ -61,6 +61,7 @@ def test_the_table_tells_what_is_extra() -> None:
     assert first == ["l1inf", "1 min 01 s", "1.500", "1.500", "1 min 01 s", *["1.500"] * 3, "0.500", "–"]
 
 
+@pytest.mark.slow
 def test_the_benchmark_has_a_record_a_case_with_the_ratio_to_the_first() -> None:
     records = list(time_cases([TINY, Case(model="resnet_tiny", batch=4, constraint="l1inf")], repeats=2))
     assert [record["constraint"] for record in records] == ["none", "l1inf"]

@@ -69,7 +69,7 @@ def test_settings_outside_their_range_are_refused(options, message):
         GradPenaltyConfig(**options)
 
 
-@pytest.mark.parametrize("method", ["fp", "irnet"])
+@pytest.mark.parametrize("method", [pytest.param("fp", marks=pytest.mark.slow), "irnet"])
 def test_of_a_network_it_is_that_of_the_whole_jacobian(method):
     """Over all images: batch norms let each image move the logits of all."""
     dataset = noise()
@@ -122,6 +122,7 @@ def test_in_training_the_penalty_falls_with_others_beside_it(train):
     assert last < 0.5 * first
 
 
+@pytest.mark.slow
 def test_a_strength_of_zero_changes_nothing(train):
     settings = {"constraint": "gradpenalty", "gradpenalty": GradPenaltyConfig(strength=0.0)}
     _, plain = train(2, learning_rate=0.02)

@@ -127,6 +127,7 @@ def test_a_second_pass_is_computed_and_not_merged_with_the_first(dataset: Datase
     assert flops(configured(LCRConfig(gains=True))) < 1.01 * once
 
 
+@pytest.mark.slow
 def test_gains_are_trained_without_decay_and_start_as_ones(dataset: Dataset) -> None:
     begin, *states = train(dataset, 3, LCRConfig(strength=1e5, gains=True), weight_decay=0.0)
     np.testing.assert_array_equal(begin.params[LEARNED][GAINS], np.ones(2))

@@ -205,36 +205,35 @@ def test_method_is_frozen(method):
         method.wbits = 2
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_value_of_a_kernel_is_codes_times_scale(kernel, found):
-    quantized, value, _ = found.trained[kernel]
-    codes, scale = quantized
-    chex.assert_shape([codes, value], SHAPE)
-    chex.assert_type([codes, value], jnp.float32)
-    if scale is not None:
-        assert scale.shape in ((), (6,), (8, 8, 6))
-        assert (quantized.channel_scale >= 0).all()
-    factor = 1 if scale is None else scale if scale.ndim < 3 else scale.max((0, 1))
-    # A real-valued code may be computed anew, and rounded otherwise, where it is multiplied.
-    is_integer = (codes == np.round(codes)).all()
-    np.testing.assert_allclose(value, codes * factor, rtol=0 if is_integer else 1e-6)
+def test_value_of_a_kernel_is_codes_times_scale(found):
+    for kernel, (quantized, value, _) in found.trained.items():
+        codes, scale = map(np.asarray, quantized) if quantized.scale is not None else (quantized.codes, None)
+        chex.assert_shape([codes, value], SHAPE)
+        chex.assert_type([codes, value], jnp.float32)
+        if scale is not None:
+            assert scale.shape in ((), (6,), (8, 8, 6))
+            assert (quantized.channel_scale >= 0).all()
+        factor = 1 if scale is None else scale if scale.ndim < 3 else scale.max((0, 1))
+        # A real-valued code may be computed anew, and rounded otherwise, where it is multiplied.
+        rtol = 0 if (codes == np.round(codes)).all() else 1e-6
+        np.testing.assert_allclose(value, codes * factor, rtol=rtol, err_msg=kernel)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_value_and_gradient_of_a_kernel_are_finite(kernel, found):
-    chex.assert_tree_all_finite(found.trained[kernel])
+def test_value_and_gradient_of_a_kernel_are_finite(found):
+    for kernel, quantized in found.trained.items():
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(quantized)), kernel
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_a_filter_is_deployed_in_so_many_bits(kernel, method, found):
-    codes = np.asarray(found.deployed[kernel].codes)
-    if method.wbits == 32:
-        np.testing.assert_array_equal(codes, KERNELS[kernel])
-        return
-    assert max(len(np.unique(codes[..., o])) for o in range(6)) <= 2**method.wbits
-    if method.name not in UNEVEN:
-        np.testing.assert_array_equal(codes, np.round(codes))
-        assert np.abs(codes).max() < 2**method.wbits
+def test_a_filter_is_deployed_in_so_many_bits(method, found):
+    for kernel, values in KERNELS.items():
+        codes = np.asarray(found.deployed[kernel].codes)
+        if method.wbits == 32:
+            np.testing.assert_array_equal(codes, values, err_msg=kernel)
+            continue
+        assert max(len(np.unique(codes[..., o])) for o in range(6)) <= 2**method.wbits, kernel
+        if method.name not in UNEVEN:
+            np.testing.assert_array_equal(codes, np.round(codes), err_msg=kernel)
+            assert np.abs(codes).max() < 2**method.wbits, kernel
 
 
 def test_kernel_trains_in_general(found):

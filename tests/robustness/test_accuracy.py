@@ -46,6 +46,7 @@ def test_the_accuracy_is_that_of_the_noisy_images() -> None:
         assert found["impulse_noise"][severity] == pytest.approx(100 * (1 - share / 2) ** 16, abs=6)
 
 
+@pytest.mark.slow
 def test_a_trained_network_predicts_as_its_run_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bnnjax.run, "load", tiny_experiment.load)
     config = Config(

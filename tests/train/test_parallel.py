@@ -27,11 +27,10 @@ FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_lev
 SETTINGS = [
     ("folded", (2, 8)),
     ("parts", (2, 8)),
-    ("carried", (8,)),
     ("streamed", (8,)),
     *(
         pytest.param((setting, (8,)), marks=pytest.mark.slow)
-        for setting in ("gain", "hard", "lqnet", "rad", "teacher", "lcr")
+        for setting in ("carried", "gain", "hard", "lqnet", "rad", "teacher", "lcr")
     ),
 ]
 
