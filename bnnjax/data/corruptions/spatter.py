@@ -12,8 +12,9 @@ from bnnjax.data.corruptions.noise import GREY
 
 WATER, MUD = (175.0, 238.0, 238.0), (63.0, 42.0, 20.0)  # grey levels of red, green and blue
 FARTHEST = 20  # pixels from an edge at which distances end
-# Moves of the chamfer distance and their lengths, as OpenCV's for a mask of 5x5.
+# Moves of the chamfer distance and their lengths, as OpenCV's for a mask of 5x5: whole numbers of 1 / UNIT.
 MOVES = {(0, 1): 1.0, (1, 1): 1.4, (1, 2): 2.1969}
+UNIT = 10_000
 MEAN = np.full((3, 3), 1 / 9)
 _CHESS = {
     (sign_r * r, sign_c * c): length
@@ -85,6 +86,16 @@ def distance(edges: Array) -> Array:
     return jax.lax.fori_loop(0, FARTHEST, relax, jnp.where(edges, 0.0, float(FARTHEST)))
 
 
+def whole_means(away: Array) -> Array:
+    """Returns the means over 3x3 pixels of distances [h, w], cut to whole pixels.
+
+    Computed in whole numbers of 1 / UNIT: many means lie so close below a whole number, as 0.9997, that a
+    margin against rounding would lift them.
+    """
+    total = correlate(jnp.round(away * UNIT)[..., None], np.ones((3, 3)))[..., 0]
+    return (total.astype(jnp.int32) // (9 * UNIT)).astype(jnp.float32)
+
+
 def equalized(plane: Array) -> Array:
     """Returns a plane of whole levels [h, w] with its histogram spread, as OpenCV's equalizeHist."""
     levels = plane.astype(jnp.int32)
@@ -141,7 +152,6 @@ def spatter(
         covered = jnp.where(covered < 0.8, 0, covered)
         return (1 - covered) * image + covered * color
     liquid = jnp.where(smooth < threshold, 0, jnp.clip(jnp.floor(smooth * GREY), 0, GREY))
-    away = correlate(distance(canny(liquid, 50, 150))[..., None], MEAN)[..., 0]
-    light = liquid * relief(jnp.floor(away + 1e-3))
+    light = liquid * relief(whole_means(distance(canny(liquid, 50, 150))))
     most = jnp.max(light)
     return image + (strength * light / jnp.where(most > 0, most, 1))[..., None] * color

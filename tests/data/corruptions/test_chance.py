@@ -12,8 +12,8 @@ from skimage.filters import gaussian
 from bnnjax.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, corrupt_severities, weather
 from bnnjax.data.corruptions.blur import glass_sources, streak
 from bnnjax.data.corruptions.digital import affine, displaced
-from bnnjax.data.corruptions.spatter import canny, distance, equalized, relief
-from bnnjax.data.corruptions.weather import ICE_COLORS, ICE_LEVELS, ICE_SLOPES, ice, plasma
+from bnnjax.data.corruptions.spatter import canny, distance, equalized, relief, whole_means
+from bnnjax.data.corruptions.weather import ice, plasma
 
 RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.uniform(0, 255, (32, 32, 3)).astype(np.float32)
@@ -114,6 +114,8 @@ def test_the_relief_of_drops_is_opencvs(seed):
     far = np.minimum(cv2.distanceTransform((255 * ~edges).astype(np.uint8), cv2.DIST_L2, 5), 20)
     np.testing.assert_allclose(distance(jnp.asarray(edges)), far, atol=2e-3)
     rounded = cv2.blur(far, (3, 3)).astype(np.uint8)
+    # OpenCV's lengths have a relative error of 5e-6 in some builds.
+    assert np.mean(np.asarray(whole_means(jnp.asarray(far))) != rounded) < 0.002
     flat = cv2.equalizeHist(rounded)
     np.testing.assert_array_equal(equalized(jnp.asarray(rounded, jnp.float32)), flat)
     lit = cv2.filter2D(flat, cv2.CV_8U, np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]]))
@@ -149,24 +151,43 @@ def test_speckle_grows_with_brightness():
     assert spread(50) == pytest.approx(50 * 0.12, rel=0.05)
 
 
-def test_ice_has_the_levels_and_spectra_of_the_photographs():
+# The published generator's frost on images of level 128, means over 20,000 images of 32x32 (cifar10c) and 400
+# of 224x224 (imagenetc): level, difference of neighbours, deviation within an image.
+FROST = {
+    ("cifar10c", 1): (160.0, 3.83, 5.78),
+    ("cifar10c", 2): (176.0, 5.77, 8.70),
+    ("cifar10c", 3): (179.6, 7.64, 11.52),
+    ("cifar10c", 4): (173.2, 7.68, 11.54),
+    ("cifar10c", 5): (168.5, 8.63, 12.95),
+    ("imagenetc", 5): (199.2, 8.80, 21.71),
+}
+
+
+@pytest.mark.parametrize("values", ["cifar10c", "imagenetc"])
+def test_frost_has_the_level_sharpness_and_contrast_of_the_published(values):
+    number, side, tolerance = (1200, 32, 0.05) if values == "cifar10c" else (24, 224, 0.2)
+    severities = tuple(severity for name, severity in FROST if name == values)
+    images = np.full((number, side, side, 3), 128, np.uint8)
+    for severity, noisy in zip(
+        severities, corrupt_severities(jax.random.key(0), images, "frost", severities), strict=True
+    ):
+        found = np.asarray(noisy).astype(np.float32)
+        steps = (np.abs(np.diff(found, axis=1)).mean() + np.abs(np.diff(found, axis=2)).mean()) / 2
+        level, sharpness, contrast = FROST[values, severity]
+        assert found.mean() == pytest.approx(level, rel=tolerance / 3)
+        assert steps == pytest.approx(sharpness, rel=tolerance)
+        assert found.std((1, 2, 3)).mean() == pytest.approx(contrast, rel=tolerance)
+
+
+def test_ice_varies_with_the_distance_as_the_photographs_do():
+    """Half the mean squared difference of grey levels, measured in crops of the five scaled to a fifth."""
     found = np.asarray(
-        jax.jit(jax.vmap(lambda key: ice(key, (64, 64))))(jax.random.split(jax.random.key(0), 150))
+        jax.jit(jax.vmap(lambda key: ice(key, (32, 32))))(jax.random.split(jax.random.key(0), 1200))
     )
-    expected = np.mean(
-        [
-            [factor * np.mean(np.convolve(levels, [0.5, 0.5], "valid")) + offset for factor, offset in colors]
-            for levels, colors in zip(ICE_LEVELS, ICE_COLORS, strict=True)
-        ],
-        axis=0,
-    )
-    np.testing.assert_allclose(found.mean((0, 1, 2)), expected, atol=8)
-    grey = found.mean(3) - found.mean((1, 2, 3))[:, None, None]
-    power = np.mean(np.abs(np.fft.fft2(grey * np.hanning(64)[:, None] * np.hanning(64))) ** 2, axis=0)
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64)))
-    middle = (frequency > 0.06) & (frequency < 0.4)
-    slope = np.polyfit(np.log(frequency[middle]), np.log(power[middle]), 1)[0]
-    assert slope == pytest.approx(np.mean(ICE_SLOPES["fifth"]), abs=0.35)
+    grey = found.mean(3)
+    for apart, expected in {1: 367.3, 2: 424.4, 4: 460.4, 8: 492.8, 16: 543.8}.items():
+        down, right = grey[:, apart:] - grey[:, :-apart], grey[:, :, apart:] - grey[:, :, :-apart]
+        assert (np.mean(down**2) + np.mean(right**2)) / 4 == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize(
