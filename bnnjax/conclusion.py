@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from bnnjax.constrained import LEARNED
 from bnnjax.data import Dataset
 from bnnjax.data.corruptions import CORRUPTIONS
 from bnnjax.feeding import SKIPPED, grey_images
-from bnnjax.network import make_measure, tabulate_units
+from bnnjax.network import tabulate_units
 from bnnjax.processes import is_first
 from bnnjax.robustness.evaluation import quick
 from bnnjax.task import Setup
@@ -42,6 +43,13 @@ def stored_bits(params: Tree, wbits: int) -> int:
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return sum(leaf.size * (wbits if path[-1].key == "latent" else 32) for path, leaf in leaves)
+
+
+def confusion_of(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """Returns how many images of each class were taken for each, int64 [true class, predicted class]."""
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, predictions), 1)
+    return confusion
 
 
 def conclude(
@@ -75,21 +83,42 @@ def conclude(
     began = time.perf_counter()
     scores = score(compiled.predict(best.params, best.batch_stats, dataset.test.images), dataset.test.labels)
     test_seconds = time.perf_counter() - began
+    figures = setup.measure(best.params, best.batch_stats)
+    on_host = jax.device_get(best)  # the one of this process, which is alone with it
+    units = tabulate_units(setup.network, setup.method, on_host.params, on_host.batch_stats)
+    confusion = confusion_of(dataset.test.labels, scores.predictions, len(dataset.class_names))
+    examples = report.Examples(
+        dataset.test.images,
+        dataset.test.labels,
+        scores.predictions,
+        scores.confidences,
+        scores.losses,
+        dataset.class_names,
+    )
     noise, corrupted = None, None
-    if config.noise == "quick":
-        with report.progress_bar(console, "noise", len(CORRUPTIONS)) as advance:
-            noise, corrupted = quick(
-                config, partial(compiled.predict, best.params, best.batch_stats), dataset, advance
+    with ThreadPoolExecutor(1) as pool:
+        if is_first():
+            metrics = report.read_metrics(place / "metrics.jsonl")
+            # On one core, while all of them find out about noise.
+            plots = pool.submit(
+                report.draw_plots,
+                metrics=metrics,
+                best_epoch=int(on_host.epoch),
+                units=units,
+                examples=examples,
+                confusion=confusion,
             )
+        if config.noise == "quick":
+            with report.progress_bar(console, "noise", len(CORRUPTIONS)) as advance:
+                noise, corrupted = quick(
+                    config, partial(compiled.predict, best.params, best.batch_stats), dataset, advance
+                )
     grey = grey_images(dataset)
     if not is_first():
         return None
-    best = jax.device_get(best)  # from here on this process is alone
-    figures = make_measure(setup.network, setup.method)(best.params, best.batch_stats)
+    best = on_host
     # What a constraint learns is no part of the network that is used.
     params = {name: tree for name, tree in best.params.items() if name != LEARNED}
-    units = tabulate_units(setup.network, setup.method, best.params, best.batch_stats)
-    metrics = report.read_metrics(place / "metrics.jsonl")
     seconds = [record["seconds"] for record in metrics]
     validation = {record["epoch"]: record["validation_accuracy"] for record in metrics}
     summary = {
@@ -128,17 +157,6 @@ def conclude(
         "data_digest": dataset.digest,
         **workdir.provenance(),
     }
-    classes = len(dataset.class_names)
-    confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (dataset.test.labels, scores.predictions), 1)
-    examples = report.Examples(
-        dataset.test.images,
-        dataset.test.labels,
-        scores.predictions,
-        scores.confidences,
-        scores.losses,
-        dataset.class_names,
-    )
     report.write_json(place / "units.json", units)
     if noise is not None:
         report.write_json(place / "robustness.json", noise)
@@ -152,6 +170,7 @@ def conclude(
         confusion=confusion,
         robustness=noise,
         corrupted=corrupted,
+        plots=plots.result(),
     )
     # Last, so that a run with a summary has everything else.
     report.write_json(place / "summary.json", summary)

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from bnnjax.config import Config
 from bnnjax.data import Dataset, StreamedDataset, device_share
@@ -16,9 +17,11 @@ from bnnjax.data.streaming.stream import Batch, Rows, batches
 from bnnjax.processes import gather
 from bnnjax.train.feed import Feed, resident, streamed
 from bnnjax.train.parallel import Compiled, replicate
-from bnnjax.train.state import Tree
-from bnnjax.train.step import Images, Task
+from bnnjax.train.state import TrainState, Tree
+from bnnjax.train.step import AXIS, Images, Task
 
+# state -> the programs that a feed calls, the step first; it is not consumed
+Lower = Callable[[TrainState], tuple[jax.stages.Lowered, ...]]
 SKIPPED = "skipped_images"  # damaged ones, in an epoch's record and in the summary
 
 
@@ -31,8 +34,8 @@ def make_feed(
     teacher: Tree,
     key: Array,
     on_skipped: Callable[[int], None],
-) -> Feed:
-    """Returns the steps of a run over a data set's training images.
+) -> tuple[Feed, Lower]:
+    """Returns the steps of a run over a data set's training images, and its programs, to be compiled ahead.
 
     Args:
       config: resolved.
@@ -50,7 +53,15 @@ def make_feed(
         images, labels = replicate(
             mesh, (jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
         )
-        return resident(compiled, Images(images, labels, teacher), key, task.steps_per_epoch)
+        data = Images(images, labels, teacher)
+        order = jax.ShapeDtypeStruct(
+            (task.steps_per_epoch, config.batch_size), jnp.int32, sharding=NamedSharding(mesh, P())
+        )
+
+        def lower(state: TrainState) -> tuple[jax.stages.Lowered, ...]:
+            return compiled.train.lower(state, data, order, key), compiled.order.lower(key, 0)
+
+        return resident(compiled, data, key, task.steps_per_epoch), lower
     share = device_share(config.batch_size, jax.process_count())
     in_order = device_order(jnp.arange(config.batch_size)[None], config.accumulate, mesh.size)
     rows = Rows(
@@ -65,7 +76,14 @@ def make_feed(
     def after(done: int) -> Generator[Batch]:
         return batches(rows.after(done))
 
-    return streamed(compiled, mesh, after, teacher, key, on_skipped)
+    def lower_on(state: TrainState) -> tuple[jax.stages.Lowered, ...]:
+        shape = (config.batch_size, *dataset.train.images.shape[1:])
+        split = NamedSharding(mesh, P(AXIS))
+        images = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split)
+        labels = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=split)
+        return (compiled.train_on.lower(state, images, labels, teacher, key),)
+
+    return streamed(compiled, mesh, after, teacher, key, on_skipped), lower_on
 
 
 def skipped_by_all(skipped: int) -> int:

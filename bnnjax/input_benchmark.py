@@ -99,7 +99,7 @@ def waiting(dataset: StreamedDataset, model: ModelName, batch: int, steps: int) 
     compiled = compile_task(setup.task, mesh, batch, len(dataset.train.labels))
     key = jax.random.key(0)
     state = compiled.init(key).train
-    feed = make_feed(config, dataset, setup.task, compiled, mesh, {}, key, lambda skipped: None)
+    feed, _ = make_feed(config, dataset, setup.task, compiled, mesh, {}, key, lambda skipped: None)
     waits, whole = [], []
     with closing(feed(0)) as coming:
         for number in range(steps + 4):

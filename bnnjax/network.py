@@ -12,6 +12,7 @@ from bnnjax.methods import Method, Values
 from bnnjax.models import Model
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS, LOSSES, PREPARED
 from bnnjax.nn.units import KERNELS, STAGES, UNITS, by_unit, by_unit_of_layer, in_order
+from bnnjax.train.parallel import once_options
 from bnnjax.train.state import Tree
 
 # The collections that `Network.forward` can be asked for, and how each is read.
@@ -165,7 +166,9 @@ def make_network(model: Model, method: Method, image_shape: tuple[int, int, int]
 
 def tabulate_units(network: Network, method: Method, params: Tree, batch_stats: Tree) -> list[dict[str, Any]]:
     """Returns the `unit_table` of a trained network."""
-    kernels = jax.jit(network.kernels)(params, batch_stats, final_schedule(method))
+    kernels = jax.jit(network.kernels, compiler_options=once_options())(
+        params, batch_stats, final_schedule(method)
+    )
     return unit_table(network.chain, jax.device_get(kernels), latents_by_unit(params).__contains__)
 
 

@@ -23,11 +23,11 @@ from bnnjax.loading import load
 from bnnjax.lock import hold
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
-from bnnjax.network import make_measure
 from bnnjax.pretrained import full_precision, take
 from bnnjax.processes import as_first, is_first
 from bnnjax.robustness.evaluation import check_quick
 from bnnjax.task import TARGETS, make_setup
+from bnnjax.train.ahead import compile_ahead
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
 from bnnjax.train.loop import Fit, NonFiniteLossError, fit, stop_on_signals
 from bnnjax.train.parallel import compile_task, describe, make_mesh
@@ -217,20 +217,23 @@ def train(run: Prepared, console: Console) -> int:
             write_events(record)
             display.epoch_line(record)
 
+        feed, lower = make_feed(config, dataset, task, compiled, mesh, teachers_of(run), data_key, on_skipped)
         setting = Fit(
             task=task,
             compiled=compiled,
-            feed=make_feed(config, dataset, task, compiled, mesh, teachers_of(run), data_key, on_skipped),
+            feed=feed,
             validation=dataset.validation,
             batch_size=config.batch_size,
             checkpoints=checkpoints,
             checkpoint_every=config.checkpoint_every,
-            measure=make_measure(run.setup.network, run.setup.method),
+            measure=run.setup.measure,
             learning_rate=run.setup.learning_rate,
             on_epoch=on_epoch,
             display=display,
             stop=stop,
         )
+        if done < total_steps:
+            compile_ahead(setting, lower, state.train)
         try:
             state = fit(setting, state)
         except NonFiniteLossError as error:

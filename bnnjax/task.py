@@ -17,7 +17,7 @@ from bnnjax.data import Dataset, steps_per_epoch
 from bnnjax.methods import Method, make_method
 from bnnjax.methods.base import stage_restarts
 from bnnjax.models import make_model
-from bnnjax.network import Network, final_schedule, infer, make_network, project_latents
+from bnnjax.network import Network, final_schedule, infer, make_measure, make_network, project_latents
 from bnnjax.nn.layers import remember_gradients
 from bnnjax.train.optimizer import learning_rate_schedule, make_optimizer
 from bnnjax.train.state import Tree
@@ -36,6 +36,7 @@ class Setup(NamedTuple):
     # (params, batch_stats, normalized images, teachers' arrays, carried) -> logits and the penalty of these
     # images, both at inference
     watch: Callable[[Tree, Tree, Array, Tree, Tree], tuple[Array, Array]]
+    measure: Callable[[Tree, Tree], dict[str, float]]  # see `make_measure`
 
 
 def make_setup(
@@ -148,4 +149,4 @@ def make_setup(
         steps_per_epoch=steps,
         accumulate=config.accumulate,
     )
-    return Setup(method, network, task, learning_rate, watch)
+    return Setup(method, network, task, learning_rate, watch, make_measure(network, method))

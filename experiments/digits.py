@@ -9,7 +9,8 @@ from bnnjax.cli import main, prepare_run
 from bnnjax.config import COMMON_RECIPES, Config
 from bnnjax.huge_pages import restart_with_huge_pages
 
-DEFAULTS = Config(dataset="digits", common=COMMON_RECIPES["digits"])
+# An epoch takes seconds, and a checkpoint half of one.
+DEFAULTS = Config(dataset="digits", common=COMMON_RECIPES["digits"], checkpoint_every=4)
 
 if __name__ == "__main__":
     restart_with_huge_pages()

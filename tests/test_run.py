@@ -65,6 +65,7 @@ def test_digits_are_learned_and_a_run_leaves_all_that_it_should(
     settings = ("--constraint=l1inf", "--epochs=2", "--data-dir", digits_dir, "--workdir", workdir)
     done = run(DIGITS, *settings, limit=250)
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("compiling the training step\nepoch 1/2  ")
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["test_accuracy"] > 60
     assert (summary["dataset"], summary["method"], summary["constraint"]) == ("digits", "irnet", "l1inf")

@@ -13,6 +13,10 @@ from bnnjax.data.corruptions import CORRUPTIONS, SEVERITIES
 from bnnjax.data.dataset import DataError, Dataset, Split
 
 
+def _nothing(corruption: str, severities: tuple[int, ...]) -> None:
+    """Compiles nothing, for images that are arrays already."""
+
+
 class Noisy(NamedTuple):
     """The same images at some severities."""
 
@@ -35,6 +39,8 @@ class CorruptedSet:
     examples: int
     is_aligned: bool  # image i is the data set's test image i, so that predictions can be compared
     batches: Callable[[str, tuple[int, ...]], Iterator[Noisy]]
+    # Compiles what `batches` will call for the same corruption and severities; several threads may at once.
+    compile: Callable[[str, tuple[int, ...]], None] = _nothing
 
 
 def checked_set(
@@ -44,6 +50,7 @@ def checked_set(
     examples: int,
     is_aligned: bool,
     batches: Callable[[str, tuple[int, ...]], Iterator[Noisy]],
+    compile_for: Callable[[str, tuple[int, ...]], None] = _nothing,
 ) -> CorruptedSet:
     """Returns the record, its corruptions in the order of CORRUPTIONS; `batches` then refuses at once."""
     known = list(CORRUPTIONS)
@@ -64,6 +71,7 @@ def checked_set(
         examples=examples,
         is_aligned=is_aligned,
         batches=checked,
+        compile=compile_for,
     )
 
 
@@ -118,9 +126,12 @@ def generated(
             )
             yield Noisy(noisy if len(labels) == size else noisy[:, : len(labels)], labels)
 
+    def compile_for(corruption: str, severities: tuple[int, ...]) -> None:
+        corruptions.compile_corruption((size, *test.images.shape[1:]), corruption, severities)
+
     values = corruptions.TITLES[corruptions.values_for(test.images.shape)]
     source = f"generated from {name} test images, {values}'s values, seed {seed}"
-    return checked_set(source, CORRUPTIONS, SEVERITIES, used, True, batches)
+    return checked_set(source, CORRUPTIONS, SEVERITIES, used, True, batches, compile_for)
 
 
 def load_array(path: Path) -> np.ndarray:

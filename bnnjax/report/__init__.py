@@ -22,7 +22,7 @@ from bnnjax.report.files import (
     write_json,
     write_text_atomically,
 )
-from bnnjax.report.html import write_report
+from bnnjax.report.html import draw_plots, write_report
 from bnnjax.report.overhead import overhead_table
 from bnnjax.report.pictures import Examples, confusion_matrix, worst_examples
 from bnnjax.report.plots import bounds, curves
@@ -62,6 +62,7 @@ __all__ = [
     "constraint_study_table",
     "corruption_examples",
     "curves",
+    "draw_plots",
     "event_writer",
     "feature_study_figure",
     "has_seeds",

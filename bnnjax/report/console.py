@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+COMPILING = "compiling the training step"
+
+
 @dataclass
 class TrainingDisplay:
     """A progress bar in a terminal, plain lines elsewhere; made by `training_progress`."""
@@ -95,7 +98,7 @@ def training_progress(
     first_step: int = 0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[TrainingDisplay]:
-    """Shows training while the context is open.
+    """Shows training while the context is open; it begins with the word that the step is being compiled.
 
     Args:
       console: where to; a console that is not an interactive terminal gets plain lines, no escape codes.
@@ -113,6 +116,8 @@ def training_progress(
     if epochs < 1 or steps_per_epoch < 1:
         raise ValueError(f"epochs and steps_per_epoch must be at least 1, got {epochs} and {steps_per_epoch}")
     if not console.is_interactive:
+        if first_step < epochs * steps_per_epoch:
+            console.print(COMPILING, markup=False, highlight=False)
         yield TrainingDisplay(console, epochs, steps_per_epoch, clock, None, None)
         return
 
@@ -131,7 +136,7 @@ def training_progress(
             f"epoch {display._epoch(first_step)}/{epochs}",
             total=epochs * steps_per_epoch,
             completed=first_step,
-            figures="compiling",
+            figures=COMPILING,
             left="",
         )
         yield display

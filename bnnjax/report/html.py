@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,47 +25,37 @@ if TYPE_CHECKING:
 MOST_EXAMPLES = 24
 
 
-def write_report(
-    workdir: Path | str,
+class Plot(NamedTuple):
+    """A plot of the page, drawn for light and for dark paper."""
+
+    title: str
+    caption: str
+    images: tuple[bytes, bytes]  # PNG
+
+
+Drawings = Mapping[str, tuple[str, str, Callable[[Theme], "Figure"]]]  # by file: title, caption, drawing
+
+
+def draw_plots(
     *,
-    config: Mapping[str, Any],
     metrics: Sequence[Mapping[str, Any]],
-    summary: Mapping[str, Any],
+    best_epoch: int | None,
     units: Sequence[Mapping[str, Any]],
     examples: Examples | None,
     confusion: np.ndarray | None,
-    robustness: Mapping[str, Any] | None = None,
-    corrupted: Corrupted | None = None,
-) -> Path:
-    """Writes report.html and its plots into a run directory, each file whole or not at all.
-
-    Args:
-      workdir: the run directory; made if it is missing.
-      config: the resolved configuration, nested.
-      metrics: the records of metrics.jsonl.
-      summary: the flat content of summary.json; keys it lacks show as a dash, keys nobody knows are listed.
-      units: one mapping a unit, in the order of the network.
-      examples: test images with the highest loss; None leaves the section out.
-      confusion: counts [true class, predicted class]; None leaves the section out.
-      robustness: accuracies under noise, a record as `bnnjax.report.robustness` describes it; None leaves the
-        section out.
-      corrupted: an image by corruption and severity to go with it, as `corruption_examples` takes them.
-
-    Returns:
-      The path of report.html.
+) -> dict[str, Plot]:
+    """Returns the plots of a run by file, but for those of its noise; the arguments are `write_report`'s.
 
     Raises:
-      ValueError: examples, confusion or corrupted have a shape that cannot be drawn; nothing is written.
-      OSError: writing failed.
+      ValueError: examples or confusion have a shape that cannot be drawn.
     """
-    best = finite(summary.get("best_epoch"))
     names = examples.class_names if examples is not None else ()
-    plots: dict[str, tuple[str, str, Callable[[Theme], Figure]]] = {}  # file: title, caption, drawing
+    plots: dict[str, tuple[str, str, Callable[[Theme], Figure]]] = {}
     if metrics:
         plots["curves.png"] = (
             "Training",
             captions.curves_caption(metrics),
-            lambda theme: curves(metrics, best_epoch=None if best is None else int(best), theme=theme),
+            lambda theme: curves(metrics, best_epoch=best_epoch, theme=theme),
         )
     if units:
         plots["bounds.png"] = (
@@ -86,15 +76,66 @@ def write_report(
             captions.confusion_caption(confusion, names),
             lambda theme: confusion_matrix(confusion, names, theme=theme),
         )
+    return _drawn(plots)
 
-    noise = None if robustness is None else robustness_section(robustness, corrupted)
-    plots |= noise.plots if noise else {}
 
+def _drawn(drawings: Drawings) -> dict[str, Plot]:
+    return {
+        name: Plot(title, caption, (png_bytes(draw(LIGHT)), png_bytes(draw(DARK))))
+        for name, (title, caption, draw) in drawings.items()
+    }
+
+
+def write_report(
+    workdir: Path | str,
+    *,
+    config: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+    units: Sequence[Mapping[str, Any]],
+    examples: Examples | None,
+    confusion: np.ndarray | None,
+    robustness: Mapping[str, Any] | None = None,
+    corrupted: Corrupted | None = None,
+    plots: Mapping[str, Plot] | None = None,
+) -> Path:
+    """Writes report.html and its plots into a run directory, each file whole or not at all.
+
+    Args:
+      workdir: the run directory; made if it is missing.
+      config: the resolved configuration, nested.
+      metrics: the records of metrics.jsonl.
+      summary: the flat content of summary.json; keys it lacks show as a dash, keys nobody knows are listed.
+      units: one mapping a unit, in the order of the network.
+      examples: test images with the highest loss; None leaves the section out.
+      confusion: counts [true class, predicted class]; None leaves the section out.
+      robustness: accuracies under noise, a record as `bnnjax.report.robustness` describes it; None leaves the
+        section out.
+      corrupted: an image by corruption and severity to go with it, as `corruption_examples` takes them.
+      plots: what `draw_plots` made of metrics, units, examples and confusion, if it was called before.
+
+    Returns:
+      The path of report.html.
+
+    Raises:
+      ValueError: examples, confusion or corrupted have a shape that cannot be drawn; nothing is written.
+      OSError: writing failed.
+    """
     # Everything is drawn before anything is written: a plot that fails leaves no half of a report.
-    images = {name: (png_bytes(draw(LIGHT)), png_bytes(draw(DARK))) for name, (_, _, draw) in plots.items()}
+    if plots is None:
+        best = finite(summary.get("best_epoch"))
+        plots = draw_plots(
+            metrics=metrics,
+            best_epoch=None if best is None else int(best),
+            units=units,
+            examples=examples,
+            confusion=confusion,
+        )
+    noise = None if robustness is None else robustness_section(robustness, corrupted)
+    plots = {**plots, **(_drawn(noise.plots) if noise else {})}
     sections = [_head(summary, metrics, units, noise.strip if noise else [])]
-    for name, (title, caption, _) in plots.items():
-        sections.append(f"<section><h2>{escape(title)}</h2>{page.picture(*images[name], title, caption)}")
+    for name, (title, caption, images) in plots.items():
+        sections.append(f"<section><h2>{escape(title)}</h2>{page.picture(*images, title, caption)}")
         if name == "bounds.png":
             sections.append(f"<p>{escape(captions.SURROGATE)}</p>")
             table = page.numbers_table(
@@ -107,8 +148,8 @@ def write_report(
     sections.append(_provenance(config, summary))
 
     folder = Path(workdir)
-    for name, (light_png, _) in images.items():
-        write_bytes_atomically(folder / name, light_png)
+    for name, plot in plots.items():
+        write_bytes_atomically(folder / name, plot.images[0])
     title = " ".join(str(summary[key]) for key in ("model", "method", "dataset") if summary.get(key))
     write_text_atomically(folder / "report.html", page.page(title or "bnnjax run", "\n".join(sections)))
     return folder / "report.html"

@@ -1,6 +1,8 @@
 """The evaluation of trained networks under corruptions, which goes on where it stopped."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,22 @@ def chosen(names: Sequence[str], corrupted: CorruptedSet) -> tuple[str, ...]:
             raise ValueError(f"there is no corruption {name} in {corrupted.source}; there are {have}")
     wanted = {one for name in names for one in groups.get(name, (name,))}
     return tuple(name for name in corrupted.corruptions if name in wanted)
+
+
+def each_compiled(
+    corrupted: CorruptedSet, names: Sequence[str], severities: tuple[int, ...]
+) -> Iterator[str]:
+    """Yields the corruptions as their programs are compiled, in order; the next are compiled meanwhile.
+
+    XLA compiles a program on one core, and Python waits without holding its lock.
+    """
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for name, job in [(name, pool.submit(corrupted.compile, name, severities)) for name in names]:
+            job.result()
+            yield name
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def evaluate(
@@ -149,7 +167,7 @@ def quick(
     count = min(QUICK_EXAMPLES, len(dataset.test.labels))
     corrupted = generated(dataset.test, 0, name=dataset.name, examples=count, batch_size=QUICK_BATCH)
     noisy, shown = {}, {}
-    for name in CORRUPTIONS:
+    for name in each_compiled(corrupted, tuple(CORRUPTIONS), QUICK_SEVERITIES):
         batches = list(corrupted.batches(name, QUICK_SEVERITIES))
         (noisy[name],), _ = measure([predict], batches, QUICK_SEVERITIES)
         shown[name] = _first_images(batches[0], QUICK_SEVERITIES, dataset.test.images[0])

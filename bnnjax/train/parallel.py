@@ -97,7 +97,7 @@ class Compiled(NamedTuple):
     # key -> the state before the first step
     init: Callable[[Array], RunState]
     # (key, epoch) -> the epoch's batches, int32 [steps, batch]
-    order: Callable[[Array, int], Array]
+    order: jax.stages.Wrapped
     # (state, training images, batches, key) -> state after a step; the state given is consumed
     train: jax.stages.Wrapped
     # (state, images and labels of the batch, split over the devices, teacher, key) -> likewise

@@ -33,9 +33,27 @@ def test_a_log_gets_one_plain_line_an_epoch(fake_run: Callable) -> None:
             display.update(step=record["step"], loss=1.0, accuracy=50.0, images_per_second=100.0)
             display.epoch_line(record)
     lines = out.getvalue().splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert lines[0] == "compiling the training step"
+    assert [line.split("  ")[0] for line in lines[1:]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     assert ESCAPE not in out.getvalue()
     assert "\r" not in out.getvalue()
+
+
+@pytest.mark.parametrize("make", [_log, _terminal])
+def test_compilation_is_announced_before_the_wait_for_it(
+    make: Callable[[], tuple[Console, io.StringIO]],
+) -> None:
+    console, out = make()
+    with training_progress(console, 2, 10, first_step=19):
+        shown = out.getvalue()
+    assert shown.count("compiling the training step") == 1
+
+
+def test_a_log_says_nothing_of_compilation_where_no_step_is_left() -> None:
+    console, out = _log()
+    with training_progress(console, 2, 10, first_step=20):
+        pass
+    assert out.getvalue() == ""
 
 
 def test_a_dumb_terminal_gets_no_escape_codes(fake_run: Callable) -> None:
@@ -45,7 +63,7 @@ def test_a_dumb_terminal_gets_no_escape_codes(fake_run: Callable) -> None:
         display.update(step=1, loss=1.0)
         display.epoch_line(fake_run(epochs=1).metrics[0])
     assert ESCAPE not in out.getvalue()
-    assert len(out.getvalue().splitlines()) == 1
+    assert len(out.getvalue().splitlines()) == 2
 
 
 def test_a_terminal_shows_loss_accuracy_speed_and_time_left() -> None:

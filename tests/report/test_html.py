@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnnjax.report import html, write_report
+from bnnjax.report import draw_plots, html, write_report
 from bnnjax.report.captions import confusion_caption, headline, warnings
 
 VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
@@ -51,6 +51,19 @@ class _Page(HTMLParser):
 def page(tmp_path_factory: pytest.TempPathFactory, fake_run: Callable) -> tuple[Path, _Page]:
     path = write_report(tmp_path_factory.mktemp("run"), **fake_run(epochs=3, units=5, off=(2,))._asdict())
     return path, _Page(path.read_text("utf-8"))
+
+
+def test_plots_that_are_drawn_before_are_not_drawn_again(
+    page: tuple[Path, _Page], fake_run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = fake_run(epochs=3, units=5, off=(2,))._asdict()
+    given = {name: arguments[name] for name in ("metrics", "units", "examples", "confusion")}
+    plots = draw_plots(best_epoch=arguments["summary"]["best_epoch"], **given)
+    monkeypatch.setattr(html, "draw_plots", None)
+    path = write_report(tmp_path, plots=plots, **arguments)
+    assert path.read_text("utf-8") == page[0].read_text("utf-8")
+    for name in plots:
+        assert (tmp_path / name).read_bytes() == page[0].with_name(name).read_bytes()
 
 
 @pytest.fixture

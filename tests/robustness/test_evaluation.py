@@ -1,5 +1,6 @@
 """Evaluations: images are made once, outcomes are kept, and scores are those of the outcomes."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from bnnjax.data.corrupted import CorruptedSet, Noisy
 from bnnjax.data.corruptions import corrupt
 from bnnjax.data.dataset import DataError
 from bnnjax.robustness import evaluation
-from bnnjax.robustness.evaluation import chosen, evaluate, example_images
+from bnnjax.robustness.evaluation import chosen, each_compiled, evaluate, example_images
 from bnnjax.robustness.outcomes import outcome_of, read_outcomes, write_outcomes
 from bnnjax.robustness.records import against_baseline, constraint_in_words
 from bnnjax.robustness.scores import Outcome
@@ -155,6 +156,28 @@ def test_the_quick_version_is_of_all_noise_and_few_severities(monkeypatch, tmp_p
         assert record["accuracy"]["brightness"][str(severity)] == pytest.approx(100 * right.mean())
         np.testing.assert_array_equal(shown["brightness"][str(severity)], noisy[0])
     np.testing.assert_array_equal(shown["saturate"]["0"], IMAGES[0])
+
+
+def test_corruptions_come_in_order_each_after_its_program_and_the_next_are_compiled_meanwhile():
+    both, compiled = threading.Barrier(2, timeout=60), []
+
+    def compile_for(name, severities):
+        if name in ("fog", "contrast"):
+            both.wait()  # neither is done before the other has begun
+        compiled.append((name, severities))
+
+    corrupted = replace(corrupted_set([]), compile=compile_for)
+    for name in each_compiled(corrupted, ("fog", "contrast", "saturate"), (1, 3)):
+        assert (name, (1, 3)) in compiled
+    assert {name for name, _ in compiled} == {"fog", "contrast", "saturate"}
+
+
+def test_what_goes_wrong_in_compiling_is_told():
+    def compile_for(name, severities):
+        raise ValueError(f"no program for {name}")
+
+    with pytest.raises(ValueError, match="no program for fog"):
+        list(each_compiled(replace(corrupted_set([]), compile=compile_for), ("fog", "contrast"), (1,)))
 
 
 def test_images_that_have_no_noise_are_refused_with_the_flag_that_helps():

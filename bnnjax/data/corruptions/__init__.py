@@ -8,6 +8,7 @@ this is not.
 Where sizes are given in pixels they are the same for any image, but for `elastic_transform` and `fog`.
 """
 
+import functools
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -197,7 +198,6 @@ def corrupt(
     return corrupt_severities(key, images, corruption, (severity,), first=first, values=values)[0]
 
 
-@partial(jax.jit, static_argnames=("corruption", "severities", "values"))
 def corrupt_severities(
     key: Array,
     images: Array | np.ndarray,
@@ -219,10 +219,39 @@ def corrupt_severities(
     if values is not None and values not in SETS:
         raise ValueError(f"values must be one of {', '.join(SETS)}; got {values}")
     check_shape(images.shape)
+    keys = _own_keys(
+        key, np.uint32(zlib.crc32(corruption.encode())), jnp.asarray(first, jnp.int32), len(images)
+    )
+    return _program()(keys, images, corruption, severities, values)
+
+
+def compile_corruption(shape: tuple[int, ...], corruption: str, severities: tuple[int, ...]) -> None:
+    """Compiles what `corrupt_severities` calls for images of this shape; several threads may at once."""
+    keys = jax.eval_shape(partial(jax.random.split, num=shape[0]), jax.random.key(0))
+    images = jax.ShapeDtypeStruct(shape, jnp.uint8)
+    _program().lower(keys, images, corruption, severities, None).compile()
+
+
+@partial(jax.jit, static_argnames="count")
+def _own_keys(key: Array, name: np.uint32, first: Array, count: int) -> Array:
+    """Returns the key of each image, [count], by a program of its own, which all corruptions share."""
+    own = jax.random.fold_in(key, name)
+    return jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(count) + first)
+
+
+@functools.cache
+def _program() -> jax.stages.Wrapped:
+    # With LLVM's first level CPUs have the same pixels after half the time for compilation, which is far more
+    # than a thousand images take; the backend is not known before the first call.
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+    static = ("corruption", "severities", "values")
+    return jax.jit(_corrupted, static_argnames=static, compiler_options=options)
+
+
+def _corrupted(
+    keys: Array, images: Array, corruption: str, severities: tuple[int, ...], values: str | None
+) -> Array:
     found = CORRUPTIONS[corruption]
-    own = jax.random.fold_in(key, zlib.crc32(corruption.encode()))
-    places = jnp.arange(len(images)) + jnp.asarray(first, jnp.int32)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(own, places)
     pixels = images.astype(jnp.float32)
 
     def one(settings: tuple[Any, ...]) -> Array:

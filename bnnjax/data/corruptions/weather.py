@@ -26,22 +26,18 @@ def plasma(key: Array, size: int, decay: float) -> Array:
     step, wobble = size, 100.0
     while step >= 2:
         half = step // 2
-        keys = jax.random.split(key, 4)
-        key = keys[3]
+        *own, key = jax.random.split(key, 4)
         cells = (size // step, size // step)
-
-        def middle(own: Array, total: Array, reach: float = wobble**2) -> Array:
-            return total / 4 + reach * jax.random.uniform(own, total.shape, minval=-1.0)
-
+        # Drawn by one program: most of the time for compilation goes into generators of random numbers.
+        draw = jax.vmap(partial(jax.random.uniform, shape=cells, minval=-1.0))
+        wobbles = wobble**2 * draw(jnp.stack(own))
         corners = cloud[::step, ::step]
         columns = corners + jnp.roll(corners, -1, axis=0)
-        centers = middle(keys[0], columns + jnp.roll(columns, -1, axis=1))
-        tops = middle(
-            keys[1], centers + jnp.roll(centers, 1, axis=0) + corners + jnp.roll(corners, -1, axis=1)
-        )
-        sides = middle(
-            keys[2], centers + jnp.roll(centers, 1, axis=1) + corners + jnp.roll(corners, -1, axis=0)
-        )
+        centers = (columns + jnp.roll(columns, -1, axis=1)) / 4 + wobbles[0]
+        around = centers + jnp.roll(centers, 1, axis=0)
+        tops = (around + corners + jnp.roll(corners, -1, axis=1)) / 4 + wobbles[1]
+        around = centers + jnp.roll(centers, 1, axis=1)
+        sides = (around + corners + jnp.roll(corners, -1, axis=0)) / 4 + wobbles[2]
         quads = jnp.stack([jnp.stack([corners, tops], -1), jnp.stack([sides, centers], -1)], 1)
         small = quads.reshape(2 * cells[0], 2 * cells[1])
         cloud = cloud.at[::half, ::half].set(small)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.data.corruptions import CORRUPTIONS, corrupt
+from bnnjax.data.corruptions import CORRUPTIONS, compile_corruption, corrupt, corrupt_severities
 
 KEY = jax.random.key(3)
 GREY = np.full((40, 16, 16, 3), 128, np.uint8)
@@ -85,3 +85,16 @@ def test_unknown_names_and_severities_are_refused() -> None:
         noisy(GREY, "rain", 1)
     with pytest.raises(ValueError, match="severity must be one of 1, 2, 3, 4, 5; got 6"):
         noisy(GREY, "gaussian_blur", 6)
+
+
+def test_what_is_compiled_ahead_is_what_is_called(caplog: pytest.LogCaptureFixture) -> None:
+    """In a shape and with severities that no other test has."""
+    images = np.zeros((2, 7, 10, 3), np.uint8)
+    with jax.log_compiles():
+        corrupt_severities(KEY, images, "brightness", (1,))  # what all corruptions share
+        compile_corruption(images.shape, "contrast", (2, 5))
+        assert "Finished XLA compilation of jit(_corrupted)" in caplog.text
+        caplog.clear()
+        for first in (0, 2):
+            corrupt_severities(KEY, images, "contrast", (2, 5), first=first)
+    assert "Finished XLA compilation" not in caplog.text
