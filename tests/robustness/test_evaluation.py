@@ -159,11 +159,11 @@ def test_the_quick_version_is_of_all_noise_and_few_severities(monkeypatch, tmp_p
 
 
 def test_corruptions_come_in_order_each_after_its_program_and_the_next_are_compiled_meanwhile():
-    both, compiled = threading.Barrier(2, timeout=60), []
+    both, compiled = threading.Barrier(2), []
 
     def compile_for(name, severities):
         if name in ("fog", "contrast"):
-            both.wait()  # neither is done before the other has begun
+            both.wait(60)  # neither is done before the other has begun
         compiled.append((name, severities))
 
     corrupted = replace(corrupted_set([]), compile=compile_for)
