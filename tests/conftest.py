@@ -119,7 +119,9 @@ def start(environment: dict[str, str], started: list[Process]) -> Start:
 
 @pytest.fixture(scope="session")
 def run(start: Start) -> Run:
-    def runs(*arguments: object, cwd: Path | None = None, limit: float = LIMIT, **variables: str) -> Finished:
+    def runs(
+        *arguments: object, cwd: Path | None = None, limit: float = LIMIT, **variables: str | None
+    ) -> Finished:
         return finish(start(*arguments, cwd=cwd, **variables), limit)
 
     return runs

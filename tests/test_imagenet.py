@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from processes import Process, Run, Start, finish, wait_until
+from processes import Process, Run, Start, finish, is_there, wait_until
 from runs import ROOT, checkpoint_is_there
 
 SCRIPT = ROOT / "experiments" / "imagenet.py"
@@ -70,14 +70,6 @@ def children(process: Process) -> list[int]:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             found += [int(pid) for pid in (task / "children").read_text().split()]
     return found
-
-
-def is_there(pid: int) -> bool:
-    """Whether a process is neither gone nor only waiting to be buried."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.fixture(scope="module")

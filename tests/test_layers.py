@@ -159,12 +159,3 @@ def test_no_module_imports_itself_in_a_circle():
 def test_modules_have_at_most_300_lines():
     lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in SOURCES.items()}
     assert {name: count for name, count in lines.items() if count > 300} == {}
-
-
-def test_configuration_and_command_line_do_not_load_jax(run):
-    code = (
-        "import sys, bnnjax, bnnjax.config, bnnjax.cli, bnnjax.presets, bnnjax.launch; "
-        "print(*{'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'matplotlib', 'tensorflow'} & set(sys.modules))"
-    )
-    done = run("-c", code)
-    assert (done.returncode, done.stdout.split()) == (0, [])

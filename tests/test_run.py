@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from processes import Run
+from processes import Run, modules_loaded
 from runs import ROOT, STEPS, TINY, contents, records
 
 from bnnjax.config import Config
@@ -17,13 +17,8 @@ DIGITS = ROOT / "experiments" / "digits.py"
 
 
 def test_a_run_is_imported_without_what_it_may_not_need(run: Run) -> None:
-    code = (
-        "import sys, bnnjax.run; "
-        "print(*{'matplotlib', 'scipy.special', 'sklearn', 'tensorflow_datasets', 'PIL', 'cv2', 'grain'} "
-        "& set(sys.modules))"
-    )
-    done = run("-c", code)
-    assert (done.returncode, done.stdout.split()) == (0, [])
+    names = "matplotlib scipy.special sklearn tensorflow_datasets PIL cv2 grain"
+    assert modules_loaded(run, "import bnnjax.run", names) == []
 
 
 def test_a_finished_run_says_so_and_is_left_as_it_is(run: Run, finished: Path) -> None:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import Run, wait_until
+from processes import Run, is_there, wait_until
 
 ROOT = Path(__file__).parents[1]
 HANGING = """
@@ -49,14 +49,6 @@ def test_processes_are_started_and_waited_for_within_bounds() -> None:
     files = [path for path in (ROOT / "tests").rglob("*.py") if path.name != "processes.py"]
     assert len(files) > 100
     assert {path.name: found for path in files if (found := unbounded(path.read_text("utf-8")))} == {}
-
-
-def is_there(pid: int) -> bool:
-    """Whether a process is neither gone nor only waiting to be buried."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def test_a_test_that_hangs_shows_all_stacks_and_ends_with_its_process(run: Run, tmp_path: Path) -> None:

@@ -48,6 +48,21 @@ def finish(process: Process, limit: float = LIMIT) -> Finished:
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
+def is_there(pid: int) -> bool:
+    """Whether a process is neither gone nor only waiting to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def modules_loaded(run: Run, code: str, names: str) -> list[str]:
+    """Returns which of these modules, with spaces between, a process has loaded after this code."""
+    done = run("-c", f"{code}; import sys; print(*{set(names.split())} & set(sys.modules))")
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
 def wait_until(
     holds: Callable[[], bool], *processes: Process, limit: float = LIMIT, every: float = 0.005
 ) -> None:

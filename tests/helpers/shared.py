@@ -11,7 +11,7 @@ def made_once(folder: Path, name: str, make: Callable[[Path], object]) -> Path:
     place, mark = folder / name, folder / f"{name}.made"
     with FileLock(folder / f"{name}.lock"):
         if not mark.exists():
-            place.mkdir()
+            place.mkdir(exist_ok=True)  # another may have failed
             make(place)
             mark.touch()
     return place

@@ -1,18 +1,8 @@
-"""Importing the report module is light and needs no other part of bnnjax."""
+"""Importing the report module is light; tests/test_layers.py has what it may import."""
 
-from pathlib import Path
-
-from processes import Run
-
-import bnnjax.report
-
-FOLDER = Path(bnnjax.report.__file__).parent
+from processes import Run, modules_loaded
 
 
 def test_import_is_light(run: Run) -> None:
-    code = (
-        "import sys, bnnjax.report; "
-        "print(*{'matplotlib', 'rich', 'tensorboardX', 'jax', 'flax', 'PIL'} & set(sys.modules))"
-    )
-    done = run("-c", code)
-    assert (done.returncode, done.stdout.split()) == (0, [])
+    names = "matplotlib rich tensorboardX jax flax PIL"
+    assert modules_loaded(run, "import bnnjax.report", names) == []
