@@ -20,12 +20,18 @@ from shared import made_once
 # Most of the time goes into compiling, which each of these halves; runs that tests start are not affected.
 jax.config.update("jax_disable_most_optimizations", True)
 if jax.__version_info__ < (0, 11):  # later versions have no other emitters
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
 # Tracing makes a million small objects that stay; looking for garbage among them takes long.
 gc.set_threshold(100_000, 20, 20)
 
 ROOT = Path(__file__).parents[1]
 STDERR = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "the directory of the README's first run; left out: it is trained anew, for two epochs"
+    parser.addoption("--first-run", type=Path, help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:

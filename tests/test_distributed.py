@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 import pytest
 from processes import Process, Run, Start, finish, wait_until
 from runs import SPIED, TINY
+from shared import made_once
 
 from bnnjax.distributed import SENTENCE
 from bnnjax.exit_codes import LOST, STOPPED_BY_DATA
@@ -25,6 +26,9 @@ SHORT = ("--train-examples", BATCH * STEPS, "--batch-size", BATCH, "--epochs", 2
 IMAGENET = Path(__file__).parents[1] / "experiments" / "imagenet.py"
 TINY_IMAGENET = ("--model", "resnet_tiny", "--image-size", 16, "--data-workers", 1, "--train-examples", 64)
 ENDLESS = ("--train-examples", BATCH * 40, "--batch-size", BATCH, "--epochs", 1000)
+
+# All of these processes compile much: each number of them another program, each spy its own.
+QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 Processes = list[Process]
 Launch = Callable[..., Any]
@@ -66,7 +70,7 @@ def launch(start: Start, environment: dict[str, str]) -> Launch:
             for process in range(count):
                 own = (*arguments, "--workdir", workdir, *flags, "--process-id", process)
                 own += of_last if process == count - 1 else ()
-                processes.append(start(script, *own, **direct, **variables))
+                processes.append(start(script, *own, **QUICKLY, **direct, **variables))
             yield processes
         finally:
             for one in processes:
@@ -125,23 +129,32 @@ class Finished(NamedTuple):
     ended: list[Ended]
 
 
+def finished(place: Path) -> Finished:
+    ended = json.loads((place / "ended.json").read_text())
+    return Finished(place / "run", place / "seen", [Ended(*each) for each in ended])
+
+
 @pytest.fixture(scope="session")
-def one(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def one(run: Run, shared_folder: Path) -> Finished:
     """The run of one process that knows nothing of others."""
-    place = tmp_path_factory.mktemp("one")
-    (place / "seen").mkdir()
-    done = run(SPIED, *SHORT, "--workdir", place / "run", SEEN=str(place / "seen"))
-    return Finished(place / "run", place / "seen", [Ended(done.returncode, done.stdout, done.stderr)])
+
+    def make(place: Path) -> None:
+        (place / "seen").mkdir()
+        done = run(SPIED, *SHORT, "--workdir", place / "run", **QUICKLY, SEEN=str(place / "seen"))
+        (place / "ended.json").write_text(json.dumps([[done.returncode, done.stdout, done.stderr]]))
+
+    return finished(made_once(shared_folder, "one", make))
 
 
 @pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
-def many(
-    request: pytest.FixtureRequest, launch: Launch, tmp_path_factory: pytest.TempPathFactory
-) -> Finished:
+def many(request: pytest.FixtureRequest, launch: Launch, shared_folder: Path) -> Finished:
     """The same run on several processes."""
-    place = tmp_path_factory.mktemp("many")
-    ended = train(launch, request.param, place / "run", place / "seen")
-    return Finished(place / "run", place / "seen", ended)
+
+    def make(place: Path) -> None:
+        ended = train(launch, request.param, place / "run", place / "seen")
+        (place / "ended.json").write_text(json.dumps(ended))
+
+    return finished(made_once(shared_folder, f"many{request.param}", make))
 
 
 def test_process_0_alone_speaks_and_writes(many: Finished) -> None:
@@ -189,7 +202,7 @@ def test_two_processes_stream_in_parts_what_one_streams(
             content[n * len(content) // (damages + 1)] ^= 1
         path.write_bytes(content)
     flags = ("--data-dir", data, "--skip-corrupt", "--accumulate", 2, *SHORT, *TINY_IMAGENET)
-    done = run(IMAGENET, *flags, "--workdir", alone)
+    done = run(IMAGENET, *flags, "--workdir", alone, **QUICKLY)
     assert (done.returncode, done.stderr) == (0, "")
     with launch(2, IMAGENET, together, *flags) as processes:
         first, second = (ends(process) for process in processes)

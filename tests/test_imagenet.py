@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 from processes import Process, Run, Start, finish, is_there, wait_until
 from runs import ROOT, checkpoint_is_there
+from shared import made_once
 
 SCRIPT = ROOT / "experiments" / "imagenet.py"
 # Of 120 training images 12 are held out.
@@ -73,13 +74,15 @@ def children(process: Process) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def reference(run: Run, imagenet_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reference(run: Run, imagenet_dir: Path, shared_folder: Path) -> Path:
     """The run that nobody disturbed; any warning would have ended it."""
-    workdir = tmp_path_factory.mktemp("reference") / "run"
-    done = run(SCRIPT, *arguments(imagenet_dir, workdir), PYTHONWARNINGS="error")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (workdir / "report.html").exists()
-    return workdir
+
+    def make(workdir: Path) -> None:
+        done = run(SCRIPT, *arguments(imagenet_dir, workdir), PYTHONWARNINGS="error")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (workdir / "report.html").exists()
+
+    return made_once(shared_folder, "imagenet_run", make)
 
 
 @pytest.mark.slow

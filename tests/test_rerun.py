@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from processes import Run
 from runs import ROOT
+from shared import made_once
 
 from bnnjax.repetition import other_conditions, prepare_repetition
 
@@ -21,25 +22,29 @@ def summary(run: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def hashed(run: Run, digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hashed(run: Run, digits_dir: Path, shared_folder: Path) -> Path:
     """A run that begins from its full-precision twin."""
-    place = tmp_path_factory.mktemp("hashed") / "run"
-    done = run(DIGITS, f"--data-dir={digits_dir}", f"--workdir={place}", "--method=bwnh", *SMALL)
-    assert (done.returncode, done.stderr) == (0, "")
-    return place
+
+    def make(place: Path) -> None:
+        done = run(DIGITS, f"--data-dir={digits_dir}", f"--workdir={place}", "--method=bwnh", *SMALL)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    return made_once(shared_folder, "hashed_digits", make)
 
 
 @pytest.fixture(scope="module")
-def taught(run: Run, digits_dir: Path, hashed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def taught(run: Run, digits_dir: Path, hashed: Path, shared_folder: Path) -> Path:
     """A run that begins from one network, learns from it, and is deterministic; then the network moved."""
-    root = tmp_path_factory.mktemp("taught")
-    shutil.copytree(hashed / "pretrained", root / "network")
-    made_from = (f"--pretrained={root / 'network'}", f"--teacher={root / 'network'}", "--deterministic")
-    places = (f"--data-dir={digits_dir}", f"--workdir={root / 'run'}")
-    done = run(DIGITS, *places, "--constraint=l1inf", "--optimizer=adamw", *made_from, *SMALL)
-    assert (done.returncode, done.stderr) == (0, "")
-    (root / "network").rename(root / "moved")
-    return root / "run"
+
+    def make(root: Path) -> None:
+        shutil.copytree(hashed / "pretrained", root / "network")
+        made_from = (f"--pretrained={root / 'network'}", f"--teacher={root / 'network'}", "--deterministic")
+        places = (f"--data-dir={digits_dir}", f"--workdir={root / 'run'}")
+        done = run(DIGITS, *places, "--constraint=l1inf", "--optimizer=adamw", *made_from, *SMALL)
+        assert (done.returncode, done.stderr) == (0, "")
+        (root / "network").rename(root / "moved")
+
+    return made_once(shared_folder, "taught", make) / "run"
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import pytest
 import tiny_experiment
 from processes import Run, Start, finish, wait_until
 from runs import TINY, checkpoint_is_there
+from shared import made_once
 
 import bnnjax.run
 from bnnjax.config import Config
@@ -32,17 +33,21 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def hashed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hashed(run: Run, shared_folder: Path) -> Path:
     """A run of BWNH, under its other name, that nobody disturbed; with its full-precision run inside."""
-    place = tmp_path_factory.mktemp("hashed") / "run"
-    done = run(TINY, "--method=bwhn", "--workdir", place, *FEW)
-    assert (done.returncode, done.stderr) == (0, "")
-    said = [line for line in done.stdout.splitlines() if line.startswith(("bwnh", "beginning", "prepared"))]
-    assert said[0] == f"bwnh begins from a full-precision network, trained first in {place / 'pretrained'}"
-    assert said[1] == f"beginning from the network in {place / 'pretrained'}"
-    assert said[2].startswith("prepared the kernels layer by layer in ")
-    assert "there is no checkpoint" not in done.stdout
-    return place
+
+    def make(place: Path) -> None:
+        done = run(TINY, "--method=bwhn", "--workdir", place, *FEW)
+        assert (done.returncode, done.stderr) == (0, "")
+        told = ("bwnh", "beginning", "prepared")
+        said = [line for line in done.stdout.splitlines() if line.startswith(told)]
+        first = place / "pretrained"
+        assert said[0] == f"bwnh begins from a full-precision network, trained first in {first}"
+        assert said[1] == f"beginning from the network in {first}"
+        assert said[2].startswith("prepared the kernels layer by layer in ")
+        assert "there is no checkpoint" not in done.stdout
+
+    return made_once(shared_folder, "hashed", make)
 
 
 @pytest.fixture

@@ -109,6 +109,7 @@ def test_of_a_network_it_is_that_of_the_whole_jacobian(method):
     np.testing.assert_allclose(np.mean(estimates), np.sum(np.asarray(jacobian) ** 2) / 4, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_in_training_the_penalty_falls_with_others_beside_it(train):
     settings = {
         "constraint": "l1inf,gradpenalty,l2",

@@ -187,6 +187,7 @@ def test_paper_form_of_random_activations():
     assert not np.allclose(few, found, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_paper_form_has_the_gradient_of_finite_differences():
     activations, side = layers(), 1
     for place in ("c", "a", "b"):

@@ -81,6 +81,7 @@ def test_training_lowers_the_penalty(
     assert np.mean(strong[-5:]) < 0.8 * np.mean(weak[-5:])
 
 
+@pytest.mark.slow
 def test_the_batch_divides_the_strength_and_another_teacher_another_penalty(dataset: Dataset) -> None:
     compiled, state, (order, key), data = compiled_for(dataset, configured(LCRConfig(strength=1e4)))
     copy = partial(jax.tree.map, jnp.copy)

@@ -185,6 +185,7 @@ def test_in_training_the_penalty_falls_and_the_vectors_follow_the_network(train,
     chex.assert_trees_all_equal(restored, states[-1])
 
 
+@pytest.mark.slow
 def test_in_training_normalize_holds_the_radius(train):
     settings = {"constraint": "spectral", "spectral": SpectralConfig(form="normalize", radius=1.0)}
     network, states = train(12, epochs=4, learning_rate=0.02, **settings)

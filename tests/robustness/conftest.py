@@ -1,8 +1,11 @@
 """Two small trained networks on made-up images, the one the full-precision twin of the other."""
 
+from pathlib import Path
+
 import pytest
 import tiny_experiment
 from rich.console import Console
+from shared import made_once
 
 import bnnjax.run
 from bnnjax.config import Config, Recipe
@@ -16,19 +19,21 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def runs(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
-    folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bnnjax.run, "load", tiny_experiment.load)
-        for method in ("xnor", "fp"):
-            config = Config(
-                dataset="digits",
-                model="resnet_tiny",
-                method=method,
-                common=Recipe(batch_size=32, epochs=1, learning_rate=0.05),
-                train_examples=640,
-                noise="none",
-                workdir=folder / method,
-            )
-            assert bnnjax.run.execute(bnnjax.run.prepare(config), Console(quiet=True)) == 0
+def runs(dataset: Dataset, shared_folder: Path) -> dict[str, Trained]:
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bnnjax.run, "load", tiny_experiment.load)
+            for method in ("xnor", "fp"):
+                config = Config(
+                    dataset="digits",
+                    model="resnet_tiny",
+                    method=method,
+                    common=Recipe(batch_size=32, epochs=1, learning_rate=0.05),
+                    train_examples=640,
+                    noise="none",
+                    workdir=folder / method,
+                )
+                assert bnnjax.run.execute(bnnjax.run.prepare(config), Console(quiet=True)) == 0
+
+    folder = made_once(shared_folder, "binary_and_twin", make)
     return {name: read_trained(folder / name, dataset) for name in ("xnor", "fp")}

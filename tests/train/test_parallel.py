@@ -26,8 +26,8 @@ FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_lev
 # Compared with one device: two images on each of eight, and for some settings also more on fewer.
 SETTINGS = [
     ("folded", (2, 8)),
-    ("parts", (2, 8)),
     ("streamed", (8,)),
+    pytest.param(("parts", (2, 8)), marks=pytest.mark.slow),
     *(
         pytest.param((setting, (8,)), marks=pytest.mark.slow)
         for setting in ("carried", "gain", "hard", "lqnet", "rad", "teacher", "lcr")
