@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from bnnjax import report
 from bnnjax.config import Config
 from bnnjax.constrained import LCR
 from bnnjax.data import Dataset
 from bnnjax.pretrained import BEGINNING, first_network, path_within
 from bnnjax.processes import is_first, tree_as_first
+from bnnjax.report.files import read_json, write_json
 from bnnjax.task import TARGETS, Setup
 from bnnjax.train.parallel import replicate
 from bnnjax.train.state import RunState, Tree, initial_state
@@ -57,7 +57,7 @@ def made_from(run: Prepared) -> dict[str, Any]:
     return {
         "pretrained": None if source is None else path_within(run.place, source.place),
         "pretrained_epochs": None if source is None else source.config.epochs,
-        "prepare_seconds": report.read_json(beginning)["prepare_seconds"] if beginning.exists() else None,
+        "prepare_seconds": read_json(beginning)["prepare_seconds"] if beginning.exists() else None,
         "teacher": None if teacher is None else path_within(run.place, teacher.place),
         "lcr_teacher": None if other is None else path_within(run.place, other.place),
     }
@@ -93,7 +93,7 @@ def begin(run: Prepared, state: RunState, key: jax.Array, say: Callable[[str], N
     if seconds is not None:
         say(f"prepared the kernels layer by layer in {seconds:.1f} s")
         if is_first():
-            report.write_json(run.place / BEGINNING, {"prepare_seconds": seconds})
+            write_json(run.place / BEGINNING, {"prepare_seconds": seconds})
     params = {**state.train.params, **network.params}  # what a constraint learns is no part of the network
     first = initial_state(params, network.batch_stats, run.setup.task.optimizer, run.setup.task.carried())
     return replicate(run.mesh, tree_as_first(first))

@@ -15,7 +15,6 @@ import numpy as np
 from jax import Array
 from rich.console import Console
 
-from bnnjax import report
 from bnnjax.bounds import Chain, Slope, block_table, log_bound, slopes, unit_names
 from bnnjax.cache import use_compilation_cache
 from bnnjax.data import Dataset
@@ -27,6 +26,9 @@ from bnnjax.models import make_model
 from bnnjax.network import final_schedule, infer, make_network, tabulate_units
 from bnnjax.nn.layers import ACTIVATIONS
 from bnnjax.ops.retention import largest_singular_value, retention_matrix
+from bnnjax.report.bound_comparison import bound_comparison, bound_tables, bounds_side_by_side
+from bnnjax.report.files import write_bytes_atomically, write_json
+from bnnjax.report.theme import png_bytes
 from bnnjax.train.state import Tree
 from bnnjax.trained import Trained, read_config, read_trained
 
@@ -133,13 +135,13 @@ def prepare_study(
         records = []
         for trained, dataset in networks:
             records.append(study_run(trained, dataset, images, steps))
-            for table in report.bound_tables(records[-1]):
+            for table in bound_tables(records[-1]):
                 console.print(table)
         if len(records) > 1:
-            console.print(report.bound_comparison(records))
-        report.write_json(place / "bounds.json", records)
-        figure = report.bounds_side_by_side(records)
-        report.write_bytes_atomically(place / "bounds.png", report.png_bytes(figure))
+            console.print(bound_comparison(records))
+        write_json(place / "bounds.json", records)
+        figure = bounds_side_by_side(records)
+        write_bytes_atomically(place / "bounds.png", png_bytes(figure))
         console.print(f"wrote {place / 'bounds.png'} and bounds.json", markup=False, highlight=False)
         return 0
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from bnnjax import report, workdir
+from bnnjax import workdir
 from bnnjax.config import Config
 from bnnjax.config_json import to_json
 from bnnjax.constrained import LEARNED
@@ -20,6 +20,10 @@ from bnnjax.data.corruptions import CORRUPTIONS
 from bnnjax.feeding import SKIPPED, grey_images
 from bnnjax.network import tabulate_units
 from bnnjax.processes import is_first
+from bnnjax.report.console import progress_bar
+from bnnjax.report.files import read_metrics, write_json
+from bnnjax.report.html import draw_plots, write_report
+from bnnjax.report.pictures import Examples
 from bnnjax.robustness.evaluation import quick
 from bnnjax.task import Setup
 from bnnjax.train.loop import accuracy, score
@@ -87,7 +91,7 @@ def conclude(
     on_host = jax.device_get(best)  # the one of this process, which is alone with it
     units = tabulate_units(setup.network, setup.method, on_host.params, on_host.batch_stats)
     confusion = confusion_of(dataset.test.labels, scores.predictions, len(dataset.class_names))
-    examples = report.Examples(
+    examples = Examples(
         dataset.test.images,
         dataset.test.labels,
         scores.predictions,
@@ -98,10 +102,10 @@ def conclude(
     noise, corrupted = None, None
     with ThreadPoolExecutor(1) as pool:
         if is_first():
-            metrics = report.read_metrics(place / "metrics.jsonl")
+            metrics = read_metrics(place / "metrics.jsonl")
             # On one core, while all of them find out about noise.
             plots = pool.submit(
-                report.draw_plots,
+                draw_plots,
                 metrics=metrics,
                 best_epoch=int(on_host.epoch),
                 units=units,
@@ -109,7 +113,7 @@ def conclude(
                 confusion=confusion,
             )
         if config.noise == "quick":
-            with report.progress_bar(console, "noise", len(CORRUPTIONS)) as advance:
+            with progress_bar(console, "noise", len(CORRUPTIONS)) as advance:
                 noise, corrupted = quick(
                     config, partial(compiled.predict, best.params, best.batch_stats), dataset, advance
                 )
@@ -157,10 +161,10 @@ def conclude(
         "data_digest": dataset.digest,
         **workdir.provenance(),
     }
-    report.write_json(place / "units.json", units)
+    write_json(place / "units.json", units)
     if noise is not None:
-        report.write_json(place / "robustness.json", noise)
-    report.write_report(
+        write_json(place / "robustness.json", noise)
+    write_report(
         place,
         config=to_json(config),
         metrics=metrics,
@@ -173,5 +177,5 @@ def conclude(
         plots=plots.result(),
     )
     # Last, so that a run with a summary has everything else.
-    report.write_json(place / "summary.json", summary)
+    write_json(place / "summary.json", summary)
     return summary, units

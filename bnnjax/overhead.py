@@ -9,10 +9,11 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from bnnjax import report
 from bnnjax.benchmark import Case, compile_case, median_ratio, time_in_turn
 from bnnjax.cache import use_compilation_cache
 from bnnjax.lock import check_writable
+from bnnjax.report.files import write_json, write_text_atomically
+from bnnjax.report.overhead import overhead_table
 from bnnjax.train.parallel import make_mesh
 
 # By name: what of a case is changed.  The first is what the others are compared with.
@@ -72,15 +73,15 @@ def prepare_overhead(
 
     def work(console: Console) -> int:
         records = measure(case, examples, repeats)
-        table = report.overhead_table(records)
+        table = overhead_table(records)
         device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
         page = (
             f"{case.model}, {case.method}, batch {case.batch}, {case.precision}; {device}, "
             f"jax {jax.__version__}; medians of {repeats} steps, taken in turn; an epoch is {examples[0]:,} "
             f"training and {examples[1]:,} test images.\n\n{table}"
         )
-        report.write_json(place / "overhead.json", records)
-        report.write_text_atomically(place / "overhead.md", page)
+        write_json(place / "overhead.json", records)
+        write_text_atomically(place / "overhead.md", page)
         console.print(page, soft_wrap=True, markup=False, highlight=False)
         return 0
 

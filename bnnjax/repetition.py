@@ -8,13 +8,13 @@ from typing import Any
 
 from rich.console import Console
 
-from bnnjax import report
 from bnnjax.beginning import Prepared, is_finished
 from bnnjax.config import Config
 from bnnjax.data import Dataset
 from bnnjax.determinism import require_determinism
 from bnnjax.exit_codes import UNEQUAL
 from bnnjax.loading import load
+from bnnjax.report.files import read_json, write_json
 from bnnjax.run import execute, prepare
 from bnnjax.trained import read_config, read_trained
 
@@ -59,7 +59,7 @@ def prepare_repetition(
     )
     if config.deterministic:
         require_determinism()  # before networks are read, which starts the backend
-    record = report.read_json(run / "config.json")
+    record = read_json(run / "config.json")
     dataset = load(config)
     check_sources(run, record, config, dataset)
     before = results(run, dataset)
@@ -87,7 +87,7 @@ def check_sources(run: Path, record: Mapping[str, Any], config: Config, dataset:
 
 def results(run: Path, dataset: Dataset) -> dict[str, Any]:
     """Returns what is compared of a finished run: figures, and the sha256 of the network that was tested."""
-    summary = report.read_json(run / "summary.json")
+    summary = read_json(run / "summary.json")
     return {**{name: summary[name] for name in RESULTS}, "network": read_trained(run, dataset).digest}
 
 
@@ -112,7 +112,7 @@ def repeat(
         console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     place = prepared.place
-    conditions = list(other_conditions(record, report.read_json(place / "config.json")))
+    conditions = list(other_conditions(record, read_json(place / "config.json")))
     for sentence in conditions:
         say(sentence)
     code = execute(prepared, console)
@@ -121,7 +121,7 @@ def repeat(
     now = results(place, prepared.dataset)
     unequal = [name for name in before if before[name] != now[name]]
     compared = {name: {"before": before[name], "now": now[name]} for name in before}
-    report.write_json(
+    write_json(
         place / "rerun.json",
         {"run": str(run), "equal": not unequal, **compared, "other_conditions": conditions},
     )

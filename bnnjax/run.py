@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from bnnjax import report, workdir
+from bnnjax import workdir
 from bnnjax.beginning import Prepared, begin, is_finished, made_from, teachers_of
 from bnnjax.cache import use_compilation_cache
 from bnnjax.conclusion import conclude
@@ -25,6 +25,9 @@ from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.pretrained import full_precision, take
 from bnnjax.processes import as_first, is_first
+from bnnjax.report.console import complain, summary_table, training_progress
+from bnnjax.report.files import append_metrics, read_json, remove_unfinished, truncate_metrics
+from bnnjax.report.tensorboard import event_writer
 from bnnjax.robustness.evaluation import check_quick
 from bnnjax.task import TARGETS, make_setup
 from bnnjax.train.ahead import compile_ahead
@@ -145,7 +148,7 @@ def execute(run: Prepared, console: Console) -> int:
             return train(run, console)
     except DataError as error:
         intact = f"what is saved in {run.place} is intact, and the same command goes on from there"
-        report.complain(f"stopped: {str(error).removesuffix('.')}; {intact}")
+        complain(f"stopped: {str(error).removesuffix('.')}; {intact}")
         return STOPPED_BY_DATA
 
 
@@ -159,11 +162,11 @@ def train(run: Prepared, console: Console) -> int:
 
     def complain(text: str) -> None:
         if is_first():
-            report.complain(text)
+            complain(text)
 
     if all_find_finished(run.place):
-        summary, units = (report.read_json(run.place / name) for name in ("summary.json", "units.json"))
-        console.print(report.summary_table(summary, units))
+        summary, units = (read_json(run.place / name) for name in ("summary.json", "units.json"))
+        console.print(summary_table(summary, units))
         say(f"this run is finished already; its results are in {run.place}")
         return 0
     compiled = compile_task(task, mesh, config.batch_size, len(dataset.train.labels))
@@ -195,14 +198,14 @@ def train(run: Prepared, console: Console) -> int:
         state = begin(run, state, init_key, say)
     metrics_file = run.place / "metrics.jsonl"
     if is_first():
-        report.remove_unfinished(run.place)
-        report.truncate_metrics(metrics_file, done // task.steps_per_epoch)
+        remove_unfinished(run.place)
+        truncate_metrics(metrics_file, done // task.steps_per_epoch)
 
     total_steps = task.epochs * task.steps_per_epoch
     with (
         stop_on_signals() as stop,
         events_of(run, done) as write_events,
-        report.training_progress(console, task.epochs, task.steps_per_epoch, done) as display,
+        training_progress(console, task.epochs, task.steps_per_epoch, done) as display,
     ):
         skipped = Counter[str]()
 
@@ -213,7 +216,7 @@ def train(run: Prepared, console: Console) -> int:
             if isinstance(dataset, StreamedDataset):
                 record[SKIPPED] = skipped_by_all(skipped.pop(SKIPPED, 0))
             if is_first():
-                report.append_metrics(metrics_file, record)
+                append_metrics(metrics_file, record)
             write_events(record)
             display.epoch_line(record)
 
@@ -254,7 +257,7 @@ def train(run: Prepared, console: Console) -> int:
     about = {**describe(mesh), **made_from(run), "peak_learning_rate": config.peak_learning_rate}
     results = conclude(run.place, config, run.setup, dataset, compiled, state.best, about, console)
     if results is not None:
-        console.print(report.summary_table(*results))
+        console.print(summary_table(*results))
     say(f"report: {run.place / 'report.html'}")
     return 0
 
@@ -262,5 +265,5 @@ def train(run: Prepared, console: Console) -> int:
 def events_of(run: Prepared, done: int) -> AbstractContextManager[Callable[[dict[str, Any]], None]]:
     """Returns what writes a run's events, which process 0 does."""
     if is_first():
-        return report.event_writer(run.place, done if run.is_known else None)
+        return event_writer(run.place, done if run.is_known else None)
     return nullcontext(lambda record: None)

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import jax
 from rich.console import Console
 
-from bnnjax import report, workdir
+from bnnjax import workdir
 from bnnjax.config import Config
 from bnnjax.exit_codes import STOPPED_BY_LOSS, WRONG_INPUT
 from bnnjax.loading import load
 from bnnjax.lock import hold
+from bnnjax.report.console import complain
+from bnnjax.report.files import read_json
 from bnnjax.run import execute, prepare
 
 
@@ -31,7 +33,7 @@ class Run(NamedTuple):
     def summary(self) -> dict[str, Any] | None:
         """What came of it; None if it is not finished."""
         file = self.place / "summary.json"
-        return report.read_json(file) if file.exists() else None
+        return read_json(file) if file.exists() else None
 
 
 def check_runs(runs: Sequence[Run]) -> None:
@@ -67,7 +69,7 @@ def execute_runs(runs: Sequence[Run], console: Console, after: Callable[[set[Pat
             try:
                 prepared = prepare(run.config)
             except ValueError as error:  # since all were checked, something has changed
-                report.complain(str(error))
+                complain(str(error))
                 return WRONG_INPUT
             code = execute(prepared, console)
             if code == STOPPED_BY_LOSS:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bnnjax.benchmark import Case, median_ratio, time_cases, time_in_turn
 from bnnjax.overhead import CONSTRAINTS, prepare_overhead
-from bnnjax.report import overhead_table
+from bnnjax.report.overhead import overhead_table
 
 SCRIPT = Path(__file__).parents[1] / "experiments" / "overhead.py"
 TINY = Case(model="resnet_tiny", batch=4)

@@ -10,13 +10,18 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from bnnjax import report, workdir
+from bnnjax import workdir
 from bnnjax.cache import use_compilation_cache
 from bnnjax.data import Dataset
 from bnnjax.data.corrupted import CorruptedSet, open_corrupted
 from bnnjax.data.corruptions import CORRUPTIONS, corrupt
 from bnnjax.loading import load
 from bnnjax.lock import check_writable
+from bnnjax.report.attacks import attacks_html, attacks_table
+from bnnjax.report.console import progress_bar
+from bnnjax.report.files import read_json, write_json, write_text_atomically
+from bnnjax.report.robustness import has_seeds, robustness_csv, robustness_spread_table, robustness_table
+from bnnjax.report.robustness_page import write_robustness_page
 from bnnjax.robustness.accuracy import predictor
 from bnnjax.robustness.attack_study import attack_run
 from bnnjax.robustness.evaluation import chosen, evaluate, example_images
@@ -91,7 +96,7 @@ def study(asked: Asked, console: Console) -> int:
     """Evaluates the networks; returns the exit code."""
     config, dataset = asked.config, asked.dataset
     predicts = [predictor(network, dataset, config.batch_size) for network in asked.networks]
-    with report.progress_bar(console, "corruptions", len(asked.corruptions)) as advance:
+    with progress_bar(console, "corruptions", len(asked.corruptions)) as advance:
         records = evaluate(
             asked.networks,
             predicts,
@@ -103,21 +108,21 @@ def study(asked: Asked, console: Console) -> int:
             advance,
         )
     records = against_baseline(records, records[0])
-    console.print(report.robustness_table(records))
+    console.print(robustness_table(records))
     attacked = attack(asked, console)
     for record, found in zip(records, attacked, strict=False):  # there may be no attacks
         record["worst_case"] = {size: each["worst_case"] for size, each in found["eps"].items()}
-    report.write_json(config.workdir / "robustness.json", records)
-    report.write_text_atomically(config.workdir / "robustness.csv", report.robustness_csv(records))
-    if report.has_seeds(records):
-        console.print(report.robustness_spread_table(records))
+    write_json(config.workdir / "robustness.json", records)
+    write_text_atomically(config.workdir / "robustness.csv", robustness_csv(records))
+    if has_seeds(records):
+        console.print(robustness_spread_table(records))
     traces = trace(asked, [record["label"] for record in records])
-    page = report.write_robustness_page(
+    page = write_robustness_page(
         config.workdir,
         records,
         example_images(asked.corrupted, dataset, asked.corruptions, asked.severities),
         traces,
-        report.attacks_html(attacked) if attacked else None,
+        attacks_html(attacked) if attacked else None,
         command=["python", *sys.argv],
         about=workdir.provenance(),
     )
@@ -160,7 +165,7 @@ def attack(asked: Asked, console: Console) -> list[dict[str, Any]]:
     }
     given = {**settings, "sizes": list(config.attacks), "twin": asked.twin and asked.twin.digest}
     file = config.workdir / "attacks.json"
-    kept = {record["key"]: record for record in report.read_json(file)} if file.exists() else {}
+    kept = {record["key"]: record for record in read_json(file)} if file.exists() else {}
     records = []
     for network in asked.networks:
         key = f"{network.digest} {json.dumps(given, sort_keys=True)}"
@@ -176,7 +181,7 @@ def attack(asked: Asked, console: Console) -> list[dict[str, Any]]:
                     **settings,
                 )
             kept[key] = {**found, "key": key}
-            report.write_json(file, list(kept.values()))
+            write_json(file, list(kept.values()))
         records.append(kept[key])
-        console.print(report.attacks_table(records[-1]))
+        console.print(attacks_table(records[-1]))
     return records

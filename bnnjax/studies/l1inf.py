@@ -11,9 +11,16 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from bnnjax import report
 from bnnjax.data import Split
 from bnnjax.loading import load
+from bnnjax.report.constraint_study import (
+    constraint_study_csv,
+    constraint_study_figure,
+    constraint_study_page,
+    constraint_study_table,
+)
+from bnnjax.report.files import read_json, write_bytes_atomically, write_json, write_text_atomically
+from bnnjax.report.theme import png_bytes
 from bnnjax.robustness.accuracy import noisy_accuracies, noisy_images, predictor
 from bnnjax.run import resolve
 from bnnjax.series import Run, check_runs, execute_runs
@@ -75,7 +82,7 @@ def study(config: L1InfStudyConfig, runs: Sequence[Run], console: Console) -> in
     }
 
     def is_measured(run: Run) -> bool:
-        found = report.read_json(noise_file(run)) if noise_file(run).exists() else {}
+        found = read_json(noise_file(run)) if noise_file(run).exists() else {}
         return {key: found.get(key) for key in noise} == noise
 
     def measure(run: Run) -> dict[str, Any]:
@@ -92,14 +99,14 @@ def study(config: L1InfStudyConfig, runs: Sequence[Run], console: Console) -> in
         nonlocal records
         for run in runs:
             if run.summary is not None and not is_measured(run):
-                report.write_json(noise_file(run), measure(run))
+                write_json(noise_file(run), measure(run))
         records = study_records(config, runs, diverged)
         write_study(config, records)
 
     code = execute_runs(runs, console, write)
     if code is not None:
         return code
-    table = report.constraint_study_table(records)
+    table = constraint_study_table(records)
     for text in ("\n" + table, f"study: {config.place / 'study.md'}, study.csv, study.png"):
         console.print(text, soft_wrap=True, markup=False, highlight=False)
     return 0
@@ -130,7 +137,7 @@ def study_records(config: L1InfStudyConfig, runs: Sequence[Run], diverged: set[P
                 "target": None if settings is None else settings.target,
                 "amount": None if settings is None else getattr(settings, AMOUNTS[form]),
                 "summaries": [run.summary for run in finished],
-                "noise": [report.read_json(noise_file(run)) for run in finished],
+                "noise": [read_json(noise_file(run)) for run in finished],
                 "diverged": sum(run.place in diverged for run in own),
             }
         )
@@ -140,8 +147,8 @@ def study_records(config: L1InfStudyConfig, runs: Sequence[Run], diverged: set[P
 def write_study(config: L1InfStudyConfig, records: Sequence[dict[str, Any]]) -> None:
     """Writes study.md, study.csv and study.png of what is finished."""
     title = f"L1,inf constraint on {config.dataset}: {config.model}, {config.method}"
-    page = report.constraint_study_page(title, shlex.join(["python", *sys.argv]), records)
-    report.write_text_atomically(config.place / "study.md", page)
-    report.write_text_atomically(config.place / "study.csv", report.constraint_study_csv(records))
-    figure = report.constraint_study_figure(records)
-    report.write_bytes_atomically(config.place / "study.png", report.png_bytes(figure))
+    page = constraint_study_page(title, shlex.join(["python", *sys.argv]), records)
+    write_text_atomically(config.place / "study.md", page)
+    write_text_atomically(config.place / "study.csv", constraint_study_csv(records))
+    figure = constraint_study_figure(records)
+    write_bytes_atomically(config.place / "study.png", png_bytes(figure))

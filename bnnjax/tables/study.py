@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from bnnjax import report
+from bnnjax.report.comparison import comparison_csv, comparison_latex, comparison_page, comparison_table
+from bnnjax.report.files import write_text_atomically
 from bnnjax.run import resolve
 from bnnjax.series import Run, check_runs, execute_runs
 from bnnjax.tables.config import TableConfig
@@ -76,7 +77,7 @@ def fill_table(place: Path, config: TableConfig, runs: Sequence[Run], console: C
     if code is not None:
         return code
     for text in (
-        "\n" + report.comparison_table(records),
+        "\n" + comparison_table(records),
         f"table: {place / 'table.md'}, table.csv, table.tex",
     ):
         console.print(text, soft_wrap=True, markup=False, highlight=False)
@@ -106,9 +107,9 @@ def write_table(place: Path, config: TableConfig, records: Sequence[dict[str, An
     title = f"{config.table} on {config.dataset}, constraint {config.constraint}"
     command = shlex.join(["python", *sys.argv])
     texts = {
-        "table.md": report.comparison_page(title, command, records),
-        "table.csv": report.comparison_csv(records),
-        "table.tex": report.comparison_latex(records),
+        "table.md": comparison_page(title, command, records),
+        "table.csv": comparison_csv(records),
+        "table.tex": comparison_latex(records),
     }
     for name, text in texts.items():
-        report.write_text_atomically(place / name, text)
+        write_text_atomically(place / name, text)

@@ -58,7 +58,7 @@ def is_there(pid: int) -> bool:
 
 def modules_loaded(run: Run, code: str, names: str) -> list[str]:
     """Returns which of these modules, with spaces between, a process has loaded after this code."""
-    done = run("-c", f"{code}; import sys; print(*{set(names.split())} & set(sys.modules))")
+    done = run("-c", f"{code}\nimport sys; print(*{set(names.split())} & set(sys.modules))")
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.split()
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bnnjax.report import attacks_figure, attacks_html, attacks_table
+from bnnjax.report.attacks import attacks_figure, attacks_html, attacks_table
 
 SENTENCE = "The black box beats the white box at eps 8/255: 40.0 % stand, 50.0 % after <gradients>."
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from bnnjax.report import summary_table, training_progress
-from bnnjax.report.console import epoch_text
+from bnnjax.report.console import epoch_text, summary_table, training_progress
 from bnnjax.report.formatting import MISSING
 
 ESCAPE = "\x1b"

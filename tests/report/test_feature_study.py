@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnnjax.report import feature_study_figure, png_bytes
-from bnnjax.report.feature_study import feature_study_caption, run_names, shown_units
-from bnnjax.report.theme import DARK
+from bnnjax.report.feature_study import feature_study_caption, feature_study_figure, run_names, shown_units
+from bnnjax.report.theme import DARK, png_bytes
 
 NAMES = [f"block{number}/conv" for number in range(12)]
 

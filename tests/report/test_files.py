@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnnjax.report import (
+from bnnjax.report.files import (
     append_metrics,
     read_json,
     read_metrics,

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnnjax.report import draw_plots, html, write_report
+from bnnjax.report import html
 from bnnjax.report.captions import confusion_caption, headline, warnings
+from bnnjax.report.html import draw_plots, write_report
 
 VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
 

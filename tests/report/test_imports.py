@@ -1,8 +1,15 @@
-"""Importing the report module is light; tests/test_layers.py has what it may import."""
+"""Importing the report modules is light; tests/test_layers.py has what they may import."""
 
 from processes import Run, modules_loaded
 
+IMPORT_ALL = """
+import importlib, pkgutil, bnnjax.report
+for module in pkgutil.walk_packages(bnnjax.report.__path__, "bnnjax.report."):
+    importlib.import_module(module.name)
+assert "bnnjax.report.plots" in __import__("sys").modules
+"""
 
-def test_import_is_light(run: Run) -> None:
+
+def test_imports_are_light(run: Run) -> None:
     names = "matplotlib rich tensorboardX jax flax PIL"
-    assert modules_loaded(run, "import bnnjax.report", names) == []
+    assert modules_loaded(run, IMPORT_ALL, names) == []

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnnjax.report import Examples, bounds, confusion_matrix, curves, worst_examples
-from bnnjax.report.pictures import row_percent
+from bnnjax.report.pictures import Examples, confusion_matrix, row_percent, worst_examples
+from bnnjax.report.plots import bounds, curves
 from bnnjax.report.theme import DARK, LIGHT, png_bytes
 
 

@@ -9,17 +9,15 @@ from collections.abc import Callable
 import pytest
 from rich.table import Table
 
-from bnnjax.report import (
-    robustness_csv,
-    robustness_groups_table,
-    robustness_spread_table,
-    robustness_table,
-)
 from bnnjax.report.robustness import (
     corruptions_of,
     group_of,
     has_seeds,
     over_group,
+    robustness_csv,
+    robustness_groups_table,
+    robustness_spread_table,
+    robustness_table,
     worst_corruptions,
 )
 

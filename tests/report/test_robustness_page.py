@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnnjax.report import html, robustness_page, write_report, write_robustness_page
-from bnnjax.report.robustness_page import differences, headline
+from bnnjax.report import html, robustness_page
+from bnnjax.report.html import write_report
+from bnnjax.report.robustness_page import differences, headline, write_robustness_page
 
 FEATURES = [
     {

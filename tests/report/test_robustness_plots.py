@@ -9,9 +9,9 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from bnnjax.report import corruption_examples, robustness_map, severity_curves
+from bnnjax.report.corrupted import corruption_examples
 from bnnjax.report.robustness import corruptions_of
-from bnnjax.report.robustness_plots import curves_caption, map_caption
+from bnnjax.report.robustness_plots import curves_caption, map_caption, robustness_map, severity_curves
 from bnnjax.report.robustness_section import noise_figure, quick_caption, robustness_section
 from bnnjax.report.theme import DARK, LIGHT, png_bytes
 

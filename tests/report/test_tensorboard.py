@@ -8,8 +8,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import masked_crc32c
 
-from bnnjax.report import event_writer
-from bnnjax.report.tensorboard import scalars
+from bnnjax.report.tensorboard import event_writer, scalars
 
 
 def _events(folder: Path) -> list[event_pb2.Event]:

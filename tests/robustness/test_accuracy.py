@@ -11,7 +11,7 @@ from rich.console import Console
 import bnnjax.run
 from bnnjax.config import Config, Recipe
 from bnnjax.data.corruptions import corrupt
-from bnnjax.report import read_json
+from bnnjax.report.files import read_json
 from bnnjax.robustness import accuracy
 from bnnjax.robustness.accuracy import noisy_accuracies, noisy_images, predictor
 from bnnjax.trained import read_trained

@@ -11,7 +11,7 @@ from bnnjax.config import Config
 from bnnjax.data.augment import normalize
 from bnnjax.network import infer
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS
-from bnnjax.report import write_json
+from bnnjax.report.files import write_json
 from bnnjax.robustness.features import change, study_features
 from bnnjax.task import make_setup
 from bnnjax.trained import Trained

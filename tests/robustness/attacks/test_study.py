@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 from scipy.stats import binomtest
 
-from bnnjax import report
 from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize
 from bnnjax.network import infer
+from bnnjax.report.attacks import attacks_table
 from bnnjax.robustness.attack_study import LADDER, attack_run, chosen_images, eps_text, wilson
 from bnnjax.robustness.attacks import attackable
 from bnnjax.trained import Trained
@@ -73,7 +73,7 @@ def test_the_worst_case_is_below_every_attack(record: dict[str, Any]) -> None:
 def test_the_record_is_shown(record: dict[str, Any]) -> None:
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(report.attacks_table(record))
+        console.print(attacks_table(record))
     for words in ("APGD-DLR", "8/255", "L2 0.5", "12 test images, 4 steps, 10 queries"):
         assert words in capture.get()
 
