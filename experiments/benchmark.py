@@ -23,15 +23,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from bnnjax.cli import fail, main
-from bnnjax.config import MethodName, ModelName, Precision
-from bnnjax.constraint_settings import check
-from bnnjax.huge_pages import restart_with_huge_pages
+from bnnjax.cli.main import fail, main
+from bnnjax.config.constraints import check
+from bnnjax.config.training import MethodName, ModelName, Precision
+from bnnjax.runtime.huge_pages import restart_with_huge_pages
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bnnjax.benchmark import Case
+    from bnnjax.benchmarks.steps import Case
 
 # What is timed in place of steps, one at a time.
 MODES = ("starts", "weak_scaling", "memory", "noise", "yardstick", "first_step")
@@ -94,7 +94,7 @@ class Arguments:
 def prepare(arguments: Arguments) -> "Callable[[Console], int]":
     """Checks the cases and returns the work."""
     # Here, so that --help does not wait for JAX.
-    from bnnjax.benchmark import Case
+    from bnnjax.benchmarks.steps import Case
     from bnnjax.train.parallel import make_mesh
 
     methods = dict.fromkeys([*arguments.methods, *(get_args(MethodName) if arguments.every_method else ())])
@@ -128,39 +128,39 @@ def work(arguments: Arguments, groups: "list[list[Case]]", console: "Console") -
 
 def records(arguments: Arguments, groups: "list[list[Case]]") -> Iterator[dict[str, Any]]:
     """Yields a record a case."""
-    from bnnjax import benchmark, memory_benchmark, noise_benchmark
-    from bnnjax.cache import use_compilation_cache
-    from bnnjax.weak_scaling import weak_scaling
-    from bnnjax.yardstick import compare_with
+    from bnnjax.benchmarks import corruptions, memory, steps
+    from bnnjax.benchmarks.weak_scaling import weak_scaling
+    from bnnjax.benchmarks.yardstick import compare_with
+    from bnnjax.runtime.cache import use_compilation_cache
 
     first = groups[0][0]
     if arguments.first_step:
         use_compilation_cache()
-        compiled = benchmark.compile_case(first)
+        compiled = steps.compile_case(first)
         yield {"state": "compiled"}
         compiled.train()
         yield {"state": "stepped"}
     elif arguments.starts:
-        yield from benchmark.time_starts(__file__, first)
+        yield from steps.time_starts(__file__, first)
     elif arguments.weak_scaling:
         case = ["--models", first.model, "--methods", first.method, "--constraints", first.constraint]
         case += ["--precision", first.precision, "--repeats", str(arguments.repeats)]
         yield from weak_scaling(__file__, case, first.batch, arguments.weak_scaling)
     elif arguments.memory is not None:
-        yield from memory_benchmark.largest_batches(first, int(1e9 * arguments.memory))
-        variants = [replace(first, **changes) for changes in memory_benchmark.VARIANTS]
-        yield from benchmark.time_cases(variants, arguments.repeats)
+        yield from memory.largest_batches(first, int(1e9 * arguments.memory))
+        variants = [replace(first, **changes) for changes in memory.VARIANTS]
+        yield from steps.time_cases(variants, arguments.repeats)
     elif arguments.noise:
         use_compilation_cache()
         count = arguments.noise_images
-        yield from noise_benchmark.time_corruptions(count, arguments.noise_size, arguments.repeats)
-        yield noise_benchmark.time_evaluation(first, count, min(1000, count))
+        yield from corruptions.time_corruptions(count, arguments.noise_size, arguments.repeats)
+        yield corruptions.time_evaluation(first, count, min(1000, count))
     elif arguments.yardstick:
         command = shlex.split(arguments.yardstick)
         yield compare_with(command, first, arguments.rounds, arguments.repeats)
     else:
         for group in groups:
-            yield from benchmark.time_cases(group, arguments.repeats)
+            yield from steps.time_cases(group, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnnjax.cli import fail, main
-from bnnjax.config import ModelName
-from bnnjax.constraint_settings import check
-from bnnjax.exit_codes import STOPPED_BY_DATA
-from bnnjax.huge_pages import restart_with_huge_pages
+from bnnjax.cli.main import fail, main
+from bnnjax.config.constraints import check
+from bnnjax.config.training import ModelName
+from bnnjax.runtime.exit_codes import STOPPED_BY_DATA
+from bnnjax.runtime.huge_pages import restart_with_huge_pages
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,8 +51,8 @@ class Arguments:
 def prepare(arguments: Arguments) -> "Callable[[Console], int]":
     """Checks the data and returns the work."""
     # Here, so that --help does not wait for JAX.
+    from bnnjax.benchmarks.input import make_set, time_input
     from bnnjax.data import DataError, load_imagenet
-    from bnnjax.input_benchmark import make_set, time_input
     from bnnjax.train.parallel import make_mesh
 
     make_mesh(arguments.batch)

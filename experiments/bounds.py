@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from bnnjax.cli import main
-from bnnjax.huge_pages import restart_with_huge_pages
+from bnnjax.cli.main import main
+from bnnjax.runtime.huge_pages import restart_with_huge_pages
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +45,7 @@ class Arguments:
 def prepare(arguments: Arguments) -> "Callable[[Console], int]":
     """Reads the runs and returns the work."""
     # Here, so that --help does not wait for JAX.
-    from bnnjax.bound_study import prepare_study
+    from bnnjax.studies.bounds import prepare_study
 
     if not arguments.runs:
         raise ValueError("name at least one run directory")

@@ -7,9 +7,9 @@ The recipe is IR-Net's: SGD 0.1 with momentum 0.9, weight decay 1e-4, batches of
 random crops and flips.
 """
 
-from bnnjax.cli import main, prepare_run
-from bnnjax.config import Config
-from bnnjax.huge_pages import restart_with_huge_pages
+from bnnjax.cli.main import main, prepare_run
+from bnnjax.config.training import Config
+from bnnjax.runtime.huge_pages import restart_with_huge_pages
 
 DEFAULTS = Config(dataset="cifar10")
 

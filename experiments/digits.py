@@ -5,9 +5,9 @@
 About two minutes on two CPU cores; 94 to 99 % test accuracy with l1inf, by seed and machine.
 """
 
-from bnnjax.cli import main, prepare_run
-from bnnjax.config import COMMON_RECIPES, Config
-from bnnjax.huge_pages import restart_with_huge_pages
+from bnnjax.cli.main import main, prepare_run
+from bnnjax.config.training import COMMON_RECIPES, Config
+from bnnjax.runtime.huge_pages import restart_with_huge_pages
 
 # An epoch takes seconds, and a checkpoint half of one.
 DEFAULTS = Config(dataset="digits", common=COMMON_RECIPES["digits"], checkpoint_every=4)

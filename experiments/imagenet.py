@@ -1,6 +1,6 @@
 """Trains a binarized network on ImageNet.
 
-    python -m bnnjax.data.prepare imagenet2012 --from DIR --data-dir DIR
+    python -m bnnjax.cli.prepare imagenet2012 --from DIR --data-dir DIR
     python experiments/imagenet.py --data-dir DIR --constraint=l1inf
     python experiments/imagenet.py --data-dir DIR --preset reactnet --model resnet34 --precision bfloat16
 
@@ -11,9 +11,9 @@ held out to choose the epoch, the 50,000 validation images are the test.  The re
 
 import sys
 
-from bnnjax.cli import main
-from bnnjax.huge_pages import restart_with_huge_pages
-from bnnjax.presets import defaults_for, prepare_preset
+from bnnjax.cli.main import main
+from bnnjax.config.presets import defaults_for, prepare_preset
+from bnnjax.runtime.huge_pages import restart_with_huge_pages
 
 if __name__ == "__main__":
     restart_with_huge_pages()

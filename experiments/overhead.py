@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnnjax.cli import main
-from bnnjax.config import MethodName, ModelName, Precision
-from bnnjax.constraint_settings import check
-from bnnjax.huge_pages import restart_with_huge_pages
+from bnnjax.cli.main import main
+from bnnjax.config.constraints import check
+from bnnjax.config.training import MethodName, ModelName, Precision
+from bnnjax.runtime.huge_pages import restart_with_huge_pages
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,8 +50,8 @@ class Arguments:
 def prepare(arguments: Arguments) -> "Callable[[Console], int]":
     """Returns the work."""
     # Here, so that --help does not wait for JAX.
-    from bnnjax.benchmark import Case
-    from bnnjax.overhead import prepare_overhead
+    from bnnjax.benchmarks.constraints import prepare_overhead
+    from bnnjax.benchmarks.steps import Case
 
     case = Case(
         model=arguments.model,

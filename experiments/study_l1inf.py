@@ -8,9 +8,9 @@ strength (soft form, each target) and by radius (hard form), beside networks wit
 command goes on where it stopped.
 """
 
-from bnnjax.cli import Work, main
-from bnnjax.huge_pages import restart_with_huge_pages
-from bnnjax.studies.l1inf_config import L1InfStudyConfig
+from bnnjax.cli.main import Work, main
+from bnnjax.config.l1inf_study import L1InfStudyConfig
+from bnnjax.runtime.huge_pages import restart_with_huge_pages
 
 
 def prepare(config: L1InfStudyConfig) -> Work:

@@ -7,9 +7,10 @@ All rows have the same schedule and augmentation, and no pretrained weights but 
 needs them, which the table says.  The same command goes on where it stopped.
 """
 
-from bnnjax.cli import main
-from bnnjax.huge_pages import restart_with_huge_pages
-from bnnjax.tables import TableConfig, prepare
+from bnnjax.cli.main import main
+from bnnjax.cli.table import prepare
+from bnnjax.config.table import TableConfig
+from bnnjax.runtime.huge_pages import restart_with_huge_pages
 
 DEFAULTS = TableConfig(table="table3", dataset="cifar10")
 

@@ -5,12 +5,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from bnnjax.cli import flags
-from bnnjax.config import Config
-from bnnjax.data.prepare import make_parser
-from bnnjax.rerun import Arguments
-from bnnjax.robustness_config import RobustnessConfig
-from bnnjax.tables.config import TableConfig
+from bnnjax.cli.main import flags
+from bnnjax.cli.prepare import make_parser
+from bnnjax.cli.rerun import Arguments
+from bnnjax.config.robustness import RobustnessConfig
+from bnnjax.config.table import TableConfig
+from bnnjax.config.training import Config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from bnnjax.bounds import Chain
-from bnnjax.config import Config
+from bnnjax.bounds.lipschitz import Chain
+from bnnjax.config.training import Config
 from bnnjax.constraints.base import After, Constraint, Seen, combined
 from bnnjax.constraints.gradpenalty import gradpenalty
 from bnnjax.constraints.kure import kure
@@ -13,7 +13,7 @@ from bnnjax.constraints.lcr import lcr
 from bnnjax.constraints.parseval import parseval
 from bnnjax.constraints.spectral import spectral
 
-# A new constraint is a file, its settings in bnnjax.constraint_settings and Config, and a line here.
+# A new constraint is a file, its settings in bnnjax.config.constraints and Config, and a line here.
 CONSTRAINTS: dict[str, Callable[[Config, Chain], Constraint]] = {
     "l1inf": lambda config, chain: l1inf(config.l1inf, chain),
     "lcr": lambda config, chain: lcr(config.lcr, chain, config.batch_size),

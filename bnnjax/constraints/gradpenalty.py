@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.constraint_settings import GradPenaltyConfig
+from bnnjax.config.constraints import GradPenaltyConfig
 from bnnjax.constraints.base import INPUT_GRADIENT, Constraint, InputGradient, Seen, State
 
 

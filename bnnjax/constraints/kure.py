@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.constraint_settings import KureConfig
+from bnnjax.config.constraints import KureConfig
 from bnnjax.constraints.base import LATENTS, Constraint, Seen, State
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.bounds import CLASSIFIER, Chain, Slope, UnitStats, log_bound, slopes, unit_names
-from bnnjax.constraint_settings import L1InfConfig
+from bnnjax.bounds.lipschitz import CLASSIFIER, Chain, Slope, UnitStats, log_bound, slopes, unit_names
+from bnnjax.config.constraints import L1InfConfig
 from bnnjax.constraints.base import After, Constraint, Seen, State
 from bnnjax.ops import norms
 
@@ -61,11 +61,11 @@ def common_radius(
 def l1inf(config: L1InfConfig, chain: Chain) -> Constraint:
     """Returns the constraint of the norm ||unit||_{1,inf} = max_o |g_o| / sqrt(v_o + eps) ||What_o||_1.
 
-    Soft form: the loss gains strength * log L(network) (reduction `bound`; L as in `bnnjax.bounds`) or
-    strength * sum of the units' norms (`sum`).  The variance is a constant of the step.  The max has its
-    gradient in one channel; a temperature > 0 smooths it to a log-sum-exp, which is an upper bound.  A ramp
-    lets the strength rise from 0 on a line.  A unit of weight w counts norm^w to the bound, w norm to the
-    sum.
+    Soft form: the loss gains strength * log L(network) (reduction `bound`; L as in
+    `bnnjax.bounds.lipschitz`) or strength * sum of the units' norms (`sum`).  The variance is a constant of
+    the step.  The max has its gradient in one channel; a temperature > 0 smooths it to a log-sum-exp, which
+    is an upper bound.  A ramp lets the strength rise from 0 on a line.  A unit of weight w counts norm^w to
+    the bound, w norm to the sum.
 
     Learned activations take part in the network's bound by their slopes; they are no units, so that neither
     `sum` nor the hard form sees them.

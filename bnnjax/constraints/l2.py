@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.constraint_settings import L2Config
+from bnnjax.config.constraints import L2Config
 from bnnjax.constraints.base import LATENTS, Constraint, Seen, State
 
 

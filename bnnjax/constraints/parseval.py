@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.constraint_settings import ParsevalConfig
+from bnnjax.config.constraints import ParsevalConfig
 from bnnjax.constraints.base import LATENTS, Constraint, Seen, State
 
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.bounds import CLASSIFIER
-from bnnjax.constraint_settings import SpectralConfig
+from bnnjax.bounds.lipschitz import CLASSIFIER
+from bnnjax.config.constraints import SpectralConfig
 from bnnjax.constraints.base import After, Constraint, Seen, State
 from bnnjax.ops import norms
 

@@ -14,11 +14,11 @@ from bnnjax.data.batches import (
     steps_per_epoch,
     training_batches,
 )
-from bnnjax.data.by_name import load_prepared
 from bnnjax.data.cifar10 import load_cifar10
 from bnnjax.data.dataset import DataError, Dataset, Split
 from bnnjax.data.digits import load_digits
 from bnnjax.data.imagenet.load import StreamedDataset, load_imagenet
+from bnnjax.data.tfds_set import load_prepared
 
 __all__ = [
     "Augmentation",

@@ -13,9 +13,9 @@ import numpy as np
 
 from bnnjax.data.archive import CLASS_NAMES, read_archive
 from bnnjax.data.augment import Augmentation
+from bnnjax.data.cache import read_cached
 from bnnjax.data.dataset import DataError, Dataset, Split, assemble
-from bnnjax.data.decoded import read_cached
-from bnnjax.data.prepared import data_root
+from bnnjax.data.tfds import data_root
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def create(root: Path, directory: Path, given: dict[str, Split] | None, origin: 
             "use --data-dir with a prepared copy, --archive with cifar-10-binary.tar.gz, "
             "or experiments/digits.py, which needs no download."
         )
-    from bnnjax.data.builders import Cifar10, prepare
+    from bnnjax.data.tfds_write import Cifar10, prepare
 
     def fetch(downloads: Any) -> dict[str, Split]:
         return given or read_archive(Path(downloads.download(origin.url)), origin.batch_examples)

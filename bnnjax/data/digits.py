@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from bnnjax.data.augment import Augmentation
+from bnnjax.data.cache import read_cached
 from bnnjax.data.dataset import DataError, Dataset, Split, assemble, spread_over_classes, take
-from bnnjax.data.decoded import read_cached
-from bnnjax.data.prepared import data_root
+from bnnjax.data.tfds import data_root
 
 EXAMPLES = 1797
 TEST_EXAMPLES = 360  # a fifth
@@ -35,7 +35,7 @@ def load_digits(
     root = data_root(data_dir)
     directory = root / "bnnjax_digits" / "1.0.0"
     if not directory.exists():
-        from bnnjax.data.builders import Digits, prepare
+        from bnnjax.data.tfds_write import Digits, prepare
 
         prepare(Digits(fetch=embedded_digits, checksums={}, data_dir=root))
     stored = read_cached(directory)

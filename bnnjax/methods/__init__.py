@@ -5,7 +5,7 @@ A new method is a file with a function `name(wbits, abits) -> Method` and a line
 
 from collections.abc import Callable
 
-from bnnjax.config import Recipe
+from bnnjax.config.training import Recipe
 from bnnjax.methods.abcnet import abcnet
 from bnnjax.methods.base import Initial, Method, Quantized, Site, Values
 from bnnjax.methods.birealnet import birealnet

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config import Recipe
+from bnnjax.config.training import Recipe
 from bnnjax.methods.base import Method, Quantized, Site, Values, check_bits, clipped_sign, identity, keep
 from bnnjax.methods.bnn import clip_latent
 from bnnjax.ops.scale import unscale_gradient

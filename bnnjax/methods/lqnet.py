@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bnnjax.config import Recipe
+from bnnjax.config.training import Recipe
 from bnnjax.methods.base import Initial, Mean, Method, Quantized, Site, Values, check_bits, identity, keep
 
 QUARTILE = 0.6745  # of the normal distribution

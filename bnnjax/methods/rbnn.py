@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config import Recipe
+from bnnjax.config.training import Recipe
 from bnnjax.methods.base import Mean, Method, Quantized, Site, Values, check_bits, identity, keep
 from bnnjax.ops.scale import mean_abs, standardize
 from bnnjax.ops.sign import hardtanh, sign, surrogate

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config import Recipe
+from bnnjax.config.training import Recipe
 from bnnjax.methods.base import LearnedActivation, Method, Quantized, Site, Values, check_bits, stage_at
 from bnnjax.methods.birealnet import scaled_sign
 from bnnjax.ops.channelwise import channelwise

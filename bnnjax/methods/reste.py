@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config import Recipe
+from bnnjax.config.training import Recipe
 from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity
 from bnnjax.ops.sign import hardtanh, surrogate
 

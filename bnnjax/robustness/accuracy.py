@@ -8,9 +8,9 @@ import numpy as np
 from bnnjax.data import Dataset
 from bnnjax.data.corruptions import corrupt
 from bnnjax.robustness.outcomes import Predict
+from bnnjax.runs.saved import Trained
 from bnnjax.train.loop import accuracy, score
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
-from bnnjax.trained import Trained
 
 CHUNK = 1000  # images that are corrupted at once
 

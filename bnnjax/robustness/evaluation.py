@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bnnjax.config import Config
+from bnnjax.config.training import Config
 from bnnjax.data import Dataset
 from bnnjax.data.corrupted import CorruptedSet, Noisy, generated
 from bnnjax.data.corruptions import CORRUPTIONS, EXTRA, check_shape
@@ -22,7 +22,7 @@ from bnnjax.robustness.outcomes import (
 )
 from bnnjax.robustness.records import Evaluated, robustness_record
 from bnnjax.robustness.scores import Outcome
-from bnnjax.trained import Trained
+from bnnjax.runs.saved import Trained
 
 QUICK_SEVERITIES, QUICK_EXAMPLES = (1, 3, 5), 1000
 QUICK_BATCH = 250  # images that are made at once: large ones take gigabytes on the way

@@ -12,8 +12,8 @@ import numpy as np
 
 from bnnjax.data.corrupted import Noisy
 from bnnjax.data.dataset import DataError
-from bnnjax.report.files import write_bytes_atomically
 from bnnjax.robustness.scores import Outcome
+from bnnjax.runtime.files import write_bytes_atomically
 
 # uint8 [n, h, w, c] -> logits [n, classes]
 Predict = Callable[[np.ndarray | jax.Array], np.ndarray]

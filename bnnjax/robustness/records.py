@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnnjax.config import Config
+from bnnjax.config.training import Config
 from bnnjax.data.corrupted import CorruptedSet
 from bnnjax.data.corruptions import BENCHMARK
 from bnnjax.robustness.scores import (

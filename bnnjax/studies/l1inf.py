@@ -11,21 +11,21 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from bnnjax.config.l1inf_study import L1InfStudyConfig
 from bnnjax.data import Split
-from bnnjax.loading import load
-from bnnjax.report.constraint_study import (
+from bnnjax.data.load import load
+from bnnjax.report.studies.l1inf import (
     constraint_study_csv,
     constraint_study_figure,
     constraint_study_page,
     constraint_study_table,
 )
-from bnnjax.report.files import read_json, write_bytes_atomically, write_json, write_text_atomically
-from bnnjax.report.theme import png_bytes
+from bnnjax.report.style.theme import png_bytes
 from bnnjax.robustness.accuracy import noisy_accuracies, noisy_images, predictor
-from bnnjax.run import resolve
-from bnnjax.series import Run, check_runs, execute_runs
-from bnnjax.studies.l1inf_config import L1InfStudyConfig
-from bnnjax.trained import read_trained
+from bnnjax.runs.saved import read_trained
+from bnnjax.runs.series import Run, check_runs, execute_runs
+from bnnjax.runs.train import resolve
+from bnnjax.runtime.files import read_json, write_bytes_atomically, write_json, write_text_atomically
 
 NOISES = ("gaussian_noise", "impulse_noise", "gaussian_blur")
 AMOUNTS = {"soft": "strength", "hard": "radius"}  # what a form is varied in

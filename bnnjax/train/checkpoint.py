@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from bnnjax.processes import is_first, together
+from bnnjax.runtime.processes import is_first, together
 
 KEPT = 2  # the latest, and the one before in case the latest is damaged
 SUMS = "sha256.json"  # of the files of a checkpoint, in its directory

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from bnnjax.data.dataset import DataError, Split
-from bnnjax.processes import gather
+from bnnjax.runtime.processes import gather
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.feed import Feed, Step
 from bnnjax.train.parallel import Compiled

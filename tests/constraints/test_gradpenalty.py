@@ -7,12 +7,12 @@ import pytest
 from jax.sharding import PartitionSpec as P
 from noise import BATCH, noise
 
-from bnnjax.config import Config
-from bnnjax.constraint_settings import GradPenaltyConfig, L1InfConfig, L2Config
+from bnnjax.config.constraints import GradPenaltyConfig, L1InfConfig, L2Config
+from bnnjax.config.training import Config
 from bnnjax.constraints import Seen
 from bnnjax.constraints.base import InputGradient
 from bnnjax.constraints.gradpenalty import gradpenalty, squared_jacobian
-from bnnjax.task import make_setup
+from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import make_mesh
 from bnnjax.train.step import Moment
 

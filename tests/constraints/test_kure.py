@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.config import Config
-from bnnjax.constraint_settings import KureConfig, L1InfConfig
+from bnnjax.config.constraints import KureConfig, L1InfConfig
+from bnnjax.config.training import Config
 from bnnjax.constraints import Seen
 from bnnjax.constraints.kure import kure, kurtosis
-from bnnjax.network import latents_by_unit
+from bnnjax.models.network import latents_by_unit
 
 
 def penalty(latents, **options):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.bounds import Residual, Slope, UnitStats, network_log_bound
-from bnnjax.config import Config
-from bnnjax.constraint_settings import L1InfConfig
+from bnnjax.bounds.lipschitz import Residual, Slope, UnitStats, network_log_bound
+from bnnjax.config.constraints import L1InfConfig
+from bnnjax.config.training import Config
 from bnnjax.constraints import After, Seen, make_constraint
 from bnnjax.constraints.l1inf import l1inf
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.constraint_settings import L1InfConfig, L2Config
+from bnnjax.config.constraints import L1InfConfig, L2Config
 from bnnjax.constraints import Seen
 from bnnjax.constraints.l2 import l2
 from bnnjax.methods import make_method
-from bnnjax.network import latents_by_unit
+from bnnjax.models.network import latents_by_unit
 
 LATENTS = {"a": jnp.array([[1.0, -2.0]])}
 KERNELS = {"stem": jnp.array([3.0, 0.0]), "a": jnp.array([[-4.0, 1.0]])}

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.config import Config
-from bnnjax.constraint_settings import LCRConfig
+from bnnjax.config.constraints import LCRConfig
+from bnnjax.config.training import Config
 from bnnjax.constraints import Seen, make_constraint
 from bnnjax.constraints.lcr import lcr
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from noise import noise
 
-from bnnjax.config import Config
-from bnnjax.constrained import LEARNED
-from bnnjax.constraint_settings import LCRConfig
+from bnnjax.config.constraints import LCRConfig
+from bnnjax.config.training import Config
 from bnnjax.constraints.lcr import GAINS
+from bnnjax.constraints.objective import LEARNED
 from bnnjax.data import Dataset
-from bnnjax.pretrained import full_precision
-from bnnjax.task import make_setup
+from bnnjax.runs.initial import full_precision
+from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh
 from bnnjax.train.step import Images
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.constraint_settings import KureConfig, ParsevalConfig
+from bnnjax.config.constraints import KureConfig, ParsevalConfig
 from bnnjax.constraints import Seen
 from bnnjax.constraints.parseval import departure, parseval, retract
-from bnnjax.network import latents_by_unit
+from bnnjax.models.network import latents_by_unit
 
 
 def gram_departure(kernel):

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.bounds import UnitStats
-from bnnjax.config import Config
-from bnnjax.constraint_settings import L1InfConfig, SpectralConfig
+from bnnjax.bounds.lipschitz import UnitStats
+from bnnjax.config.constraints import L1InfConfig, SpectralConfig
+from bnnjax.config.training import Config
 from bnnjax.constraints import After, Seen, make_constraint
 from bnnjax.constraints.spectral import spectral
 from bnnjax.methods import make_method

@@ -14,9 +14,9 @@ import tensorflow_datasets as tfds
 
 from bnnjax.data.archive import read_archive
 from bnnjax.data.augment import Augmentation
-from bnnjax.data.builders import Cifar10, prepare
 from bnnjax.data.cifar10 import CLASS_NAMES, Origin, load_cifar10, why_unreachable
 from bnnjax.data.dataset import DataError
+from bnnjax.data.tfds_write import Cifar10, prepare
 
 BATCH = 20
 

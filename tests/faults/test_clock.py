@@ -6,7 +6,7 @@ import pytest
 from processes import Run, Start, wait_until
 from runs import ROOT, STEPS, assert_same_run, checkpoint_is_there, kill, last_step
 
-from bnnjax.report.tensorboard import event_writer
+from bnnjax.report.run.tensorboard import event_writer
 
 pytestmark = pytest.mark.faults
 

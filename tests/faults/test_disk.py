@@ -13,7 +13,7 @@ from mounts import may_mount
 from processes import Process, Run, Start, finish, wait_until
 from runs import STEPS, TINY, assert_same_run, checkpoint_is_there, contents, last_step, lock_is_held
 
-from bnnjax.trained import read_trained
+from bnnjax.runs.saved import read_trained
 
 pytestmark = pytest.mark.faults
 

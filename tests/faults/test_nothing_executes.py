@@ -10,9 +10,9 @@ import orbax.checkpoint as ocp
 import pytest
 
 import bnnjax
-from bnnjax.data import decoded
+from bnnjax.data import cache
 from bnnjax.data.dataset import Split
-from bnnjax.data.prepared import Stored
+from bnnjax.data.tfds import Stored
 
 pytestmark = pytest.mark.faults
 
@@ -80,6 +80,6 @@ def test_a_checkpoint_is_arrays_and_json(reference: Path) -> None:
 
 def test_a_decoded_data_set_is_arrays(tmp_path: Path) -> None:
     split = Split(np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int32))
-    decoded.store(tmp_path / "set.npz", Stored("name", ("a", "b"), split, split))
+    cache.store(tmp_path / "set.npz", Stored("name", ("a", "b"), split, split))
     with np.load(tmp_path / "set.npz", allow_pickle=False) as arrays:
         assert {arrays[name].dtype.kind for name in arrays.files} == set("uiU")

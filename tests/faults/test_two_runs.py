@@ -8,7 +8,7 @@ import tiny_experiment
 from processes import Run, Start, finish, wait_until
 from runs import STEPS, TINY, assert_same_run, checkpoint_is_there
 
-from bnnjax.trained import read_trained
+from bnnjax.runs.saved import read_trained
 
 pytestmark = pytest.mark.faults
 

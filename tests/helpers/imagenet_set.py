@@ -4,7 +4,7 @@ from pathlib import Path
 
 from processes import Finished, Run
 
-from bnnjax.data.imagenet.generated import write_official
+from bnnjax.benchmarks.fake_imagenet import write_official
 from bnnjax.data.imagenet.sources import official_labels
 
 SYNSETS = ("n01440764", "n01530575", "n02105855", "n02701002", "n04447861")
@@ -21,5 +21,5 @@ def write_tars(place: Path) -> Path:
 
 def prepare(run: Run, source: Path, root: Path, *more: object) -> Finished:
     """Runs the command that prepares ImageNet."""
-    command = ("-W", "error", "-m", "bnnjax.data.prepare", "imagenet2012")
+    command = ("-W", "error", "-m", "bnnjax.cli.prepare", "imagenet2012")
     return run(*command, "--from", source, "--data-dir", root, *more)

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnnjax.config import Config
+from bnnjax.config.training import Config
 from bnnjax.data import Augmentation, Dataset, Split
 from bnnjax.data.dataset import assemble
-from bnnjax.network import Network
-from bnnjax.task import make_setup
+from bnnjax.models.network import Network
+from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh
 from bnnjax.train.state import TrainState
 from bnnjax.train.step import Images

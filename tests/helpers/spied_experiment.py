@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from tiny_experiment import DEFAULTS, stand_in
 
-import bnnjax.run
-from bnnjax.cli import main, prepare_run
-from bnnjax.task import Setup, make_setup
+import bnnjax.runs.train
+from bnnjax.cli.main import main, prepare_run
+from bnnjax.runs.setup import Setup, make_setup
 
 
 def note(images: jax.Array) -> None:
@@ -35,5 +35,5 @@ def make_spied(*arguments: Any) -> Setup:
 
 if __name__ == "__main__":
     stand_in()
-    bnnjax.run.make_setup = make_spied
+    bnnjax.runs.train.make_setup = make_spied
     main(DEFAULTS, __doc__, prepare_run)

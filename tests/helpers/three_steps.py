@@ -17,12 +17,12 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from noise import noise
 
-from bnnjax.cache import use_compilation_cache
-from bnnjax.config import Config
-from bnnjax.constraint_settings import GradPenaltyConfig, L1InfConfig, LCRConfig, SpectralConfig
+from bnnjax.config.constraints import GradPenaltyConfig, L1InfConfig, LCRConfig, SpectralConfig
+from bnnjax.config.training import Config
 from bnnjax.data import Augmentation
-from bnnjax.pretrained import full_precision
-from bnnjax.task import make_setup
+from bnnjax.runs.initial import full_precision
+from bnnjax.runs.setup import make_setup
+from bnnjax.runtime.cache import use_compilation_cache
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
 from bnnjax.train.step import AXIS, Images
 

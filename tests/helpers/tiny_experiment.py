@@ -5,10 +5,10 @@ Its plots are not drawn, which takes a third of its time; a page is as large as 
 
 import numpy as np
 
-import bnnjax.report.html
-import bnnjax.run
-from bnnjax.cli import main, prepare_run
-from bnnjax.config import Config, Recipe
+import bnnjax.report.run.html
+import bnnjax.runs.train
+from bnnjax.cli.main import main, prepare_run
+from bnnjax.config.training import Config, Recipe
 from bnnjax.data import Augmentation, Dataset, Split
 from bnnjax.data.dataset import assemble
 
@@ -29,7 +29,7 @@ def images(count: int, seed: int) -> Split:
 
 
 def load(config: Config) -> Dataset:
-    """In place of `bnnjax.run.load`: 2,400 images for training, 30 for validation, 20 for the test."""
+    """In place of `bnnjax.runs.train.load`: 2,400 images for training, 30 for validation, 20 for the test."""
     return assemble(
         name="tiny",
         class_names=tuple("0123456789"),
@@ -43,16 +43,16 @@ def load(config: Config) -> Dataset:
 
 
 def picture(figure: object) -> bytes:
-    """In place of `bnnjax.report.html.png_bytes`: nothing, of the usual size."""
+    """In place of `bnnjax.report.run.html.png_bytes`: nothing, of the usual size."""
     return b"\x89PNG" + bytes(100_000)
 
 
 def stand_in() -> None:
     """Puts the made-up images and pictures in their places."""
-    bnnjax.run.load = load
-    bnnjax.report.html.png_bytes = picture
+    bnnjax.runs.train.load = load
+    bnnjax.report.run.html.png_bytes = picture
     for plot in ("curves", "bounds", "worst_examples", "confusion_matrix"):
-        setattr(bnnjax.report.html, plot, lambda *arguments, **more: None)
+        setattr(bnnjax.report.run.html, plot, lambda *arguments, **more: None)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import jax
 import pytest
 from noise import noise
 
-from bnnjax.config import Config
+from bnnjax.config.training import Config
 from bnnjax.methods import METHODS
-from bnnjax.task import make_setup
+from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh
 from bnnjax.train.step import Images
 

@@ -10,10 +10,10 @@ import numpy as np
 import optax
 import pytest
 
-from bnnjax.config import Config
+from bnnjax.config.training import Config
 from bnnjax.data import load_digits
 from bnnjax.methods import METHODS
-from bnnjax.task import make_setup
+from bnnjax.runs.setup import make_setup
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.parallel import compile_task, make_mesh
 from bnnjax.train.step import Images

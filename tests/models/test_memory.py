@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.benchmark import random_images
-from bnnjax.config import Config, Recipe
+from bnnjax.benchmarks.steps import random_images
+from bnnjax.config.training import Config, Recipe
 from bnnjax.methods import make_method
+from bnnjax.models.network import make_network
 from bnnjax.models.resnet import ResNet
 from bnnjax.models.vgg import VGG
-from bnnjax.network import make_network
-from bnnjax.task import make_setup
+from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
 from bnnjax.train.step import Images
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from method_values import schedule_of
 
-from bnnjax.bounds import Residual, Slope, unit_names
-from bnnjax.config import ModelName
-from bnnjax.constraint_settings import L1InfConfig
+from bnnjax.bounds.lipschitz import Residual, Slope, unit_names
+from bnnjax.config.constraints import L1InfConfig
+from bnnjax.config.training import ModelName
 from bnnjax.constraints import After, Seen, l1inf
 from bnnjax.methods import METHODS, make_method
 from bnnjax.models import RESNETS, VGGS, make_model
-from bnnjax.network import latents_by_unit
+from bnnjax.models.network import latents_by_unit
 from bnnjax.nn.layers import ACTIVATIONS
 from bnnjax.nn.units import KERNELS, STAGES, UNITS, by_unit, by_unit_of_layer, in_order, replace_gains
 

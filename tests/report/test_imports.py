@@ -6,7 +6,7 @@ IMPORT_ALL = """
 import importlib, pkgutil, bnnjax.report
 for module in pkgutil.walk_packages(bnnjax.report.__path__, "bnnjax.report."):
     importlib.import_module(module.name)
-assert "bnnjax.report.plots" in __import__("sys").modules
+assert "bnnjax.report.run.plots" in __import__("sys").modules
 """
 
 

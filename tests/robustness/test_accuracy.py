@@ -8,13 +8,13 @@ import pytest
 import tiny_experiment
 from rich.console import Console
 
-import bnnjax.run
-from bnnjax.config import Config, Recipe
+import bnnjax.runs.train
+from bnnjax.config.training import Config, Recipe
 from bnnjax.data.corruptions import corrupt
-from bnnjax.report.files import read_json
 from bnnjax.robustness import accuracy
 from bnnjax.robustness.accuracy import noisy_accuracies, noisy_images, predictor
-from bnnjax.trained import read_trained
+from bnnjax.runs.saved import read_trained
+from bnnjax.runtime.files import read_json
 
 KEY = jax.random.key(0)
 
@@ -48,7 +48,7 @@ def test_the_accuracy_is_that_of_the_noisy_images() -> None:
 
 @pytest.mark.slow
 def test_a_trained_network_predicts_as_its_run_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bnnjax.run, "load", tiny_experiment.load)
+    monkeypatch.setattr(bnnjax.runs.train, "load", tiny_experiment.load)
     config = Config(
         dataset="digits",
         model="resnet_tiny",
@@ -57,7 +57,7 @@ def test_a_trained_network_predicts_as_its_run_did(tmp_path: Path, monkeypatch: 
         workdir=tmp_path / "run",
         noise="none",
     )
-    assert bnnjax.run.execute(bnnjax.run.prepare(config), Console(quiet=True)) == 0
+    assert bnnjax.runs.train.execute(bnnjax.runs.train.prepare(config), Console(quiet=True)) == 0
     dataset = tiny_experiment.load(config)
     predict = predictor(read_trained(tmp_path / "run", dataset), dataset, batch_size=7)
     found = noisy_accuracies(predict, {"none": {"0": dataset.test.images}}, dataset.test.labels)

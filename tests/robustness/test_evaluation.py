@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from noise import noise
 
-from bnnjax.config import Config
-from bnnjax.constraint_settings import L1InfConfig
+from bnnjax.config.constraints import L1InfConfig
+from bnnjax.config.robustness import RobustnessConfig
+from bnnjax.config.training import Config
 from bnnjax.data import Augmentation
 from bnnjax.data.corrupted import CorruptedSet, Noisy
 from bnnjax.data.corruptions import corrupt
@@ -21,7 +22,6 @@ from bnnjax.robustness.evaluation import chosen, each_compiled, evaluate, exampl
 from bnnjax.robustness.outcomes import outcome_of, read_outcomes, write_outcomes
 from bnnjax.robustness.records import against_baseline, constraint_in_words
 from bnnjax.robustness.scores import Outcome
-from bnnjax.robustness_config import RobustnessConfig
 
 DATASET = noise(30, Augmentation())
 IMAGES, LABELS = DATASET.test.images[:12], DATASET.test.labels[:12]

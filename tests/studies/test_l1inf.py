@@ -10,14 +10,15 @@ import pytest
 import tiny_experiment
 from processes import Run
 from rich.console import Console
+from runs import ROOT
 
-import bnnjax.report.html
-import bnnjax.run
-from bnnjax import series
+import bnnjax.report.run.html
+import bnnjax.runs.train
+from bnnjax.config.l1inf_study import L1InfStudyConfig
+from bnnjax.runs import series
 from bnnjax.studies import l1inf
-from bnnjax.studies.l1inf_config import L1InfStudyConfig
 
-SCRIPT = Path(__file__).parents[2] / "experiments" / "study_l1inf.py"
+SCRIPT = ROOT / "experiments" / "study_l1inf.py"
 SETTINGS: dict[str, Any] = {
     "dataset": "digits",
     "model": "resnet_tiny",
@@ -36,9 +37,9 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (l1inf, series, bnnjax.run):
+    for module in (l1inf, series, bnnjax.runs.train):
         monkeypatch.setattr(module, "load", tiny_experiment.load)
-    monkeypatch.setattr(bnnjax.report.html, "png_bytes", tiny_experiment.picture)
+    monkeypatch.setattr(bnnjax.report.run.html, "png_bytes", tiny_experiment.picture)
 
 
 def do(place: Path, **more: Any) -> tuple[int, str]:

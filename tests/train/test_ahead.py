@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.config import Config
+from bnnjax.config.training import Config
 from bnnjax.data import Augmentation, Split
 from bnnjax.data.dataset import assemble
-from bnnjax.feeding import make_feed
+from bnnjax.runs.input import make_feed
 from bnnjax.train.ahead import compile_ahead
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.loop import Fit, StopRequest, fit

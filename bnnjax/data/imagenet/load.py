@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from bnnjax.cache import cache_directory
 from bnnjax.data.augment import Augmentation
 from bnnjax.data.dataset import DataError, Dataset, Split
-from bnnjax.data.prepared import data_root, only_version, open_prepared
+from bnnjax.data.streaming.lazy_array import stored_images, stored_labels
 from bnnjax.data.streaming.records import Records, open_records
-from bnnjax.data.streaming.stored import stored_images, stored_labels
 from bnnjax.data.streaming.stream import Stream
+from bnnjax.data.tfds import data_root, only_version, open_prepared
+from bnnjax.runtime.cache import cache_directory
 
 # Of the training images of ImageNet, per channel, as the published recipes use them.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -119,7 +119,7 @@ def load_imagenet(
     if not (root / "imagenet2012").is_dir():
         raise DataError(
             f"there is no imagenet2012 in {root}: prepare it from its official files by "
-            "python -m bnnjax.data.prepare imagenet2012 --from DIR."
+            "python -m bnnjax.cli.prepare imagenet2012 --from DIR."
         )
     directory = only_version(root / "imagenet2012")
     builder = open_prepared(directory, ("train", "validation"))

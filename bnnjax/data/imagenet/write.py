@@ -26,9 +26,9 @@ from PIL import Image
 
 from bnnjax.data.dataset import DataError
 from bnnjax.data.imagenet.sources import Images, Labels, find_images
-from bnnjax.data.prepared import one_line
-from bnnjax.lock import hold
-from bnnjax.report.files import remove_unfinished
+from bnnjax.data.tfds import one_line
+from bnnjax.runtime.files import remove_unfinished
+from bnnjax.runtime.lock import hold
 
 NAME, VERSION = "imagenet2012", "5.1.0"
 SPLITS = ("train", "validation")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bnnjax.data.dataset import DataError
-from bnnjax.data.prepared import one_line
+from bnnjax.data.tfds import one_line
 
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for random access
 

@@ -21,11 +21,11 @@ import numpy as np
 
 from bnnjax.data.batches import steps_per_epoch
 from bnnjax.data.dataset import DataError
-from bnnjax.data.prepared import one_line
 from bnnjax.data.streaming.decode import UNIFORMS, random_crop
+from bnnjax.data.streaming.lazy_array import make_of
 from bnnjax.data.streaming.order import crop_uniforms, epoch_order
 from bnnjax.data.streaming.records import CorruptError, Record, Records
-from bnnjax.data.streaming.stored import make_of
+from bnnjax.data.tfds import one_line
 
 CHUNK = 32  # images that a worker makes at a time
 READY = 2  # chunks that each worker keeps ready

@@ -11,7 +11,7 @@ from imagenet_set import SYNSETS, TRAIN, VALIDATION
 from bnnjax.data import Augmentation, DataError, load_imagenet
 from bnnjax.data.imagenet.load import digest_of_files, found_damaged, held_out
 from bnnjax.data.streaming.decode import centre_crop
-from bnnjax.data.streaming.stored import Stored
+from bnnjax.data.streaming.lazy_array import Stored
 
 NAME = "imagenet2012/5.1.0"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bnnjax.data.prepared import open_prepared
 from bnnjax.data.streaming.records import Records, open_records
+from bnnjax.data.tfds import open_prepared
 
 
 def opened(directory: Path, split: str) -> Records:

@@ -9,8 +9,8 @@ import tensorflow_datasets as tfds
 from imagenet_set import SYNSETS, TRAIN
 
 from bnnjax.data import DataError
-from bnnjax.data.prepared import open_prepared
 from bnnjax.data.streaming.records import CorruptError, Records, open_records
+from bnnjax.data.tfds import open_prepared
 
 
 def test_records_are_those_that_tfds_reads(train: Records) -> None:

@@ -1,0 +1,139 @@
+"""Timing of the stream of ImageNet's images: what decoding costs, and how long steps wait for it."""
+
+import io
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jax
+import numpy as np
+from PIL import Image
+
+from bnnjax.benchmarks.fake_imagenet import write_official
+from bnnjax.benchmarks.steps import median_ratio, time_in_turn
+from bnnjax.config.training import Config, ModelName
+from bnnjax.data import StreamedDataset
+from bnnjax.data.imagenet.sources import official_labels
+from bnnjax.data.imagenet.write import prepare_imagenet
+from bnnjax.data.streaming.decode import UNIFORMS, random_crop
+from bnnjax.data.streaming.order import crop_uniforms
+from bnnjax.data.streaming.stream import Rows, batches
+from bnnjax.runs.input import make_feed
+from bnnjax.runs.setup import make_setup
+from bnnjax.train.parallel import compile_task, describe, make_mesh
+
+SYNSETS, TRAIN, VALIDATION = 10, 32, 4  # of the made-up set, and images of each
+DECODED = 64  # images in a timing of decoding
+STREAMED = 1000  # images at least in that of workers, which take some to come into their rhythm
+
+
+def make_set(place: Path) -> Path:
+    """Writes made-up official files, prepares them and returns the data directory."""
+    labels = official_labels(official_labels().synsets[:: 1000 // SYNSETS])
+    write_official(place, labels, TRAIN, VALIDATION)
+    prepare_imagenet(place, place / "data", labels, 1, lambda images: lambda done: None)
+    return place / "data"
+
+
+def decoding(dataset: StreamedDataset, repeats: int) -> dict[str, Any]:
+    """Times on one core, in turn: Pillow decoding files in full; reading, decoding and cropping the same."""
+    cv2.setNumThreads(1)
+    stream = dataset.stream
+    places = stream.places[:DECODED].tolist()
+    files = [stream.records[place].image for place in places]
+
+    def raw() -> None:
+        for file in files:
+            with Image.open(io.BytesIO(file)) as image:
+                np.asarray(image.convert("RGB"))
+
+    def ours() -> None:
+        for row, place in enumerate(places):
+            uniforms = crop_uniforms(0, 0, 0, row, UNIFORMS)
+            random_crop(stream.records[place].image, uniforms, stream.size)
+
+    raw_times, own_times = time_in_turn([raw, ours], repeats)
+    return {
+        "case": "decoding",
+        "kilobytes_an_image": round(statistics.mean(map(len, files)) / 1e3, 1),
+        "pillow_images_per_second": round(len(files) / statistics.median(raw_times), 1),
+        "ours_images_per_second": round(len(files) / statistics.median(own_times), 1),
+        "time_ratio_ours_to_pillow": round(median_ratio(own_times, raw_times), 3),
+    }
+
+
+def streaming(dataset: StreamedDataset, batch: int, steps: int) -> dict[str, Any]:
+    """Times the workers with nothing else to do, for so many batches, but for STREAMED images at least."""
+    steps = max(steps, STREAMED // batch)
+    rows = Rows(
+        stream=dataset.stream, seed=0, batch_size=batch, own=np.arange(batch), begin=0, steps=steps + 4
+    )
+    with closing(batches(rows)) as coming:
+        began = time.perf_counter()
+        next(coming)
+        starting = time.perf_counter() - began
+        for _ in range(3):  # what was ready
+            next(coming)
+        began = time.perf_counter()
+        for _ in coming:
+            pass
+        seconds = time.perf_counter() - began
+    return {
+        "case": "streaming",
+        "batch": batch,
+        "workers": dataset.stream.workers,
+        "seconds_to_first_batch": round(starting, 2),
+        "images_per_second": round(steps * batch / seconds, 1),
+    }
+
+
+def waiting(dataset: StreamedDataset, model: ModelName, batch: int, steps: int) -> dict[str, Any]:
+    """Trains, each step to its end before the next is taken, and counts how long the next was waited for."""
+    config = Config(dataset="imagenet2012", model=model, batch_size=batch, epochs=10**6)
+    config = config.with_recipe(config.common)
+    mesh, setup = make_mesh(batch), make_setup(config, dataset)
+    compiled = compile_task(setup.task, mesh, batch, len(dataset.train.labels))
+    key = jax.random.key(0)
+    state = compiled.init(key).train
+    feed, _ = make_feed(config, dataset, setup.task, compiled, mesh, {}, key, lambda skipped: None)
+    waits, whole = [], []
+    with closing(feed(0)) as coming:
+        for number in range(steps + 4):
+            began = time.perf_counter()
+            step = next(coming)
+            taken = time.perf_counter()
+            state = jax.block_until_ready(step(state))
+            if number >= 4:  # compiled, and the stream has come into its rhythm
+                waits.append(taken - began)
+                whole.append(time.perf_counter() - began)
+    return {
+        "case": "waiting",
+        "model": model,
+        "batch": batch,
+        "workers": dataset.stream.workers,
+        "step_ms": round(1e3 * statistics.median(whole), 2),
+        "wait_ms": round(1e3 * statistics.median(waits), 3),
+        "wait_percent_of_all_steps": round(100 * sum(waits) / sum(whole), 2),
+        "images_per_second": round(batch / statistics.median(whole), 1),
+        **describe(mesh),
+    }
+
+
+def time_input(
+    dataset: StreamedDataset, *, model: ModelName, batch: int, repeats: int
+) -> Iterator[dict[str, Any]]:
+    """Yields a record a case.
+
+    Args:
+      dataset: ImageNet, or what `make_set` made, and who decodes it.
+      model: that waits.
+      batch: images in a step.
+      repeats: of a timing, and steps.
+    """
+    yield decoding(dataset, repeats)
+    yield streaming(dataset, batch, repeats)
+    yield waiting(dataset, model, batch, repeats)

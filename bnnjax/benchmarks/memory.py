@@ -1,0 +1,104 @@
+"""How large a batch fits into memory, by what training keeps for its backward pass."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+
+from bnnjax.benchmarks.steps import Case
+from bnnjax.runs.setup import make_setup
+from bnnjax.train.parallel import compile_task, make_mesh, once_options
+from bnnjax.train.step import Images
+
+# What of a case is changed; the first is what the others are compared with.
+VARIANTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"pack_codes": True},
+    {"remat": True},
+    {"remat": True, "pack_codes": True},
+)
+
+
+def step_bytes(case: Case) -> int:
+    """Returns what a training step needs beside its images, the run's state being part of it.
+
+    That is what XLA's buffers take, by its own account; nothing is run.
+
+    Args:
+      case: without a constraint that compares with another network.
+
+    Raises:
+      ValueError: if the backend does not tell.
+    """
+    dataset = case.dataset
+    setup = make_setup(case.config, dataset)
+    compiled = compile_task(setup.task, make_mesh(case.batch), case.batch, len(dataset.train.labels))
+    key = jax.eval_shape(partial(jax.random.key, 0))
+    state = jax.eval_shape(compiled.init, key).train
+    order = jax.eval_shape(lambda key: compiled.order(key, 0), key)
+    split = jax.eval_shape(Images, dataset.train.images, dataset.train.labels)
+    # What optimizes machine code changes no array, and takes most of the time.
+    options: Any = once_options()
+    memory = compiled.train.lower(state, split, order, key).compile(options).memory_analysis()
+    if memory is None:
+        raise ValueError(f"backend {jax.default_backend()} does not tell what memory a step needs")
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return memory.temp_size_in_bytes + size
+
+
+def largest_batch(need: Callable[[int], int], begin: int, unit: int, budget: int) -> tuple[int, int]:
+    """Returns the largest batch that fits, to within a fiftieth, and what it needs.
+
+    Args:
+      need: bytes for a batch; about linear, and steps where the compiler plans buffers otherwise.
+      begin: a batch to begin with.
+      unit: batches are multiples of it.
+      budget: bytes.
+
+    Raises:
+      ValueError: if a batch of `begin` does not fit.
+    """
+    fits, used = begin, need(begin)
+    if used > budget:
+        raise ValueError(f"memory must hold a batch of {begin}, {used / 1e6:.0f} MB; got {budget / 1e6:.0f}")
+    too_large, image = None, used / begin
+    while too_large is None or too_large - fits > max(unit, fits // 50):
+        batch = fits + max(int((budget - used) / image) // unit * unit, unit)
+        if too_large is not None and batch >= too_large:
+            batch = (fits + too_large) // 2 // unit * unit
+        bytes_needed = need(batch)
+        image = (bytes_needed - used) / (batch - fits)
+        if bytes_needed > budget:
+            too_large = batch
+        else:
+            fits, used = batch, bytes_needed
+    return fits, used
+
+
+def largest_batches(case: Case, budget: int) -> Iterator[dict[str, Any]]:
+    """Yields a record for each of VARIANTS with the largest batch that fits.
+
+    Args:
+      case: whose batch the search begins with.
+      budget: bytes.
+
+    Raises:
+      ValueError: if case.batch does not fit, or the backend does not tell.
+    """
+    first = None
+    for changes in VARIANTS:
+        one = replace(case, **changes)
+
+        def need(batch: int, one: Case = one) -> int:
+            return step_bytes(replace(one, batch=batch))
+
+        batch, used = largest_batch(need, case.batch, jax.device_count(), budget)
+        first = first or batch
+        yield {
+            **vars(replace(one, batch=batch)),
+            "budget_mbytes": budget / 1e6,
+            "mbytes": round(used / 1e6, 1),
+            "batch_ratio_to_first": round(batch / first, 3),
+        }

@@ -1,0 +1,56 @@
+"""Repeats a run from its own record and says whether the results are the same, bit for bit.
+
+    python -m bnnjax.cli.rerun runs/digits-resnet20-irnet-l1inf-seed0
+
+Data and other networks must be those that the run was made from; what else differs, versions and devices, is
+told.  rerun.json in the new run's directory has what was compared.  Stopped, the same command goes on.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from bnnjax.cli.main import Work, main
+from bnnjax.runtime.huge_pages import restart_with_huge_pages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Which run, where to, and where things lie by now."""
+
+    # The directory of a finished run.
+    run: tyro.conf.Positional[Path | None] = None
+    # Where the new run leaves its results; left out: RUN-rerun.
+    workdir: Path | None = None
+    # Where prepared TFDS data sets lie; left out, here and below: where the run found them.
+    data_dir: Path | None = None
+    # The run that it began from.
+    pretrained: Path | None = None
+    # The run that gave the targets.
+    teacher: Path | None = None
+    # The run that lcr compared with.
+    lcr_teacher: Path | None = None
+
+
+def prepare(arguments: Arguments) -> Work:
+    """Checks the record and returns the work."""
+    # Here, so that --help does not wait for JAX.
+    from bnnjax.runs.rerun import prepare_repetition
+
+    if arguments.run is None:
+        raise ValueError("name the directory of a run")
+    return prepare_repetition(
+        arguments.run,
+        arguments.workdir or Path(f"{os.path.abspath(arguments.run)}-rerun"),  # of . and .., too
+        data_dir=arguments.data_dir,
+        pretrained=arguments.pretrained,
+        teacher=arguments.teacher,
+        lcr_teacher=arguments.lcr_teacher,
+    )
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    main(Arguments(), __doc__, prepare)

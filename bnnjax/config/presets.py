@@ -1,0 +1,124 @@
+"""Published recipes for ImageNet: what `--preset` stands for, what it should give, and how long it takes.
+
+Nothing here imports JAX.  No preset has been run to its end by us: accuracies are the authors', hours follow
+from a speed that is assumed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, get_args
+
+from bnnjax.cli.main import Work, prepare_run
+from bnnjax.config.training import COMMON_RECIPES, Config, PresetName
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+IMAGES = 1_281_167  # in an epoch
+DEFAULTS = Config(dataset="imagenet2012", model="resnet18", common=COMMON_RECIPES["imagenet2012"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A published recipe."""
+
+    values: Mapping[str, Any]  # of `Config`; flags override them
+    accuracy: Mapping[str, tuple[float, float]]  # model -> top-1 and top-5 in percent, as published
+    source: str
+    differs: str  # what is not as published, or not confirmed
+    hardware: str = "8 A100 at 1,000 images/s each, which is assumed"
+    images_per_second: float = 8000.0
+
+    @property
+    def hours(self) -> float:
+        """Returns how long training takes at that speed."""
+        return self.values["epochs"] * IMAGES / self.images_per_second / 3600
+
+
+PRESETS: Mapping[PresetName, Preset] = {
+    "irnet": Preset(
+        values={
+            "method": "irnet",
+            "optimizer": "sgd",
+            "nesterov": True,
+            "learning_rate": 0.8,
+            "weight_decay": 1e-5,
+            "batch_size": 2048,
+            "epochs": 100,
+            "warmup_epochs": 4.0,
+            "decay": "steps",
+            "color_jitter": (0.2, 0.2, 0.2),
+        },
+        accuracy={"resnet18": (58.1, 80.0), "resnet34": (62.9, 84.1)},
+        source="Qin et al. 2020, arXiv 1909.10788; authors' configurations, 62,500 steps of 2048",
+        differs="the warm-up begins at 0, not 0.2; strengths of the colours are not confirmed, hue is left "
+        "alone; resnet34 has weight decay 1e-4",
+    ),
+    "birealnet": Preset(
+        values={
+            "method": "birealnet",
+            "optimizer": "adamw",
+            "learning_rate": 1e-3,
+            "weight_decay": 0.0,
+            "batch_size": 512,
+            "epochs": 256,
+            "decay": "linear",
+            "label_smoothing": 0.1,
+            "lighting": 0.1,
+        },
+        accuracy={"resnet18": (56.4, 79.5), "resnet34": (62.2, 83.9)},
+        source="Liu et al. 2018, arXiv 1808.00278; authors' PyTorch code",
+        differs="the accuracies are of their three steps in Caffe, which begin from full precision",
+    ),
+    "reactnet": Preset(
+        values={
+            "method": "reactnet",
+            "optimizer": "adamw",
+            "learning_rate": 2.5e-3,
+            "weight_decay": 0.0,
+            "batch_size": 512,
+            "epochs": 256,
+            "decay": "linear",
+            "lighting": 0.1,
+        },
+        accuracy={"resnet18": (65.9, float("nan"))},
+        source="Liu et al. 2020, arXiv 2003.03488; authors' PyTorch code, two steps of 128 epochs",
+        differs="both steps are one run, without the first one's weight decay of 1e-5; the published targets "
+        "are a full-precision ResNet-34's, so give --teacher RUN",
+    ),
+}
+
+
+def defaults_for(arguments: Sequence[str]) -> Config:
+    """Returns the defaults of experiments/imagenet.py under the preset that a command line names, if any."""
+    named = " ".join(arguments).replace("--preset=", "--preset ").split()
+    for name in get_args(PresetName):
+        if ("--preset", name) in pairwise(named):
+            return DEFAULTS.with_values(preset=name, **PRESETS[name].values)
+    return DEFAULTS
+
+
+def expectation(name: PresetName, model: str) -> str:
+    """Returns what a run of a preset should come to, in one sentence."""
+    preset = PRESETS[name]
+    top1, _ = preset.accuracy.get(model.removesuffix("_imagenet"), (math.nan, math.nan))
+    known = f"{top1:g} % top-1 is published" if math.isfinite(top1) else f"nothing is published for {model}"
+    return (
+        f"preset {name}: {known} ({preset.source}); {preset.hours:.1f} hours on {preset.hardware}; "
+        f"not as published: {preset.differs}"
+    )
+
+
+def prepare_preset(config: Config) -> Work:
+    """Checks a training run and returns it, ready to be executed; it first says what to expect."""
+    work = prepare_run(config)
+
+    def announced(console: "Console") -> int:
+        if config.preset is not None:
+            text = expectation(config.preset, config.model)
+            console.print(text, soft_wrap=True, markup=False, highlight=False)
+        return work(console)
+
+    return announced

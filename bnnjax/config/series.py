@@ -1,0 +1,55 @@
+"""The settings that all runs of a series have in common.
+
+Nothing here imports JAX; see `bnnjax.config.training`.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnnjax.config.constraints import check
+from bnnjax.config.training import COMMON_RECIPES, Config, Noise, Precision, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesConfig:
+    """Several runs under one recipe, each with several seeds."""
+
+    # Runs of each row, with seeds 0, 1, ...
+    seeds: int = 3
+    # cifar10, digits, imagenet2012, or any prepared TFDS data set of small images in --data-dir.
+    dataset: str = "cifar10"
+
+    # Passes over the training images; what is left out here and below is IR-Net's recipe for the data set.
+    epochs: int | None = None
+    # Images in a step, over all devices.
+    batch_size: int | None = None
+    # Peak of the learning rate.
+    learning_rate: float | None = None
+    # What convolutions compute in; parameters and statistics are float32 either way.
+    precision: Precision = "float32"
+    # quick: each run ends with a short test under all kinds of noise; none: it does not.
+    noise: Noise = "quick"
+
+    # Where prepared TFDS data sets lie; left out: TFDS's own place.
+    data_dir: Path | None = None
+    # CIFAR-10 as cifar-10-binary.tar.gz, in place of the download.
+    archive: Path | None = None
+    # Train on the first N images only.
+    train_examples: int | None = None
+    # Save a checkpoint each N epochs, and at the end.
+    checkpoint_every: int = 1
+
+    # Where the runs and what comes of them are left; left out: a place named after the settings.
+    workdir: Path | None = None
+
+    def __post_init__(self) -> None:
+        check("seeds", self.seeds, "at least 1", self.seeds >= 1)
+
+    def run(self, **values: Any) -> Config:
+        """Returns the configuration of a run with the settings that both have, and these values."""
+        shared = {f.name for f in dataclasses.fields(self)} & {f.name for f in dataclasses.fields(Config)}
+        settings = {name: getattr(self, name) for name in shared}
+        common = COMMON_RECIPES.get(self.dataset, Recipe())
+        return Config(**{**settings, "common": common, **values})

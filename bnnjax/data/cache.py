@@ -1,0 +1,77 @@
+"""A cache of decoded data sets, so that a second run starts at once, without TFDS even.
+
+Its key is the sha256 of all files of the data set, so what it gives is what reading them would give; a file
+that is damaged later makes another key and is read, and refused, as ever.
+"""
+
+import contextlib
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from bnnjax.data.dataset import Split
+from bnnjax.data.tfds import Stored, read_prepared
+from bnnjax.runtime.cache import cache_directory
+
+FORMAT = 2  # part of the key; raise it when decoding changes
+
+
+def content_key(directory: Path) -> str:
+    """Returns the sha256, in hexadecimal, of the names and contents of all files of a directory.
+
+    Raises:
+      OSError: one cannot be read.
+    """
+    sha = hashlib.sha256(f"{FORMAT}".encode())
+    for path in sorted(path for path in directory.iterdir() if path.is_file()):
+        with open(path, "rb") as file:
+            sha.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
+    return sha.hexdigest()
+
+
+def read_cached(directory: Path) -> Stored:
+    """Returns `read_prepared(directory)`, from the cache where it is there.
+
+    Raises:
+      DataError: as `read_prepared` does.
+    """
+    try:
+        path = cache_directory() / "decoded" / f"{content_key(directory)}.npz"
+    except OSError:
+        return read_prepared(directory)  # which says what is wrong with the file
+    try:
+        with open(path, "rb") as file, np.load(file) as arrays:  # checks the CRC of each array
+            return Stored(
+                str(arrays["name"]),
+                tuple(map(str, arrays["class_names"])),
+                Split(arrays["train_images"], arrays["train_labels"]),
+                Split(arrays["test_images"], arrays["test_labels"]),
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        decoded = read_prepared(directory)
+        store(path, decoded)
+        return decoded
+
+
+def store(path: Path, stored: Stored) -> None:
+    """Writes a data set whole or not at all; where the cache cannot be written, there is none."""
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(unfinished, "wb") as file:
+            np.savez(
+                file,
+                name=stored.name,
+                class_names=stored.class_names,
+                train_images=stored.train.images,
+                train_labels=stored.train.labels,
+                test_images=stored.test.images,
+                test_labels=stored.test.labels,
+            )
+        unfinished.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()

@@ -1,0 +1,50 @@
+"""The data set that a configuration names."""
+
+import dataclasses
+
+from bnnjax.config.training import Config
+from bnnjax.data import Dataset, load_cifar10, load_digits, load_imagenet, load_prepared
+
+
+def load(config: Config) -> Dataset:
+    """Returns the data set that the configuration names.
+
+    Raises:
+      ValueError: if it cannot be read (DataError), or has no such choice.
+    """
+    return with_colours(config, load_named(config))
+
+
+def load_named(config: Config) -> Dataset:
+    """Returns the data set of the configuration's name; raises as `load`."""
+    if config.dataset == "cifar10":
+        return load_cifar10(config.data_dir, archive=config.archive, train_examples=config.train_examples)
+    if config.dataset == "digits":
+        return load_digits(config.data_dir, train_examples=config.train_examples)
+    if config.dataset == "imagenet2012":
+        return load_imagenet(
+            config.data_dir,
+            size=config.image_size,
+            train_examples=config.train_examples,
+            workers=config.data_workers,
+            timeout=config.data_timeout,
+            skip_corrupt=config.skip_corrupt,
+        )
+    return load_prepared(config.dataset, config.data_dir, train_examples=config.train_examples)
+
+
+def with_colours(config: Config, dataset: Dataset) -> Dataset:
+    """Returns the data set with the colours of its training images varied as the configuration says.
+
+    Raises:
+      ValueError: if a strength is out of range, or its images have no three colours.
+    """
+    augmentation = dataclasses.replace(
+        dataset.augmentation, jitter=config.color_jitter, lighting=config.lighting
+    )
+    channels = dataset.train.images.shape[-1]
+    if augmentation != dataset.augmentation and channels != 3:
+        raise ValueError(
+            f"color_jitter and lighting are for images of 3 colours; {dataset.name} has {channels}"
+        )
+    return dataclasses.replace(dataset, augmentation=augmentation)

@@ -1,0 +1,139 @@
+"""Accuracy under noise on the page of a training run: the quick version of a robustness evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from bnnjax.report.robustness.examples import (
+    Corrupted,
+    check_corrupted,
+    corrupted_caption,
+    corruption_examples,
+)
+from bnnjax.report.robustness.plots import color_limits, draw_map, map_caption, mean_accuracies
+from bnnjax.report.robustness.tables import (
+    Record,
+    check_records,
+    corruptions_of,
+    group_of,
+    groups_of,
+    spoken,
+    with_interval,
+    worst_corruptions,
+)
+from bnnjax.report.style.formatting import MISSING, count_text, finite, number_text, value_text
+from bnnjax.report.style.theme import (
+    LIGHT,
+    SMALL_POINTS,
+    TEXT_POINTS,
+    Theme,
+    color_bar,
+    new_figure,
+    series_style,
+    style_axes,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Section(NamedTuple):
+    """What the page of a run shows of its accuracy under noise."""
+
+    strip: list[tuple[str, str]]  # key figures for the head
+    rows: dict[str, str]  # of a table
+    plots: dict[str, tuple[str, str, Callable[[Theme], Figure]]]  # file: title, caption, drawing
+
+
+def noise_figure(record: Record, *, theme: Theme = LIGHT) -> Figure:
+    """Draws what noise does to one run: means by group against severity, and the map of all corruptions.
+
+    Args:
+      record: the run.
+      theme: colours.
+    """
+    names, severities = corruptions_of([record]), list(record["severities"])
+    figure = new_figure(4.6 + 0.26 * len(severities), theme)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(2.9, 1.7 + 0.26 * len(severities)))  # type: ignore[misc]
+    for part in (top, bottom):
+        part.set_facecolor(theme.paper)
+    curves, single = top.subplots(), bottom.subplots()
+    style_axes(curves, theme, title="Mean accuracy by group of corruptions", x="severity", y="percent")
+    x = [0.0, *map(float, severities)]
+    clean = finite(record["clean_accuracy"])
+    lines = [(f"all {len(record['benchmark'])}", list(record["benchmark"]))]
+    lines += [(g, [name for name in record["benchmark"] if group_of(name) == g]) for g in groups_of(record)]
+    for number, (label, members) in enumerate(lines):
+        y = [math.nan if clean is None else clean, *mean_accuracies(record, members, severities)]
+        style = series_style(number - 1, theme) if number else {"color": theme.ink, "linestyle": "--"}
+        curves.plot(x, y, linewidth=1.8, marker="o", markersize=3.5, label=label, **style)
+    curves.set_xticks(x, ["no noise", *severities])
+    legend = curves.legend(
+        loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=SMALL_POINTS, labelcolor=theme.ink,
+        facecolor=theme.paper,
+    )  # fmt: skip
+    legend.get_frame().set_edgecolor(theme.grid)
+    image = draw_map(single, record, names, severities, color_limits([record]), theme, lying=True)
+    single.set_title(
+        "Accuracy by corruption", loc="left", fontsize=TEXT_POINTS + 1, fontweight="bold", color=theme.ink
+    )
+    color_bar(bottom, image, [single], "percent", theme)
+    return figure
+
+
+def robustness_section(record: Record, images: Corrupted | None) -> Section:
+    """Returns what the page of a run shows of its accuracy under noise.
+
+    Args:
+      record: of the run, over some of the test images and some severities.
+      images: as `corruption_examples` takes them; None leaves them out.
+
+    Raises:
+      ValueError: as `check_records` and `check_corrupted`.
+    """
+    check_records([record])
+    if images is not None:
+        check_corrupted(images)
+    worst = worst_corruptions(record)
+    clean, noisy = finite(record["clean_accuracy"]), finite(record["mean_corruption_accuracy"])
+    lost = MISSING if clean is None or noisy is None else number_text(clean - noisy, ".1f", "points")
+    hardest = f"{number_text(worst[0][1], '.1f', '%')} {spoken(worst[0][0])}" if worst else MISSING
+    strip = [
+        ("accuracy under noise", number_text(noisy, ".2f", "%")),
+        ("lost to noise", lost),
+        ("hardest noise", hardest),
+        ("calibration error under noise", number_text(record.get("mean_ece"), ".2f", "%")),
+    ]
+    rows = {
+        "mean accuracy under noise, percent": with_interval(
+            noisy, record.get("mean_corruption_accuracy_interval")
+        ),
+        "the same images without noise, percent": number_text(clean),
+        "worst three": ", ".join(f"{spoken(name)} ({number_text(mean, '.1f', '%')})" for name, mean in worst),
+        "corruptions in the mean": value_text([spoken(name) for name in record["benchmark"]]),
+        "severities": value_text(list(record["severities"])),
+        "test images": count_text(record["examples"]),
+        "noise": value_text(record.get("source")),
+    }
+    plots: dict[str, tuple[str, str, Callable[[Theme], Figure]]] = {
+        "noise.png": ("Accuracy under noise", quick_caption(record), lambda t: noise_figure(record, theme=t))
+    }
+    if images is not None:
+        plots["corrupted.png"] = (
+            "What the noise does to an image",
+            corrupted_caption(images),
+            lambda theme: corruption_examples(images, theme=theme),
+        )
+    return Section(strip, rows, plots)
+
+
+def quick_caption(record: Record) -> str:
+    """Says that this is the quick version, and how to read the figure."""
+    return (
+        f"The quick version, on {count_text(record['examples'], 'test image')} and at severities "
+        f"{value_text(list(record['severities']))}: good to notice a network that noise breaks, too coarse "
+        "to publish. Above, the flatter a line the more robust the network; below, corruptions marked extra "
+        f"do not enter the means. {map_caption([record])}"
+    )

@@ -1,0 +1,1 @@
+"""One training run: its plan, its directory, training, results, and reading it back."""

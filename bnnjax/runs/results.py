@@ -1,0 +1,181 @@
+"""The end of a run: its best network is tested, once, and its results are written."""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from bnnjax.config.json import to_json
+from bnnjax.config.training import Config
+from bnnjax.constraints.objective import LEARNED
+from bnnjax.data import Dataset
+from bnnjax.data.corruptions import CORRUPTIONS
+from bnnjax.models.network import tabulate_units
+from bnnjax.report.run.console import progress_bar
+from bnnjax.report.run.html import draw_plots, write_report
+from bnnjax.report.run.pictures import Examples
+from bnnjax.robustness.evaluation import quick
+from bnnjax.runs import directory
+from bnnjax.runs.input import SKIPPED, grey_images
+from bnnjax.runs.setup import Setup
+from bnnjax.runtime.files import read_metrics, write_json
+from bnnjax.runtime.processes import is_first
+from bnnjax.train.loop import accuracy, score
+from bnnjax.train.parallel import Compiled
+from bnnjax.train.state import Best, Tree
+
+# What the summary tells of accuracy under noise, and its name in the record of it; percent.
+NOISE = {
+    "quick_corruption_accuracy": "mean_corruption_accuracy",
+    "quick_corruption_clean_accuracy": "clean_accuracy",
+    "quick_corruption_ece": "mean_ece",
+    "quick_corruption_flip_rate": "mean_flip_rate",
+}
+
+
+def stored_bits(params: Tree, wbits: int) -> int:
+    """Returns what the parameters take when they are stored as 1-bit networks are.
+
+    Latent kernels count `wbits` bits a weight, all else 32.  Scaling factors count nothing: they fold into
+    the batch norm behind them.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return sum(leaf.size * (wbits if path[-1].key == "latent" else 32) for path, leaf in leaves)
+
+
+def confusion_of(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """Returns how many images of each class were taken for each, int64 [true class, predicted class]."""
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, predictions), 1)
+    return confusion
+
+
+def conclude(
+    place: Path,
+    config: Config,
+    setup: Setup,
+    dataset: Dataset,
+    compiled: Compiled,
+    best: Best,
+    about: Mapping[str, Any],
+    console: Console,
+) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """Tests the best network, once, without and with noise; writes summary, units, noise and report.html.
+
+    All processes test; the first writes.
+
+    Args:
+      place: the run's directory.
+      config: resolved.
+      setup: made from it.
+      dataset: whose test images are used.
+      compiled: the setup's task.
+      best: the network.
+      about: what else the summary tells of the run.
+      console: for progress.
+
+    Returns:
+      The summary and the table of units; None in other processes.
+    """
+    assert config.wbits is not None
+    began = time.perf_counter()
+    scores = score(compiled.predict(best.params, best.batch_stats, dataset.test.images), dataset.test.labels)
+    test_seconds = time.perf_counter() - began
+    figures = setup.measure(best.params, best.batch_stats)
+    on_host = jax.device_get(best)  # the one of this process, which is alone with it
+    units = tabulate_units(setup.network, setup.method, on_host.params, on_host.batch_stats)
+    confusion = confusion_of(dataset.test.labels, scores.predictions, len(dataset.class_names))
+    examples = Examples(
+        dataset.test.images,
+        dataset.test.labels,
+        scores.predictions,
+        scores.confidences,
+        scores.losses,
+        dataset.class_names,
+    )
+    noise, corrupted = None, None
+    with ThreadPoolExecutor(1) as pool:
+        if is_first():
+            metrics = read_metrics(place / "metrics.jsonl")
+            # On one core, while all of them find out about noise.
+            plots = pool.submit(
+                draw_plots,
+                metrics=metrics,
+                best_epoch=int(on_host.epoch),
+                units=units,
+                examples=examples,
+                confusion=confusion,
+            )
+        if config.noise == "quick":
+            with progress_bar(console, "noise", len(CORRUPTIONS)) as advance:
+                noise, corrupted = quick(
+                    config, partial(compiled.predict, best.params, best.batch_stats), dataset, advance
+                )
+    grey = grey_images(dataset)
+    if not is_first():
+        return None
+    best = on_host
+    # What a constraint learns is no part of the network that is used.
+    params = {name: tree for name, tree in best.params.items() if name != LEARNED}
+    seconds = [record["seconds"] for record in metrics]
+    validation = {record["epoch"]: record["validation_accuracy"] for record in metrics}
+    summary = {
+        "dataset": dataset.name,
+        "model": config.model,
+        "structure": config.structure,
+        "method": config.method,
+        "bits": f"{config.wbits}/{config.abits}",
+        "constraint": config.constraint,
+        "test_accuracy": accuracy(scores),
+        "test_top5_accuracy": accuracy(scores, among=5),
+        "test_loss": float(scores.losses.mean()),
+        **({} if noise is None else {key: noise[name] for key, name in NOISE.items()}),
+        "validation_accuracy": validation.get(int(best.epoch), float(best.accuracy)),
+        "best_epoch": int(best.epoch),
+        **figures,
+        "median_tightness": float(np.median([unit["tightness"] for unit in units])),
+        "train_seconds": sum(seconds),
+        "epoch_seconds": float(np.median(seconds)),
+        "test_seconds": test_seconds,
+        "images_per_second": float(np.median([record["images_per_second"] for record in metrics])),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "model_bytes": -(-stored_bits(params, config.wbits) // 8),
+        **({SKIPPED: sum(record.get(SKIPPED, 0) for record in metrics)} | grey if grey else {}),
+        **about,
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "accumulate": config.accumulate,
+        "optimizer": config.optimizer,
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "precision": config.precision,
+        "seed": config.seed,
+        "train_examples": len(dataset.train.labels),
+        "data_source": dataset.source,
+        "data_digest": dataset.digest,
+        **directory.provenance(),
+    }
+    write_json(place / "units.json", units)
+    if noise is not None:
+        write_json(place / "robustness.json", noise)
+    write_report(
+        place,
+        config=to_json(config),
+        metrics=metrics,
+        summary=summary,
+        units=units,
+        examples=examples,
+        confusion=confusion,
+        robustness=noise,
+        corrupted=corrupted,
+        plots=plots.result(),
+    )
+    # Last, so that a run with a summary has everything else.
+    write_json(place / "summary.json", summary)
+    return summary, units

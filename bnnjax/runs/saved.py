@@ -1,0 +1,114 @@
+"""The network that a run has trained, read back from the run's directory without touching it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from bnnjax.config.json import from_json
+from bnnjax.config.training import Config
+from bnnjax.constraints.objective import LCR
+from bnnjax.data import Dataset
+from bnnjax.runs.setup import TARGETS, Setup, make_setup
+from bnnjax.runtime.files import read_json
+from bnnjax.train.checkpoint import Checkpoints, MisfitError, check_fit, digest
+from bnnjax.train.state import Tree
+
+
+class Trained(NamedTuple):
+    """The best network of a run, on the first device."""
+
+    place: Path
+    config: Config  # of the run, with nothing left out
+    setup: Setup  # made for the data set given to `read_trained`; its task is not for training
+    params: Tree
+    batch_stats: Tree
+
+    @property
+    def digest(self) -> str:
+        """The sha256, in hexadecimal, of the network's arrays."""
+        return digest((self.params, self.batch_stats))
+
+
+def read_config(place: Path) -> Config:
+    """Returns the configuration of the run in a directory.
+
+    Raises:
+      ValueError: if the directory holds no run.
+    """
+    record = place / "config.json"
+    if not record.exists():
+        raise ValueError(f"{place} is not the directory of a run: it has no config.json")
+    try:
+        return from_json(read_json(record)["config"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{record} is not the record of a run that this version knows: {error}") from error
+
+
+def read_trained(place: Path, dataset: Dataset) -> Trained:
+    """Returns the best network of a run, finished or not, from its latest undamaged checkpoint.
+
+    Args:
+      place: the run's directory.
+      dataset: what the network will be used on.
+
+    Raises:
+      ValueError: if the directory holds no run, no checkpoint that can be read or no finished epoch, or if
+        the network is for images of another shape or another number of classes than the data set's.
+    """
+    config = read_config(place)
+    if not (place / "checkpoints").is_dir():
+        raise ValueError(f"the run {place} has no checkpoint yet")
+    # How its training was cut into steps is of no matter here, and need not fit this data set.
+    setup = make_setup(config.with_values(batch_size=1, warmup_epochs=0.0), dataset)
+    complaints: list[str] = []
+    checkpoints = Checkpoints(place / "checkpoints", complaints.append, read_only=True)
+    try:
+        found = checkpoints.read()
+    finally:
+        checkpoints.close()
+    if found is None:
+        why = f" that can be read: {complaints[0]}" if complaints else " yet"
+        raise ValueError(f"the run {place} has no checkpoint{why}")
+    best = found[1]["best"]
+    if not int(best["epoch"]):
+        raise ValueError(f"the run {place} has not finished an epoch yet")
+    arrays = best["params"], best["batch_stats"]
+    try:
+        check_fit(arrays, jax.eval_shape(setup.task.init, jax.random.key(0)))
+    except MisfitError as error:
+        size = "x".join(map(str, dataset.train.images.shape[1:]))
+        raise ValueError(
+            f"the run {place} has no network for images of {size} and {len(dataset.class_names)} classes: "
+            f"{error}"
+        ) from error
+    return Trained(place, config, setup, *arrays)
+
+
+def _read_teacher(place: Path, config: Config, dataset: Dataset) -> Trained:
+    theirs = read_config(place).dataset
+    if theirs != config.dataset:
+        raise ValueError(f"the teacher {place} was trained on {theirs}; the data set is {config.dataset}")
+    return read_trained(place, dataset)
+
+
+def read_teachers(config: Config, dataset: Dataset) -> dict[str, Trained]:
+    """Returns the best networks of the runs that teach a configuration's, as `make_setup` names them.
+
+    Raises:
+      ValueError: as `read_trained`, if one was trained on a data set of another name, or if that which lcr
+        compares with is not in full precision.
+    """
+    teachers = {}
+    if config.teacher is not None:
+        teachers[TARGETS] = _read_teacher(config.teacher, config, dataset)
+    if config.lcr.teacher is not None:
+        teachers[LCR] = _read_teacher(config.lcr.teacher, config, dataset)
+        require_full_precision("lcr teacher", teachers[LCR])
+    return teachers
+
+
+def require_full_precision(what: str, network: Trained) -> None:
+    """Raises ValueError, which names what the network is for, if it is not in full precision."""
+    if network.config.method != "fp":
+        raise ValueError(f"the {what} {network.place} has method {network.config.method}; fp is needed")

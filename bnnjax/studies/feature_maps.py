@@ -1,0 +1,135 @@
+"""Where in its feature maps noise changes a trained network."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bnnjax.data import Dataset
+from bnnjax.data.augment import normalize
+from bnnjax.models.network import infer
+from bnnjax.nn.layers import ACTIVATIONS, INPUTS
+from bnnjax.runs.saved import Trained
+from bnnjax.train.state import Tree
+
+BATCH = 100  # images that go through the network at once, clean and noisy
+
+
+class Change(NamedTuple):
+    """Sums over images of what noise changes in the input of one layer."""
+
+    difference: Array  # [h, w], |noisy - clean|, mean over channels
+    clean: Array  # [], |clean|, mean over channels and positions
+    flips: Array | None  # [], share of the codes that differ; None where nothing is quantized
+
+
+def change(clean: Array, noisy: Array, codes: tuple[Array, Array] | None, weights: Array) -> Change:
+    """Returns the sums of |noisy - clean| and of |clean|, and of the shares of codes that flip.
+
+    Args:
+      clean: a layer's inputs, [batch, h, w, c], or [batch, c] of a dense layer: one position.
+      noisy: the inputs that the same images with noise give.
+      codes: what both are quantized to, of their shape; None if they are not.
+      weights: [batch], 0 for images that do not count and 1 for others.
+    """
+    if clean.ndim == 2:
+        clean, noisy = clean[:, None, None], noisy[:, None, None]
+    wide = jnp.float32
+    difference = jnp.abs(noisy.astype(wide) - clean.astype(wide)).mean(-1)
+    own = jnp.abs(clean.astype(wide)).mean((1, 2, 3))
+    flips = None
+    if codes is not None:
+        differ = (codes[0] != codes[1]).reshape(len(weights), -1)
+        flips = weights @ differ.mean(-1, dtype=wide)
+    return Change(jnp.einsum("b,bhw->hw", weights, difference), weights @ own, flips)
+
+
+def study_features(
+    trained: Trained,
+    dataset: Dataset,
+    clean: np.ndarray,
+    noisy: np.ndarray,
+    *,
+    label: str,
+    corruption: str,
+    severity: int,
+    batch_size: int = BATCH,
+) -> dict[str, Any]:
+    """Returns where noise changes the inputs of the layers of a trained network, before they are quantized.
+
+    At each position the mean |x' - x| over images and channels, x of the clean image and x' of the noisy one,
+    and that mean over the unit's mean |x|: a network that shrinks all its activations moves less without
+    being more robust.  Units are those that quantize their inputs; in a network that quantizes none, all.
+
+    Args:
+      trained: the network.
+      dataset: that `trained` was read with; its mean and deviation normalize the images.
+      clean: images, uint8 [n, h, w, c].
+      noisy: the same images with noise, of the same shape.
+      label: what the run is called.
+      corruption: the name of the noise.
+      severity: of the noise.
+      batch_size: images that go through the network at once.
+
+    Returns:
+      A record with `run`, `label`, `corruption`, `severity`, `images` (how many), and for each of `units`
+      `difference` and `relative_difference`, [h][w], and `flips_percent`, the share of codes that change
+      (None in a network that quantizes no activations).  The relative one is None where all inputs are 0.
+
+    Raises:
+      ValueError: the images differ in shape, are not uint8, or are none; or the batch size is below 1.
+    """
+    for name, images in (("clean", clean), ("noisy", noisy)):
+        if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+            raise ValueError(f"{name} images must be uint8 [n, h, w, c], got {images.dtype} {images.shape}")
+    if clean.shape != noisy.shape:
+        raise ValueError(f"clean and noisy images differ in shape: {clean.shape} and {noisy.shape}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    method, arrays = trained.setup.method, (trained.params, trained.batch_stats)
+    collection = ACTIVATIONS if method.abits < 32 else INPUTS
+
+    @jax.jit
+    def measure(arrays: tuple[Tree, Tree], both: Array, weights: Array) -> dict[str, Change]:
+        def layers(images: Array) -> Mapping[str, Any]:
+            shown = normalize(images, dataset.mean, dataset.std, jnp.float32)
+            found = infer(trained.setup.network, method, arrays, shown, (collection,))[1].more[collection]
+            return found if collection == ACTIVATIONS else {name: (x, None) for name, x in found.items()}
+
+        before, after = layers(both[0]), layers(both[1])
+        return {
+            name: change(x, after[name][0], None if own is None else (own, after[name][1]), weights)
+            for name, (x, own) in before.items()
+        }
+
+    batch_size = min(batch_size, len(clean))
+    total: dict[str, Any] = {}
+    for first in range(0, len(clean), batch_size):
+        both = np.stack([images[first : first + batch_size] for images in (clean, noisy)])
+        # The last batch is filled up, so that there is one shape to compile for.
+        missing = batch_size - both.shape[1]
+        weights = np.concatenate([np.ones(both.shape[1], np.float32), np.zeros(missing, np.float32)])
+        both = np.pad(both, ((0, 0), (0, missing), (0, 0), (0, 0), (0, 0)))
+        # Sums of batches in double precision, whatever their number.
+        found = jax.tree.map(np.float64, jax.device_get(measure(arrays, both, weights)))
+        total = jax.tree.map(np.add, total, found) if total else found
+    return {
+        "run": str(trained.place),
+        "label": label,
+        "corruption": corruption,
+        "severity": severity,
+        "images": len(clean),
+        "units": {name: _summary(own, len(clean)) for name, own in total.items()},
+    }
+
+
+def _summary(total: Change, images: int) -> dict[str, Any]:
+    difference, clean = np.asarray(total.difference) / images, float(total.clean) / images
+    return {
+        "difference": difference.tolist(),
+        "relative_difference": (difference / clean).tolist() if clean > 0 else None,
+        "flips_percent": None if total.flips is None else 100 * float(total.flips) / images,
+    }

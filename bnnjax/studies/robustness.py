@@ -1,0 +1,192 @@
+"""Trained networks side by side: accuracy and scores under every corruption."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from bnnjax.config.robustness import NO_TRACE, RobustnessConfig
+from bnnjax.data import Dataset
+from bnnjax.data.corrupted import CorruptedSet, open_corrupted
+from bnnjax.data.corruptions import CORRUPTIONS, corrupt
+from bnnjax.data.load import load
+from bnnjax.report.robustness.attacks import attacks_html, attacks_table
+from bnnjax.report.robustness.page import write_robustness_page
+from bnnjax.report.robustness.tables import (
+    has_seeds,
+    robustness_csv,
+    robustness_spread_table,
+    robustness_table,
+)
+from bnnjax.report.run.console import progress_bar
+from bnnjax.robustness.accuracy import predictor
+from bnnjax.robustness.evaluation import chosen, evaluate, example_images
+from bnnjax.robustness.records import against_baseline
+from bnnjax.runs import directory
+from bnnjax.runs.saved import Trained, read_config, read_trained, require_full_precision
+from bnnjax.runtime.cache import use_compilation_cache
+from bnnjax.runtime.files import read_json, write_json, write_text_atomically
+from bnnjax.runtime.lock import check_writable
+from bnnjax.studies.attacks import attack_run
+from bnnjax.studies.feature_maps import study_features
+from bnnjax.train.parallel import make_mesh
+
+TRACED_IMAGES = 256
+
+
+class Asked(NamedTuple):
+    """An evaluation that is known to be possible."""
+
+    config: RobustnessConfig
+    dataset: Dataset
+    networks: tuple[Trained, ...]  # the baseline first, and once
+    corrupted: CorruptedSet
+    corruptions: tuple[str, ...]
+    severities: tuple[int, ...]
+    twin: Trained | None  # in full precision
+
+
+def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:
+    """Reads runs and images and returns the work: robustness.html, .json, .csv and tables on the console.
+
+    Raises:
+      ValueError: with one sentence, if a run or an image cannot be read or the directory not be written, if
+        runs are of different data, if there is no such corruption, or if the twin is not in full precision.
+    """
+    use_compilation_cache()
+    make_mesh(config.batch_size)  # refuses a batch that devices cannot share
+    check_writable(config.workdir)
+    baseline = config.baseline or config.runs[0]
+    places = list(dict.fromkeys([baseline, *config.runs]))
+    dataset = None
+    networks = []
+    for place in places:
+        settings = read_config(place)
+        # Clean images are those of the test split alone, whatever each was trained on.
+        given = {} if config.data_dir is None else {"data_dir": config.data_dir}
+        own = load(settings.with_values(**given))
+        if dataset is None:
+            dataset = own
+        elif own.name != dataset.name:
+            raise ValueError(f"the run {place} is of {own.name}, and {places[0]} of {dataset.name}")
+        networks.append(read_trained(place, own))
+    assert dataset is not None
+    corrupted = open_corrupted(
+        config.images, dataset, seed=config.seed, examples=config.examples, batch_size=config.batch_size
+    )
+    severities = config.severity_numbers()
+    if lacking := {*severities} - {*corrupted.severities}:
+        raise ValueError(f"there is no severity {min(lacking)} in {corrupted.source}")
+    names = chosen(config.corruptions, corrupted)
+    if not names:
+        raise ValueError("corruptions must be all, benchmark or names; got none")
+    if config.trace not in (NO_TRACE, *CORRUPTIONS):
+        raise ValueError(f"trace must be none or one of {', '.join(CORRUPTIONS)}; got {config.trace}")
+    tests = len(dataset.test.labels)
+    if config.attacks and config.attack_images > tests:
+        raise ValueError(f"attack_images must be at most {tests}; got {config.attack_images}")
+    twin = None
+    if config.twin is not None:
+        twin = read_trained(config.twin, dataset)
+        require_full_precision("twin", twin)
+    return partial(study, Asked(config, dataset, tuple(networks), corrupted, names, severities, twin))
+
+
+def study(asked: Asked, console: Console) -> int:
+    """Evaluates the networks; returns the exit code."""
+    config, dataset = asked.config, asked.dataset
+    predicts = [predictor(network, dataset, config.batch_size) for network in asked.networks]
+    with progress_bar(console, "corruptions", len(asked.corruptions)) as advance:
+        records = evaluate(
+            asked.networks,
+            predicts,
+            dataset,
+            asked.corrupted,
+            asked.corruptions,
+            asked.severities,
+            config.workdir,
+            advance,
+        )
+    records = against_baseline(records, records[0])
+    console.print(robustness_table(records))
+    attacked = attack(asked, console)
+    for record, found in zip(records, attacked, strict=False):  # there may be no attacks
+        record["worst_case"] = {size: each["worst_case"] for size, each in found["eps"].items()}
+    write_json(config.workdir / "robustness.json", records)
+    write_text_atomically(config.workdir / "robustness.csv", robustness_csv(records))
+    if has_seeds(records):
+        console.print(robustness_spread_table(records))
+    traces = trace(asked, [record["label"] for record in records])
+    page = write_robustness_page(
+        config.workdir,
+        records,
+        example_images(asked.corrupted, dataset, asked.corruptions, asked.severities),
+        traces,
+        attacks_html(attacked) if attacked else None,
+        command=["python", *sys.argv],
+        about=directory.provenance(),
+    )
+    console.print(f"report: {page}", soft_wrap=True, markup=False, highlight=False)
+    return 0
+
+
+def trace(asked: Asked, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns where noise changes the feature maps of each network; nothing if none is asked for."""
+    config, dataset = asked.config, asked.dataset
+    if config.trace == NO_TRACE:
+        return []
+    clean = dataset.test.images[:TRACED_IMAGES]
+    key = jax.random.key(config.seed)
+    noisy = np.asarray(corrupt(key, clean, config.trace, config.trace_severity))
+    return [
+        study_features(
+            network,
+            dataset,
+            clean,
+            noisy,
+            label=label,
+            corruption=config.trace,
+            severity=config.trace_severity,
+        )
+        for network, label in zip(asked.networks, labels, strict=True)
+    ]
+
+
+def attack(asked: Asked, console: Console) -> list[dict[str, Any]]:
+    """Attacks each network as asked, and writes attacks.json; what was attacked before is read from there."""
+    config = asked.config
+    if not config.attacks:
+        return []
+    settings: dict[str, Any] = {
+        "images": config.attack_images,
+        "steps": config.steps,
+        "queries": config.queries,
+        "seed": config.seed,
+    }
+    given = {**settings, "sizes": list(config.attacks), "twin": asked.twin and asked.twin.digest}
+    file = config.workdir / "attacks.json"
+    kept = {record["key"]: record for record in read_json(file)} if file.exists() else {}
+    records = []
+    for network in asked.networks:
+        key = f"{network.digest} {json.dumps(given, sort_keys=True)}"
+        if key not in kept:
+            eps = [size / 255 for size in config.attacks]
+            with console.status("attack") as status:
+                found = attack_run(
+                    network,
+                    asked.dataset,
+                    eps=eps,
+                    twin=asked.twin,
+                    on_attack=status.update,
+                    **settings,
+                )
+            kept[key] = {**found, "key": key}
+            write_json(file, list(kept.values()))
+        records.append(kept[key])
+        console.print(attacks_table(records[-1]))
+    return records

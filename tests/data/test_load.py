@@ -1,0 +1,33 @@
+"""What a configuration makes of the data set that it names."""
+
+from dataclasses import replace
+
+import pytest
+
+from bnnjax.benchmarks.steps import random_images
+from bnnjax.config.training import Config
+from bnnjax.data import Augmentation, Split
+from bnnjax.data.load import with_colours
+
+
+def test_colours_are_varied_beside_what_the_data_set_varies_itself() -> None:
+    dataset = random_images(4)
+    assert with_colours(Config(), dataset).augmentation == dataset.augmentation
+    config = Config(color_jitter=(0.4, 0.3, 0.2), lighting=0.1)
+    expected = Augmentation(crop_padding=4, flip=True, jitter=(0.4, 0.3, 0.2), lighting=0.1)
+    assert with_colours(config, dataset).augmentation == expected
+
+
+def test_images_without_three_colours_have_none_to_vary() -> None:
+    dataset = random_images(4)
+    grey = replace(dataset, train=Split(dataset.train.images[..., :1], dataset.train.labels))
+    assert with_colours(Config(), grey).augmentation == dataset.augmentation
+    with pytest.raises(
+        ValueError, match="color_jitter and lighting are for images of 3 colours; noise has 1"
+    ):
+        with_colours(Config(lighting=0.1), grey)
+
+
+def test_strengths_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="jitter is"):
+        with_colours(Config(color_jitter=(2.0, 0.0, 0.0)), random_images(4))
