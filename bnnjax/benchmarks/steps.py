@@ -25,8 +25,9 @@ from bnnjax.data import Augmentation, Dataset, Split, normalize
 from bnnjax.runs.initial import full_precision
 from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh, replicate, step_options
-from bnnjax.train.state import TrainState, Tree
-from bnnjax.train.step import AXIS, Images
+from bnnjax.train.state import TrainState
+from bnnjax.train.step import Images
+from bnnjax.types import AXIS, Tree
 
 WARM_UP = 3  # steps that are not counted
 

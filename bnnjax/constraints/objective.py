@@ -13,8 +13,7 @@ from bnnjax.constraints.base import INPUT_GRADIENT, InputGradient
 from bnnjax.methods import Method, Values
 from bnnjax.models.network import COLLECTIONS, Collected, Network, final_schedule, infer
 from bnnjax.nn.units import KERNELS, STAGES, replace_gains
-from bnnjax.train.state import Tree
-from bnnjax.train.step import AXIS
+from bnnjax.types import AXIS, Tree
 
 LCR = "lcr"  # the network that the constraint of this name compares with, among a step's teachers
 LEARNED = "learned"  # where constraints have theirs among the parameters; none below that name decays

@@ -13,7 +13,7 @@ from bnnjax.models import Model
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS, LOSSES, PREPARED
 from bnnjax.nn.units import KERNELS, STAGES, UNITS, by_unit, by_unit_of_layer, in_order
 from bnnjax.train.parallel import once_options
-from bnnjax.train.state import Tree
+from bnnjax.types import Tree
 
 # The collections that `Network.forward` can be asked for, and how each is read.
 COLLECTIONS: dict[str, Callable[[Mapping[str, Any]], Any]] = {

@@ -17,7 +17,7 @@ from bnnjax.data.augment import normalize
 from bnnjax.runs.saved import Trained
 from bnnjax.runs.setup import Setup
 from bnnjax.train.parallel import once_options
-from bnnjax.train.state import Tree
+from bnnjax.types import Tree
 
 PLACE = "pretrained"  # of the full-precision network's run, in the run directory that it is for
 BEGINNING = "beginning.json"  # there, what a run tells of its beginning: `prepare_seconds`

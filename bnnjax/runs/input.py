@@ -17,8 +17,9 @@ from bnnjax.data.streaming.stream import Batch, Rows, batches
 from bnnjax.runtime.processes import gather
 from bnnjax.train.feed import Feed, resident, streamed
 from bnnjax.train.parallel import Compiled, replicate
-from bnnjax.train.state import TrainState, Tree
-from bnnjax.train.step import AXIS, Images, Task
+from bnnjax.train.state import TrainState
+from bnnjax.train.step import Images, Task
+from bnnjax.types import AXIS, Tree
 
 # state -> the programs that a feed calls, the step first; it is not consumed
 Lower = Callable[[TrainState], tuple[jax.stages.Lowered, ...]]

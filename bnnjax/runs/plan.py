@@ -17,7 +17,8 @@ from bnnjax.runs.setup import TARGETS, Setup
 from bnnjax.runtime.files import read_json, write_json
 from bnnjax.runtime.processes import is_first, tree_as_first
 from bnnjax.train.parallel import replicate
-from bnnjax.train.state import RunState, Tree, initial_state
+from bnnjax.train.state import RunState, initial_state
+from bnnjax.types import Tree
 
 
 class Prepared(NamedTuple):

@@ -28,7 +28,8 @@ from bnnjax.runtime.files import read_metrics, write_json
 from bnnjax.runtime.processes import is_first
 from bnnjax.train.loop import accuracy, score
 from bnnjax.train.parallel import Compiled
-from bnnjax.train.state import Best, Tree
+from bnnjax.train.state import Best
+from bnnjax.types import Tree
 
 # What the summary tells of accuracy under noise, and its name in the record of it; percent.
 NOISE = {

@@ -12,7 +12,7 @@ from bnnjax.data import Dataset
 from bnnjax.runs.setup import TARGETS, Setup, make_setup
 from bnnjax.runtime.files import read_json
 from bnnjax.train.checkpoint import Checkpoints, MisfitError, check_fit, digest
-from bnnjax.train.state import Tree
+from bnnjax.types import Tree
 
 
 class Trained(NamedTuple):

@@ -20,8 +20,8 @@ from bnnjax.models import make_model
 from bnnjax.models.network import Network, final_schedule, infer, make_measure, make_network, project_latents
 from bnnjax.nn.layers import remember_gradients
 from bnnjax.train.optimizer import learning_rate_schedule, make_optimizer
-from bnnjax.train.state import Tree
-from bnnjax.train.step import AXIS, Moment, Task
+from bnnjax.train.step import Moment, Task
+from bnnjax.types import AXIS, Tree
 
 TARGETS = "targets"  # the network whose probabilities are learned, among a step's teachers; and see LCR
 

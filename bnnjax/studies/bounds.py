@@ -30,7 +30,7 @@ from bnnjax.runs.saved import Trained, read_config, read_trained
 from bnnjax.runtime.cache import use_compilation_cache
 from bnnjax.runtime.files import write_bytes_atomically, write_json
 from bnnjax.runtime.lock import check_writable
-from bnnjax.train.state import Tree
+from bnnjax.types import Tree
 
 
 def surrogate(trained: Trained, dataset: Dataset) -> LogitsOf:

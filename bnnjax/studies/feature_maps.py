@@ -13,7 +13,7 @@ from bnnjax.data.augment import normalize
 from bnnjax.models.network import infer
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS
 from bnnjax.runs.saved import Trained
-from bnnjax.train.state import Tree
+from bnnjax.types import Tree
 
 BATCH = 100  # images that go through the network at once, clean and noisy
 

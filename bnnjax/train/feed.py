@@ -10,8 +10,9 @@ from jax.sharding import PartitionSpec as P
 
 from bnnjax.data.streaming.stream import Batch
 from bnnjax.train.parallel import Compiled
-from bnnjax.train.state import TrainState, Tree
-from bnnjax.train.step import AXIS, Images
+from bnnjax.train.state import TrainState
+from bnnjax.train.step import Images
+from bnnjax.types import AXIS, Tree
 
 Step = Callable[[TrainState], TrainState]  # consumes the state that it is given
 # how many steps of the run are done -> those that follow, without end; closed when no more are taken

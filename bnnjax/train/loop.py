@@ -15,8 +15,9 @@ from bnnjax.runtime.processes import gather
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.feed import Feed, Step
 from bnnjax.train.parallel import Compiled
-from bnnjax.train.state import RunState, Tree, all_finite, keep_best
+from bnnjax.train.state import RunState, all_finite, keep_best
 from bnnjax.train.step import Task
+from bnnjax.types import Tree
 
 Record = dict[str, Any]
 

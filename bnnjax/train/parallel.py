@@ -22,8 +22,9 @@ from bnnjax.data.batches import (
     evaluation_batches,
     training_batches,
 )
-from bnnjax.train.state import RunState, Tree, initial_state
-from bnnjax.train.step import AXIS, Task, predict_step, share_step, train_step
+from bnnjax.train.state import RunState, initial_state
+from bnnjax.train.step import Task, predict_step, share_step, train_step
+from bnnjax.types import AXIS, Tree
 
 
 def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None, parts: int = 1) -> Mesh:

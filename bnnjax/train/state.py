@@ -1,6 +1,6 @@
 """What training carries from step to step; all of it is in every checkpoint."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jax import Array
 
-Tree = Any  # nested dicts of arrays
+from bnnjax.types import Tree
 
 
 class Totals(NamedTuple):

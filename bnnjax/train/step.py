@@ -14,9 +14,9 @@ from jax import Array
 
 from bnnjax.data.augment import Augmentation, augment, normalize
 from bnnjax.data.batches import device_slice, epoch_keys, step_key
-from bnnjax.train.state import Totals, TrainState, Tree, no_totals
+from bnnjax.train.state import Totals, TrainState, no_totals
+from bnnjax.types import AXIS, Tree
 
-AXIS = "data"
 METHOD = 2**32 - 1  # sets the method's key apart from those of images, which count places in a batch
 
 

@@ -24,7 +24,8 @@ from bnnjax.runs.initial import full_precision
 from bnnjax.runs.setup import make_setup
 from bnnjax.runtime.cache import use_compilation_cache
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
-from bnnjax.train.step import AXIS, Images
+from bnnjax.train.step import Images
+from bnnjax.types import AXIS
 
 BATCH, EXAMPLES = 16, 32
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -18,8 +18,9 @@ from bnnjax.train.ahead import compile_ahead
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.loop import Fit, StopRequest, fit
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
-from bnnjax.train.state import RunState, Tree
+from bnnjax.train.state import RunState
 from bnnjax.train.step import Task
+from bnnjax.types import Tree
 
 BATCH = 8
 PROGRAMS = ("train_step", "order", "predict_share", "mean_of", "all_finite")

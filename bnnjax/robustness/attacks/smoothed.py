@@ -20,7 +20,7 @@ from bnnjax.models import make_model
 from bnnjax.models.network import infer, make_network
 from bnnjax.ops.sign import hardtanh
 from bnnjax.runs.saved import Trained
-from bnnjax.train.state import Tree
+from bnnjax.types import Tree
 
 SURROGATE = "surrogate_temperature"  # among a method's values
 # Where sech^2(d) passes 1/8, 3/8, 5/8, 7/8.

@@ -1,0 +1,6 @@
+"""Names that all parts share."""
+
+from typing import Any
+
+Tree = Any  # nested dicts of arrays
+AXIS = "data"  # the mapped axis: each device has its share of a batch
