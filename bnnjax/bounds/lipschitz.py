@@ -5,69 +5,15 @@ through.  For all inputs x and d it satisfies max|f(x + d) - f(x)| <= L max|d|. 
 Lipschitz constant, so L compares networks; it certifies nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bnnjax.ops import norms
+from bnnjax.bounds.chain import Chain, Residual, Slope, Units, unit_names
 
 OFF = 1e-3  # a unit whose norm is below this passes nothing on
-CLASSIFIER = "head"  # in every network the unit that has no batch norm behind it, hence no gain of its own
-
-
-class UnitStats(NamedTuple):
-    """What a forward pass leaves of one unit, for bounds and constraints; all float32."""
-
-    l1: Array  # [o], ||What_o||_1
-    latent_l1: Array  # [o], ||W_o||_1
-    scale: Array  # [o], the scaling factor of each filter; 1 where the method has none
-    gain: Array  # [o], the batch norm's g
-    variance: Array  # [o], its running variance + epsilon
-    batch_variance: Array  # [o], the variance of this batch + epsilon, differentiable
-    slope: Array  # [o], the Lipschitz constant of the activation behind the unit where it is learned, else 1
-
-    @property
-    def norm(self) -> Array:
-        """The unit's L1,inf norm, []."""
-        return norms.maximum(norms.folded_l1(self.l1, self.gain, self.variance))
-
-
-Units = Mapping[str, UnitStats]
-
-
-@dataclass(frozen=True)
-class Residual:
-    """A sum of two paths: its bound is L(shortcut) + L(branch)."""
-
-    shortcut: "Chain"
-    branch: "Chain"
-
-
-@dataclass(frozen=True)
-class Slope:
-    """The learned activation behind the unit of that name, or behind the sum that the unit ends."""
-
-    unit: str
-
-
-# What a network is to its bound: the names of units, residual blocks and learned activations, one after
-# another.  Whatever else lies between them (hardtanh, ReLU, max and average pooling, zero-padded channels)
-# has a bound of 1.
-Chain = tuple["str | Residual | Slope", ...]
-
-
-def unit_names(chain: Chain) -> Iterator[str]:
-    """Yields the names of a chain's units in the order of the network."""
-    for node in chain:
-        if isinstance(node, Residual):
-            yield from unit_names(node.shortcut)
-            yield from unit_names(node.branch)
-        elif isinstance(node, str):
-            yield node
 
 
 def slopes(units: Units) -> dict[str | Slope, Array]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bnnjax.bounds.lipschitz import Chain
+from bnnjax.bounds.chain import Chain
 from bnnjax.config.training import Config
 from bnnjax.constraints.base import After, Constraint, Seen, combined
 from bnnjax.constraints.gradpenalty import gradpenalty

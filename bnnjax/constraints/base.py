@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.bounds.lipschitz import Units
+from bnnjax.bounds.chain import Units
 
 State = Any  # nested tuples and dicts of float32 arrays
 INPUT_GRADIENT = "input_gradient"  # in `needs` of a constraint that reads the field of this name

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.bounds.lipschitz import CLASSIFIER, Chain, Slope, UnitStats, log_bound, slopes, unit_names
+from bnnjax.bounds.chain import CLASSIFIER, Chain, Slope, UnitStats, unit_names
+from bnnjax.bounds.lipschitz import log_bound, slopes
 from bnnjax.config.constraints import L1InfConfig
 from bnnjax.constraints.base import After, Constraint, Seen, State
 from bnnjax.ops import norms

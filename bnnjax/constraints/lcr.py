@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.bounds.lipschitz import Chain, unit_names
+from bnnjax.bounds.chain import Chain, unit_names
 from bnnjax.config.constraints import LCRConfig
 from bnnjax.constraints.base import Constraint, Seen, State
 from bnnjax.ops.retention import largest_singular_value, one_step_norm, retention_matrix

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.bounds.lipschitz import CLASSIFIER
+from bnnjax.bounds.chain import CLASSIFIER
 from bnnjax.config.constraints import SpectralConfig
 from bnnjax.constraints.base import After, Constraint, Seen, State
 from bnnjax.ops import norms

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.bounds.lipschitz import Chain, Units, network_log_bound, unit_table, units_off
+from bnnjax.bounds.chain import Chain, Units
+from bnnjax.bounds.lipschitz import network_log_bound, unit_table, units_off
 from bnnjax.methods import Method, Values
 from bnnjax.models import Model
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS, LOSSES, PREPARED

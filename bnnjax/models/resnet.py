@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.bounds.lipschitz import CLASSIFIER, Chain
+from bnnjax.bounds.chain import CLASSIFIER, Chain
 from bnnjax.methods import Method, Values
 from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import slope_behind

@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jax import Array
 
-from bnnjax.bounds.lipschitz import CLASSIFIER, Chain
+from bnnjax.bounds.chain import CLASSIFIER, Chain
 from bnnjax.methods import Method, Values
 from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import slope_behind

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.bounds.lipschitz import Chain, Slope
+from bnnjax.bounds.chain import Chain, Slope
 from bnnjax.methods.base import LearnedActivation
 from bnnjax.ops.channelwise import channelwise
 

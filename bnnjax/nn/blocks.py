@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.bounds.lipschitz import Chain, Residual
+from bnnjax.bounds.chain import Chain, Residual
 from bnnjax.methods import Method, Values
 from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import Nonlinearity, slope_behind

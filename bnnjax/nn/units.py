@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 from jax import Array
 
-from bnnjax.bounds.lipschitz import UnitStats
+from bnnjax.bounds.chain import UnitStats
 from bnnjax.methods import Method, Values
 from bnnjax.methods.base import LearnedActivation, identity
 from bnnjax.nn.activation import Activation, Nonlinearity

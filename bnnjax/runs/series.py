@@ -9,9 +9,9 @@ from rich.console import Console
 
 from bnnjax.config.training import Config
 from bnnjax.data.load import load
-from bnnjax.report.run.console import complain
 from bnnjax.runs import directory
 from bnnjax.runs.train import execute, prepare
+from bnnjax.runtime.console import complain
 from bnnjax.runtime.exit_codes import STOPPED_BY_LOSS, WRONG_INPUT
 from bnnjax.runtime.files import read_json
 from bnnjax.runtime.lock import hold

@@ -15,7 +15,7 @@ from bnnjax.data import DataError, Dataset, StreamedDataset
 from bnnjax.data.load import load
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
-from bnnjax.report.run.console import complain, summary_table, training_progress
+from bnnjax.report.run.console import summary_table, training_progress
 from bnnjax.report.run.tensorboard import event_writer
 from bnnjax.robustness.evaluation import check_quick
 from bnnjax.runs import directory
@@ -26,6 +26,7 @@ from bnnjax.runs.results import conclude
 from bnnjax.runs.saved import read_teachers, read_trained
 from bnnjax.runs.setup import TARGETS, make_setup
 from bnnjax.runtime.cache import use_compilation_cache
+from bnnjax.runtime.console import complain
 from bnnjax.runtime.determinism import require_determinism
 from bnnjax.runtime.exit_codes import STOPPED_BY_DATA, STOPPED_BY_LOSS, WRONG_INPUT
 from bnnjax.runtime.files import append_metrics, read_json, remove_unfinished, truncate_metrics

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from bnnjax.report.run.console import complain
+from bnnjax.runtime.console import complain
 
 LOCK = ".lock"  # in the directory, while a process has it; says which
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)

@@ -15,7 +15,8 @@ import numpy as np
 from jax import Array
 from rich.console import Console
 
-from bnnjax.bounds.lipschitz import Chain, Slope, block_table, log_bound, slopes, unit_names
+from bnnjax.bounds.chain import Chain, Slope, unit_names
+from bnnjax.bounds.lipschitz import block_table, log_bound, slopes
 from bnnjax.bounds.lower import NOTHING, LogitsOf, empirical_log_bound
 from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize

@@ -9,18 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from method_values import schedule_of
 
-from bnnjax.bounds.lipschitz import (
-    Residual,
-    Slope,
-    UnitStats,
-    block_table,
-    log_bound,
-    network_log_bound,
-    slopes,
-    unit_names,
-    unit_table,
-    units_off,
-)
+from bnnjax.bounds.chain import Residual, Slope, UnitStats, unit_names
+from bnnjax.bounds.lipschitz import block_table, log_bound, network_log_bound, slopes, unit_table, units_off
 from bnnjax.methods import METHODS, make_method
 from bnnjax.models import make_model
 from bnnjax.models.resnet import ResNet

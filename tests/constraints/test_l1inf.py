@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.bounds.lipschitz import Residual, Slope, UnitStats, network_log_bound
+from bnnjax.bounds.chain import Residual, Slope, UnitStats
+from bnnjax.bounds.lipschitz import network_log_bound
 from bnnjax.config.constraints import L1InfConfig
 from bnnjax.config.training import Config
 from bnnjax.constraints import After, Seen, make_constraint

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.bounds.lipschitz import UnitStats
+from bnnjax.bounds.chain import UnitStats
 from bnnjax.config.constraints import L1InfConfig, SpectralConfig
 from bnnjax.config.training import Config
 from bnnjax.constraints import After, Seen, make_constraint

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from method_values import schedule_of
 
-from bnnjax.bounds.lipschitz import Residual, Slope, unit_names
+from bnnjax.bounds.chain import Residual, Slope, unit_names
 from bnnjax.config.constraints import L1InfConfig
 from bnnjax.config.training import ModelName
 from bnnjax.constraints import After, Seen, l1inf

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.bounds.lipschitz import Slope
+from bnnjax.bounds.chain import Slope
 from bnnjax.methods import make_method
 from bnnjax.methods.fp import fp
 from bnnjax.methods.reactnet import RPRELU

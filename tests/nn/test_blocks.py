@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.bounds.lipschitz import Residual, Slope
+from bnnjax.bounds.chain import Residual, Slope
 from bnnjax.methods import make_method
 from bnnjax.methods.base import LearnedActivation, identity
 from bnnjax.methods.fp import fp

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from noise import BATCH, EXAMPLES, SHAPE, Train, noise, trained
 
-from bnnjax.bounds.lipschitz import Residual, unit_names
+from bnnjax.bounds.chain import Residual, unit_names
 from bnnjax.config.constraints import L1InfConfig
 from bnnjax.config.training import Config
 from bnnjax.data import Dataset

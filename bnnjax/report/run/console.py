@@ -221,13 +221,6 @@ def result_rows(summary: Mapping[str, Any], units: Sequence[Mapping[str, Any]]) 
     ]
 
 
-def complain(sentence: str) -> None:
-    """Prints a sentence on stderr."""
-    from rich.console import Console
-
-    Console(stderr=True).print(sentence, soft_wrap=True, markup=False, highlight=False)
-
-
 @contextmanager
 def progress_bar(console: Console, what: str, total: int) -> Iterator[Callable[[str], None]]:
     """Shows a bar in a terminal and a line for each part elsewhere.
