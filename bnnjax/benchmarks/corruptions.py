@@ -13,9 +13,8 @@ from bnnjax.benchmarks.steps import Case, random_images, seconds, spread
 from bnnjax.config.training import Config, Recipe
 from bnnjax.data.corrupted import generated
 from bnnjax.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt_severities
-from bnnjax.robustness.accuracy import predictor
 from bnnjax.robustness.outcomes import measure
-from bnnjax.runs.saved import Trained
+from bnnjax.runs.saved import Trained, predictor
 from bnnjax.runs.setup import make_setup
 
 FULL = 10_000  # test images of CIFAR-10

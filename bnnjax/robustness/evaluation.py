@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,9 @@ from bnnjax.data.corruptions import CORRUPTIONS, EXTRA, check_shape
 from bnnjax.robustness.outcomes import (
     Predict,
     measure,
-    outcome_file,
     outcome_of,
-    read_outcomes,
-    write_outcomes,
 )
 from bnnjax.robustness.records import Evaluated, robustness_record
-from bnnjax.robustness.scores import Outcome
-from bnnjax.runs.saved import Trained
 
 QUICK_SEVERITIES, QUICK_EXAMPLES = (1, 3, 5), 1000
 QUICK_BATCH = 250  # images that are made at once: large ones take gigabytes on the way
@@ -66,76 +60,6 @@ def each_compiled(
             yield name
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def evaluate(
-    networks: Sequence[Trained],
-    predicts: Sequence[Predict],
-    dataset: Dataset,
-    corrupted: CorruptedSet,
-    corruptions: Sequence[str],
-    severities: tuple[int, ...],
-    place: Path,
-    advance: Advance,
-) -> list[dict[str, Any]]:
-    """Returns the `robustness_record` of each network.
-
-    Each corruption's images are made once and shown to all networks that have not seen them yet; what they
-    say is kept below `place`, by the digests of network and data.
-
-    Args:
-      networks: trained.
-      predicts: the same as functions.
-      dataset: whose test images are the clean ones.
-      corrupted: the noisy ones.
-      corruptions: which of them.
-      severities: which of them.
-      place: of the evaluation.
-      advance: is called after each corruption.
-
-    Raises:
-      DataError: if images or what was kept cannot be read.
-    """
-    settings = {
-        "source": corrupted.source,
-        "examples": corrupted.examples,
-        "severities": list(severities),
-        "data": dataset.digest,
-    }
-
-    def file(network: Trained, name: str) -> Path:
-        return outcome_file(place, network.digest, settings, name)
-
-    clean = []
-    for network, predict in zip(networks, predicts, strict=True):
-        kept = read_outcomes(file(network, "clean"), (0,))
-        if kept is None:
-            kept = {"0": outcome_of(predict(dataset.test.images))}, dataset.test.labels
-            write_outcomes(file(network, "clean"), *kept)
-        clean.append(kept[0]["0"])
-    noisy: list[dict[str, dict[str, Outcome]]] = [{} for _ in networks]
-    labels = dataset.test.labels
-    for name in corruptions:
-        found = [read_outcomes(file(network, name), severities) for network in networks]
-        missing = [n for n, outcomes in enumerate(found) if outcomes is None]
-        if missing:
-            batches = corrupted.batches(name, severities)
-            new, labels = measure([predicts[n] for n in missing], batches, severities)
-            for n, outcomes in zip(missing, new, strict=True):
-                write_outcomes(file(networks[n], name), outcomes, labels)
-                found[n] = outcomes, labels
-        for own, kept in zip(noisy, found, strict=True):
-            assert kept is not None
-            own[name], labels = kept
-        advance(name)
-    return [
-        robustness_record(
-            network.config.with_values(workdir=network.place),
-            Evaluated(outcome, dataset.test.labels, own, labels),
-            corrupted,
-        )
-        for network, outcome, own in zip(networks, clean, noisy, strict=True)
-    ]
 
 
 def check_quick(dataset: Dataset) -> None:

@@ -9,9 +9,11 @@ from bnnjax.config.json import from_json
 from bnnjax.config.training import Config
 from bnnjax.constraints.objective import LCR
 from bnnjax.data import Dataset
+from bnnjax.robustness.outcomes import Predict
 from bnnjax.runs.setup import TARGETS, Setup, make_setup
 from bnnjax.runtime.files import read_json
 from bnnjax.train.checkpoint import Checkpoints, MisfitError, check_fit, digest
+from bnnjax.train.parallel import compile_task, make_mesh, replicate
 from bnnjax.types import Tree
 
 
@@ -112,3 +114,11 @@ def require_full_precision(what: str, network: Trained) -> None:
     """Raises ValueError, which names what the network is for, if it is not in full precision."""
     if network.config.method != "fp":
         raise ValueError(f"the {what} {network.place} has method {network.config.method}; fp is needed")
+
+
+def predictor(trained: Trained, dataset: Dataset, batch_size: int) -> Predict:
+    """Returns the network as a function, compiled for batches of this size over all devices."""
+    mesh = make_mesh(batch_size)
+    compiled = compile_task(trained.setup.task, mesh, batch_size, len(dataset.train.labels))
+    params, batch_stats = replicate(mesh, (trained.params, trained.batch_stats))
+    return lambda images: compiled.predict(params, batch_stats, images)

@@ -10,17 +10,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.tree_util import Partial
 
 from bnnjax.data import Dataset
+from bnnjax.data.augment import normalize
 from bnnjax.data.dataset import spread_over_classes
+from bnnjax.models import make_model
+from bnnjax.models.network import infer, make_network
 from bnnjax.robustness.attacks import (
     L2,
     Attacked,
     Setting,
     apgd,
     at_temperature,
-    attackable,
     cross_entropy,
     dlr,
     evaluate,
@@ -33,9 +36,10 @@ from bnnjax.robustness.attacks import (
     strongest,
     traced,
 )
-from bnnjax.robustness.attacks.smoothed import quantizes_activations
+from bnnjax.robustness.attacks.smoothed import quantizes_activations, smoothed
 from bnnjax.robustness.attacks.temperature import SURROGATES
 from bnnjax.runs.saved import Trained
+from bnnjax.types import Tree
 
 LADDER = (0.0, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 1.0)
 SEARCH_IMAGES = 64
@@ -57,6 +61,34 @@ def wilson(successes: int, trials: int) -> list[float]:
     width = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
     ends = ((middle + sign * width) / (1 + z * z / trials) for sign in (-1, 1))
     return [100 * min(max(end, 0.0), 1.0) for end in ends]  # rounding may leave [0, 1]
+
+
+def attackable(trained: Trained, dataset: Dataset) -> Partial:
+    """Returns logits_of(images, temperature): a trained network, its arrays as leaves, on images of attacks.
+
+    Images are float32 [n, h, w, c] in [0, 1], of which a stored uint8 image is the 255th part; they are not
+    rounded to 256 levels.  The logits, [n, classes], are those of the network at inference, whatever the
+    temperature, which is that of `smoothed`; None leaves the gradients that training used.  A network that
+    quantizes no activations has the same gradients at every temperature.
+
+    Args:
+      trained: the network.
+      dataset: whose mean and deviation it was trained with.
+    """
+    setup, config = trained.setup, trained.config
+
+    def logits_of(
+        arrays: tuple[Tree, Tree], images: Array, temperature: Array | float | None = None
+    ) -> Array:
+        inputs = normalize(images * 255, dataset.mean, dataset.std, setup.task.dtype)
+        if temperature is None or not quantizes_activations(setup.method):
+            return infer(setup.network, setup.method, arrays, inputs)[0]
+        method = smoothed(setup.method, jnp.asarray(temperature))
+        model = make_model(config.model, method, structure=config.structure, classes=len(dataset.class_names))
+        network = make_network(model, method, dataset.train.images.shape[1:])
+        return infer(network, method, arrays, inputs)[0]
+
+    return Partial(logits_of, (trained.params, trained.batch_stats))
 
 
 def chosen_images(dataset: Dataset, images: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bnnjax.config.l1inf_study import L1InfStudyConfig
 from bnnjax.data import Split
+from bnnjax.data.corruptions import corrupt
 from bnnjax.data.load import load
 from bnnjax.report.studies.l1inf import (
     constraint_study_csv,
@@ -21,14 +22,54 @@ from bnnjax.report.studies.l1inf import (
     constraint_study_table,
 )
 from bnnjax.report.style.theme import png_bytes
-from bnnjax.robustness.accuracy import noisy_accuracies, noisy_images, predictor
-from bnnjax.runs.saved import read_trained
+from bnnjax.robustness.outcomes import Predict
+from bnnjax.runs.saved import predictor, read_trained
 from bnnjax.runs.series import Run, check_runs, execute_runs
 from bnnjax.runs.train import resolve
 from bnnjax.runtime.files import read_json, write_bytes_atomically, write_json, write_text_atomically
+from bnnjax.train.loop import accuracy, score
 
 NOISES = ("gaussian_noise", "impulse_noise", "gaussian_blur")
+CHUNK = 1000  # images that are corrupted at once
 AMOUNTS = {"soft": "strength", "hard": "radius"}  # what a form is varied in
+
+
+def noisy_images(
+    key: jax.Array, images: np.ndarray, corruptions: Sequence[str], severities: Sequence[int]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Returns the images with noise, uint8 [n, h, w, c], by corruption and severity (as text).
+
+    Args:
+      key: of the noise; it is the same for the same key.
+      images: uint8 [n, h, w, c].
+      corruptions: names, see `bnnjax.data.corruptions`.
+      severities: 1 to 5.
+    """
+
+    def one(corruption: str, severity: int) -> np.ndarray:
+        parts = [
+            corrupt(key, images[first : first + CHUNK], corruption, severity, first=first)
+            for first in range(0, len(images), CHUNK)
+        ]
+        return np.concatenate([np.asarray(part) for part in parts])
+
+    return {name: {str(severity): one(name, severity) for severity in severities} for name in corruptions}
+
+
+def noisy_accuracies(
+    predict: Predict, noisy: Mapping[str, Mapping[str, np.ndarray]], labels: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Returns the accuracy in percent, by corruption and severity.
+
+    Args:
+      predict: the network.
+      noisy: images, as `noisy_images` returns them.
+      labels: theirs, int32 [n].
+    """
+    return {
+        name: {severity: accuracy(score(predict(images), labels)) for severity, images in by_severity.items()}
+        for name, by_severity in noisy.items()
+    }
 
 
 def study_runs(config: L1InfStudyConfig) -> list[Run]:

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -24,11 +25,19 @@ from bnnjax.report.robustness.tables import (
     robustness_table,
 )
 from bnnjax.report.run.console import progress_bar
-from bnnjax.robustness.accuracy import predictor
-from bnnjax.robustness.evaluation import chosen, evaluate, example_images
-from bnnjax.robustness.records import against_baseline
+from bnnjax.robustness.evaluation import Advance, chosen, example_images
+from bnnjax.robustness.outcomes import (
+    Predict,
+    measure,
+    outcome_file,
+    outcome_of,
+    read_outcomes,
+    write_outcomes,
+)
+from bnnjax.robustness.records import Evaluated, against_baseline, robustness_record
+from bnnjax.robustness.scores import Outcome
 from bnnjax.runs import directory
-from bnnjax.runs.saved import Trained, read_config, read_trained, require_full_precision
+from bnnjax.runs.saved import Trained, predictor, read_config, read_trained, require_full_precision
 from bnnjax.runtime.cache import use_compilation_cache
 from bnnjax.runtime.files import read_json, write_json, write_text_atomically
 from bnnjax.runtime.lock import check_writable
@@ -49,6 +58,76 @@ class Asked(NamedTuple):
     corruptions: tuple[str, ...]
     severities: tuple[int, ...]
     twin: Trained | None  # in full precision
+
+
+def evaluate(
+    networks: Sequence[Trained],
+    predicts: Sequence[Predict],
+    dataset: Dataset,
+    corrupted: CorruptedSet,
+    corruptions: Sequence[str],
+    severities: tuple[int, ...],
+    place: Path,
+    advance: Advance,
+) -> list[dict[str, Any]]:
+    """Returns the `robustness_record` of each network.
+
+    Each corruption's images are made once and shown to all networks that have not seen them yet; what they
+    say is kept below `place`, by the digests of network and data.
+
+    Args:
+      networks: trained.
+      predicts: the same as functions.
+      dataset: whose test images are the clean ones.
+      corrupted: the noisy ones.
+      corruptions: which of them.
+      severities: which of them.
+      place: of the evaluation.
+      advance: is called after each corruption.
+
+    Raises:
+      DataError: if images or what was kept cannot be read.
+    """
+    settings = {
+        "source": corrupted.source,
+        "examples": corrupted.examples,
+        "severities": list(severities),
+        "data": dataset.digest,
+    }
+
+    def file(network: Trained, name: str) -> Path:
+        return outcome_file(place, network.digest, settings, name)
+
+    clean = []
+    for network, predict in zip(networks, predicts, strict=True):
+        kept = read_outcomes(file(network, "clean"), (0,))
+        if kept is None:
+            kept = {"0": outcome_of(predict(dataset.test.images))}, dataset.test.labels
+            write_outcomes(file(network, "clean"), *kept)
+        clean.append(kept[0]["0"])
+    noisy: list[dict[str, dict[str, Outcome]]] = [{} for _ in networks]
+    labels = dataset.test.labels
+    for name in corruptions:
+        found = [read_outcomes(file(network, name), severities) for network in networks]
+        missing = [n for n, outcomes in enumerate(found) if outcomes is None]
+        if missing:
+            batches = corrupted.batches(name, severities)
+            new, labels = measure([predicts[n] for n in missing], batches, severities)
+            for n, outcomes in zip(missing, new, strict=True):
+                write_outcomes(file(networks[n], name), outcomes, labels)
+                found[n] = outcomes, labels
+        for own, kept in zip(noisy, found, strict=True):
+            assert kept is not None
+            own[name], labels = kept
+        advance(name)
+    return [
+        robustness_record(
+            network.config.with_values(workdir=network.place),
+            Evaluated(outcome, dataset.test.labels, own, labels),
+            corrupted,
+        )
+        for network, outcome, own in zip(networks, clean, noisy, strict=True)
+    ]
 
 
 def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:

@@ -18,10 +18,11 @@ from bnnjax.data.corrupted import CorruptedSet, Noisy
 from bnnjax.data.corruptions import corrupt
 from bnnjax.data.dataset import DataError
 from bnnjax.robustness import evaluation
-from bnnjax.robustness.evaluation import chosen, each_compiled, evaluate, example_images
+from bnnjax.robustness.evaluation import chosen, each_compiled, example_images
 from bnnjax.robustness.outcomes import outcome_of, read_outcomes, write_outcomes
 from bnnjax.robustness.records import against_baseline, constraint_in_words
 from bnnjax.robustness.scores import Outcome
+from bnnjax.studies.robustness import evaluate
 
 DATASET = noise(30, Augmentation())
 IMAGES, LABELS = DATASET.test.images[:12], DATASET.test.labels[:12]

@@ -14,9 +14,8 @@ from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize
 from bnnjax.models.network import infer
 from bnnjax.report.robustness.attacks import attacks_table
-from bnnjax.robustness.attacks import attackable
 from bnnjax.runs.saved import Trained
-from bnnjax.studies.attacks import LADDER, attack_run, chosen_images, eps_text, wilson
+from bnnjax.studies.attacks import LADDER, attack_run, attackable, chosen_images, eps_text, wilson
 
 
 @pytest.fixture(scope="module")

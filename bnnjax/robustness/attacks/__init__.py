@@ -12,7 +12,6 @@ from bnnjax.robustness.attacks.compiled import traced
 from bnnjax.robustness.attacks.losses import cross_entropy, dlr, margins
 from bnnjax.robustness.attacks.masking import signs_of_masking
 from bnnjax.robustness.attacks.pgd import fgsm, pgd
-from bnnjax.robustness.attacks.smoothed import attackable
 from bnnjax.robustness.attacks.square import square
 from bnnjax.robustness.attacks.temperature import Setting, at_temperature, search, strongest
 
@@ -24,7 +23,6 @@ __all__ = [
     "Setting",
     "apgd",
     "at_temperature",
-    "attackable",
     "cross_entropy",
     "dlr",
     "evaluate",

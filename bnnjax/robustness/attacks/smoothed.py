@@ -11,16 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.tree_util import Partial
 
-from bnnjax.data import Dataset
-from bnnjax.data.augment import normalize
 from bnnjax.methods import Method, Quantized, Values
-from bnnjax.models import make_model
-from bnnjax.models.network import infer, make_network
 from bnnjax.ops.sign import hardtanh
-from bnnjax.runs.saved import Trained
-from bnnjax.types import Tree
 
 SURROGATE = "surrogate_temperature"  # among a method's values
 # Where sech^2(d) passes 1/8, 3/8, 5/8, 7/8.
@@ -98,31 +91,3 @@ def smoothed(method: Method, temperature: Array) -> Method:
         nonlinearity=clip_straight if method.nonlinearity is hardtanh else method.nonlinearity,
         schedule=lambda progress: {**method.schedule(progress), SURROGATE: jnp.float32(temperature)},
     )
-
-
-def attackable(trained: Trained, dataset: Dataset) -> Partial:
-    """Returns logits_of(images, temperature): a trained network, its arrays as leaves, on images of attacks.
-
-    Images are float32 [n, h, w, c] in [0, 1], of which a stored uint8 image is the 255th part; they are not
-    rounded to 256 levels.  The logits, [n, classes], are those of the network at inference, whatever the
-    temperature, which is that of `smoothed`; None leaves the gradients that training used.  A network that
-    quantizes no activations has the same gradients at every temperature.
-
-    Args:
-      trained: the network.
-      dataset: whose mean and deviation it was trained with.
-    """
-    setup, config = trained.setup, trained.config
-
-    def logits_of(
-        arrays: tuple[Tree, Tree], images: Array, temperature: Array | float | None = None
-    ) -> Array:
-        inputs = normalize(images * 255, dataset.mean, dataset.std, setup.task.dtype)
-        if temperature is None or not quantizes_activations(setup.method):
-            return infer(setup.network, setup.method, arrays, inputs)[0]
-        method = smoothed(setup.method, jnp.asarray(temperature))
-        model = make_model(config.model, method, structure=config.structure, classes=len(dataset.class_names))
-        network = make_network(model, method, dataset.train.images.shape[1:])
-        return infer(network, method, arrays, inputs)[0]
-
-    return Partial(logits_of, (trained.params, trained.batch_stats))

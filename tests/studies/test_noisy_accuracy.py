@@ -12,9 +12,9 @@ import bnnjax.runs.train
 from bnnjax.config.training import Config, Recipe
 from bnnjax.data.corruptions import corrupt
 from bnnjax.robustness import accuracy
-from bnnjax.robustness.accuracy import noisy_accuracies, noisy_images, predictor
-from bnnjax.runs.saved import read_trained
+from bnnjax.runs.saved import predictor, read_trained
 from bnnjax.runtime.files import read_json
+from bnnjax.studies.l1inf import noisy_accuracies, noisy_images
 
 KEY = jax.random.key(0)
 
