@@ -4,10 +4,11 @@ A new method is a file with a function `name(wbits, abits) -> Method` and a line
 """
 
 from collections.abc import Callable
+from functools import cache
 
 from bnnjax.config.training import Recipe
 from bnnjax.methods.abcnet import abcnet
-from bnnjax.methods.base import Initial, Method, Quantized, Site, Values
+from bnnjax.methods.base import Context, Initial, Method, Quantized, Site, Training, Values
 from bnnjax.methods.birealnet import birealnet
 from bnnjax.methods.bnn import bnn
 from bnnjax.methods.bnnplus import bnnplus
@@ -59,11 +60,25 @@ METHODS: dict[str, Callable[..., Method]] = {
 }
 ALIASES = {"bwhn": "bwnh"}  # as tables often print it
 
-__all__ = ["METHODS", "Initial", "Method", "Quantized", "Recipe", "Site", "Values", "make_method"]
+__all__ = [
+    "METHODS",
+    "Context",
+    "Initial",
+    "Method",
+    "Quantized",
+    "Recipe",
+    "Site",
+    "Training",
+    "Values",
+    "make_method",
+]
 
 
+@cache
 def make_method(name: str, wbits: int | None = None, abits: int | None = None) -> Method:
     """Returns the method of that name at those bits; None is the method's own default.
+
+    Built once in a process, so that what JAX keeps by a method's functions is found again.
 
     Raises:
       ValueError: for an unknown name (lists the known) or bits the method does not define (lists them).

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep
+from bnnjax.methods.base import Context, Initial, Method, Quantized, check_bits, identity, keep
+from bnnjax.ops.quantize import clip_unit
 from bnnjax.ops.sign import sign, sign_identity
+from bnnjax.ops.straight_through import through
 
 RIDGE = 1e-6  # of the least squares, where bases coincide
 
@@ -34,50 +36,35 @@ def fit(kernel: Array, bases: Array) -> Array:
     return jnp.linalg.solve(gram, flat @ kernel.ravel() / kernel.size)
 
 
-def _combination(kernel: Array, count: int) -> tuple[Array, Array]:
-    bases = weight_bases(kernel, count)
-    alpha = fit(kernel, bases)
-    return jnp.tensordot(alpha, bases, 1), jnp.sum(alpha)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
 def combine(kernel: Array, count: int) -> Array:
     """Returns sum_i alpha_i B_i, trained as sum_i alpha_i W: dL/dW = sum_i alpha_i dL/dB_i, dB_i/dW := 1."""
-    return _combination(kernel, count)[0]
+    constant = jax.lax.stop_gradient(kernel)
+    bases = weight_bases(constant, count)
+    alpha = fit(constant, bases)
+    return through(jnp.tensordot(alpha, bases, 1), kernel * jnp.sum(alpha))
 
 
-def _combine_fwd(kernel: Array, count: int) -> tuple[Array, Array]:
-    return combine(kernel, count), _combination(jax.lax.stop_gradient(kernel), count)[1]
-
-
-combine.defvjp(_combine_fwd, lambda count, total, g: (g * total,))
-
-
-@jax.custom_vjp
 def step(x: Array) -> Array:
     """Returns +1 where clip(x, 0, 1) >= 1/2, else -1, and NaN at NaN; dy/dx := 1[0 <= x <= 1].
 
     Args:
       x: [...], any float dtype.
     """
-    return sign(x - 0.5)
+    return through(sign(jax.lax.stop_gradient(x) - 0.5), clip_unit(x))
 
 
-step.defvjp(lambda x: (step(x), x), lambda x, g: (jnp.where((x >= 0) & (x <= 1), g, jnp.zeros_like(g)),))
-
-
-def _weight(kernel: Array, values: Values, *, count: int) -> Quantized:
+def _weight(kernel: Array, context: Context, *, count: int) -> Quantized:
     return Quantized(combine(kernel, count))
 
 
-def _single_weight(kernel: Array, values: Values) -> Quantized:
+def _single_weight(kernel: Array, context: Context) -> Quantized:
     constant = jax.lax.stop_gradient(kernel)
     (alpha,) = fit(constant, weight_bases(constant, 1))
     return Quantized(sign_identity(kernel - jnp.mean(constant)), alpha)
 
 
-def _activation(x: Array, values: Values) -> Quantized:
-    shifts, factors = values["shift"].astype(x.dtype), values["factor"].astype(x.dtype)
+def _activation(x: Array, context: Context) -> Quantized:
+    shifts, factors = (context.learned[name].astype(x.dtype) for name in ("shift", "factor"))
     terms = [factors[n] * step(x + shifts[n]) for n in range(len(shifts))]
     return Quantized(sum(terms[1:], start=terms[0]))
 
@@ -101,9 +88,11 @@ def abcnet(wbits: int = 1, abits: int = 1) -> Method:
       ValueError: if the bits are not 1 to 5 each, with 32 for activations.
     """
     check_bits("abcnet", wbits, abits, [(w, a) for w in range(1, 6) for a in (1, 2, 3, 4, 5, 32)])
-    learned = {}
+    learned: dict[str, Initial] = {}
     if abits != 32:
-        spread = jnp.zeros(1) if abits == 1 else jnp.linspace(-0.5, 0.5, abits)
+        # An array even where the method is made within a trace, which it outlives.
+        with jax.ensure_compile_time_eval():
+            spread = jnp.zeros(1) if abits == 1 else jnp.linspace(-0.5, 0.5, abits)
         learned = {
             "shift": lambda key, site: spread,
             "factor": lambda key, site: jnp.full(abits, 1 / abits),

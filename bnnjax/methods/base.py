@@ -13,6 +13,25 @@ from bnnjax.ops.sign import hardtanh, sign_clip
 Values = Mapping[str, Array]  # traced
 
 
+class Training(NamedTuple):
+    """What a layer knows of the training step it is in."""
+
+    key: Array  # random key; in a layer, its own for this step
+    epoch_begins: Array  # bool []; whether this is the first step of an epoch
+
+
+_EMPTY: Values = {}
+
+
+class Context(NamedTuple):
+    """What a quantizer gets beside its input."""
+
+    schedule: Values = _EMPTY  # what `Method.schedule` gives at this epoch
+    learned: Values = _EMPTY  # what the layer trains beside its latent kernel
+    memory: Values = _EMPTY  # what the layer carries from step to step
+    training: Training | None = None  # None at inference
+
+
 class Quantized(NamedTuple):
     """A quantized array: integer codes times a scale.
 
@@ -67,20 +86,15 @@ class LearnedActivation:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A binarization method at one choice of bits: pure functions and what they need kept, no state.
-
-    Quantizers take their input and `values`, a mapping from names to arrays: what `schedule` gives, the
-    layer's own `learned` and `memory`, and in training `key`, a random key of this layer and step, and
-    `epoch_begins`, a bool [].
-    """
+    """A binarization method at one choice of bits: pure functions and what they need kept, no state."""
 
     name: str
     wbits: int
     abits: int
-    # (latent kernel [..., i, o], values) -> codes and scale, with the surrogate gradient inside.
-    quantize_weight: Callable[[Array, Values], Quantized]
-    # (activations [batch, ..., c], values) -> codes and scale.
-    quantize_activation: Callable[[Array, Values], Quantized]
+    # (latent kernel [..., i, o], context) -> codes and scale, with the surrogate gradient inside.
+    quantize_weight: Callable[[Array, Context], Quantized]
+    # (activations [batch, ..., c], context) -> codes and scale.
+    quantize_activation: Callable[[Array, Context], Quantized]
     # Whether codes of 1-bit activations have two values in training too.
     two_codes: bool = True
     # The continuous function that quantize_activation is trained through; 1-Lipschitz.  Bounds hold for the
@@ -96,17 +110,17 @@ class Method:
     learned: Mapping[str, Initial] = field(default_factory=dict)
     # Arrays that each quantized layer carries from step to step, in every checkpoint; float32.
     memory: Mapping[str, Initial] = field(default_factory=dict)
-    # (latent, activations, values, mean) -> memory after this step's forward pass.  No gradient flows.
-    remember: Callable[[Array, Array, Values, Mean], Values] | None = None
+    # (latent, activations, context, mean) -> memory after this step's forward pass.  No gradient flows.
+    remember: Callable[[Array, Array, Context, Mean], Values] | None = None
     # (memory, gradient of the latent kernel) -> memory after this step's backward pass.
     remember_gradient: Callable[[Values, Array], Values] | None = None
-    # (latent, activations, values, mean) -> what the layer adds to the loss, []; the network's loss takes the
-    # mean over its layers.
-    layer_loss: Callable[[Array, Array, Values, Mean], Array] | None = None
-    # (latent, patches, values) -> latent before the first step of training, layer by layer in the order of
+    # (latent, activations, context, mean) -> what the layer adds to the loss, []; the network's loss takes
+    # the mean over its layers.
+    layer_loss: Callable[[Array, Array, Context, Mean], Array] | None = None
+    # (latent, patches, context) -> latent before the first step of training, layer by layer in the order of
     # the network.  patches, [n, fan_in] float32, is what the kernel meets in n places of its quantized input,
     # for some training images, the layers before it being prepared already.
-    prepare: Callable[[Array, Array, Values], Array] | None = None
+    prepare: Callable[[Array, Array, Context], Array] | None = None
     # Whether training is defined to begin from a pretrained full-precision network.
     pretrained: bool = False
     # Latent kernel -> latent kernel, after initialization and after every update.
@@ -117,15 +131,15 @@ class Method:
 
     def relaxed(self) -> "Method":
         """Returns the method of the surrogate network: quantized weights, continuous activations."""
-        return replace(self, quantize_activation=lambda x, values: Quantized(self.relaxed_activation(x)))
+        return replace(self, quantize_activation=lambda x, context: Quantized(self.relaxed_activation(x)))
 
 
-def keep(x: Array, values: Values) -> Quantized:
+def keep(x: Array, context: Context) -> Quantized:
     """The quantizer of full precision: returns x as it is."""
     return Quantized(x)
 
 
-def clipped_sign(x: Array, values: Values) -> Quantized:
+def clipped_sign(x: Array, context: Context) -> Quantized:
     """The quantizer of activations x -> sign(x), dy/dx := 1[|x| <= 1]."""
     return Quantized(sign_clip(x))
 
@@ -133,6 +147,19 @@ def clipped_sign(x: Array, values: Values) -> Quantized:
 def identity(x: Array) -> Array:
     """Returns x."""
     return x
+
+
+def sharpening(progress: Array, *, first: float, last: float) -> Values:
+    """Returns t = 10^(first + (last - first) progress) and k = max(1/t, 1), for surrogates of the sign that
+    are nearly the identity at the start of training and nearly the sign at its end.
+
+    Args:
+      progress: [], epoch / epochs.
+      first: log10 of t at the start.
+      last: that at the end.
+    """
+    t = 10.0 ** (first + (last - first) * progress)
+    return {"k": jnp.maximum(1 / t, 1.0), "t": t}
 
 
 def stage_at(progress: Array, stages: int) -> Array:

@@ -4,18 +4,18 @@ import jax
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity
+from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity
 from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import hardtanh, sign_clip, sign_polynomial
 
 
-def scaled_sign(kernel: Array, values: Values) -> Quantized:
+def scaled_sign(kernel: Array, context: Context) -> Quantized:
     """Returns a_o sign(W_o), a_o = mean |W_o| a constant, with dWhat/dW := 1[|W| <= 1]."""
     scale = jax.lax.stop_gradient(mean_abs(kernel))
     return Quantized(unscale_gradient(sign_clip(kernel), scale), scale)
 
 
-def _activation(x: Array, values: Values) -> Quantized:
+def _activation(x: Array, context: Context) -> Quantized:
     return Quantized(sign_polynomial(x))
 
 

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Method, Quantized, Values, check_bits, clipped_sign
+from bnnjax.methods.base import Context, Method, Quantized, check_bits, clipped_sign
 from bnnjax.ops.sign import hardtanh, sign_identity
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
+def _weight(kernel: Array, context: Context) -> Quantized:
     return Quantized(sign_identity(kernel))
 
 

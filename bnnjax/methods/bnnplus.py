@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Mean, Method, Quantized, Site, Values, check_bits
+from bnnjax.methods.base import Context, Mean, Method, Quantized, Site, check_bits
 from bnnjax.ops.sign import hardtanh, surrogate
 
 BETA = 5.0
@@ -29,7 +29,7 @@ def sign_swish(x: Array) -> Array:
     return BETA * (2 - z * (1 - e) / (1 + e)) * 2 * e / (1 + e) ** 2
 
 
-def _quantize(x: Array, values: Values) -> Quantized:
+def _quantize(x: Array, context: Context) -> Quantized:
     return Quantized(sign_swish(x))
 
 
@@ -37,16 +37,16 @@ def _initial_alpha(key: Array, site: Site) -> Array:
     return jnp.mean(jnp.abs(site.latent))
 
 
-def regularizer(latent: Array, x: Array, values: Values, mean: Mean) -> Array:
+def regularizer(latent: Array, x: Array, context: Context, mean: Mean) -> Array:
     """Returns 1e-4 mean |alpha - |W||, alpha learned.
 
     Args:
       latent: [..., o].
       x: unused.
-      values: with "alpha", [].
+      context: with "alpha" learned, [].
       mean: unused, since weights are the same on all devices.
     """
-    return STRENGTH * jnp.mean(jnp.abs(values["alpha"] - jnp.abs(latent)))
+    return STRENGTH * jnp.mean(jnp.abs(context.learned["alpha"] - jnp.abs(latent)))
 
 
 def bnnplus(wbits: int = 1, abits: int = 1) -> Method:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep
+from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity, keep
 from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import sign, sign_identity
 
@@ -38,33 +38,30 @@ def least_squares_scale(gram: Array, target: Array, bits: Array, default: Array)
     return jnp.where(square > 0, along / jnp.where(square > 0, square, 1), default)
 
 
+def _sweep_block(gram: Array, target: Array, scale: Array, number: Array, bits: Array) -> Array:
+    """Returns the bits after those of one block of BLOCK rows were flipped, in turn; see `_sweep`."""
+    first = number * BLOCK
+    rows = partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=BLOCK)
+    own_gram, wanted = rows(rows(gram), axis=1), rows(target)
+
+    def flip(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        own, response = carry  # the block's bits and its rows of G b
+        bit = own[i]
+        change = scale * (bit * (wanted[i] - scale * response[i]) + scale * own_gram[i, i])
+        step = jnp.where(change < 0, -2 * bit, 0)
+        return own.at[i].add(step), response + own_gram[:, i, None] * step
+
+    own, _ = jax.lax.fori_loop(0, BLOCK, flip, (rows(bits), _matmul(rows(gram), bits)))
+    return jax.lax.dynamic_update_slice_in_dim(bits, own, first, axis=0)
+
+
 def _sweep(gram: Array, target: Array, hashed: Hashed) -> Array:
     """Returns the bits after each was flipped, in turn, if that lowers its filter's error; ties keep it.
 
     With r = G b, flipping bit i changes the error by 4 a (b_i ((G w)_i - a r_i) + a G_ii).  The fan-in is a
     multiple of BLOCK.
     """
-    scale = hashed.scale
-
-    def block(number: Array, bits: Array) -> Array:
-        first = number * BLOCK
-
-        def rows(array: Array) -> Array:
-            return jax.lax.dynamic_slice_in_dim(array, first, BLOCK)
-
-        own_gram = jax.lax.dynamic_slice_in_dim(rows(gram), first, BLOCK, axis=1)
-        wanted = rows(target)
-
-        def flip(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-            own, response = carry  # the block's bits and its rows of G b
-            bit = own[i]
-            change = scale * (bit * (wanted[i] - scale * response[i]) + scale * own_gram[i, i])
-            step = jnp.where(change < 0, -2 * bit, 0)
-            return own.at[i].add(step), response + own_gram[:, i, None] * step
-
-        own, _ = jax.lax.fori_loop(0, BLOCK, flip, (rows(bits), _matmul(rows(gram), bits)))
-        return jax.lax.dynamic_update_slice_in_dim(bits, own, first, axis=0)
-
+    block = partial(_sweep_block, gram, target, hashed.scale)
     return jax.lax.fori_loop(0, len(gram) // BLOCK, block, hashed.bits)
 
 
@@ -110,20 +107,20 @@ def hash_kernel(kernel: Array, gram: Array, sweeps: int = SWEEPS) -> Hashed:
     return Hashed(found.bits[:fan_in], found.scale)
 
 
-def hash_latent(latent: Array, patches: Array, values: Values) -> Array:
+def hash_latent(latent: Array, patches: Array, context: Context) -> Array:
     """Returns a_o b_o for each filter: its sign is the hashed kernel's, its mean of absolutes the scale.
 
     Args:
       latent: [..., o].
       patches: [n, fan_in], the layer's inputs.
-      values: unused.
+      context: unused.
     """
     gram = _matmul(patches.T, patches) / len(patches)
     bits, scale = hash_kernel(latent.reshape(-1, latent.shape[-1]), gram)
     return (bits * scale).reshape(latent.shape)
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
+def _weight(kernel: Array, context: Context) -> Quantized:
     scale = mean_abs(jax.lax.stop_gradient(kernel))
     return Quantized(unscale_gradient(sign_identity(kernel), scale), scale)
 

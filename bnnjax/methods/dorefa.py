@@ -7,18 +7,18 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Method, Quantized, Values, identity, keep
+from bnnjax.methods.base import Context, Method, Quantized, identity, keep
 from bnnjax.ops.quantize import clip_unit, levels, round_codes
 from bnnjax.ops.scale import unscale_gradient
 from bnnjax.ops.sign import hardtanh, sign_identity
 
 
-def _binary_weight(kernel: Array, values: Values) -> Quantized:
+def _binary_weight(kernel: Array, context: Context) -> Quantized:
     scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(kernel)))
     return Quantized(unscale_gradient(sign_identity(kernel), scale), scale)
 
 
-def _weight(kernel: Array, values: Values, *, bits: int) -> Quantized:
+def _weight(kernel: Array, context: Context, *, bits: int) -> Quantized:
     squashed = jnp.tanh(kernel)
     largest = jnp.max(jnp.abs(squashed))
     unit = squashed / (2 * jnp.where(largest > 0, largest, 1)) + 0.5
@@ -27,7 +27,7 @@ def _weight(kernel: Array, values: Values, *, bits: int) -> Quantized:
     return Quantized(codes, jnp.asarray(1 / levels(bits), kernel.dtype))
 
 
-def _activation(x: Array, values: Values, *, bits: int) -> Quantized:
+def _activation(x: Array, context: Context, *, bits: int) -> Quantized:
     return Quantized(round_codes(clip_unit(x), bits), jnp.asarray(1 / levels(bits), x.dtype))
 
 

@@ -6,21 +6,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.methods.base import Method, Quantized, Site, Values, check_bits, identity, keep
+from bnnjax.methods.base import Context, Method, Quantized, Site, check_bits, identity, keep
 from bnnjax.ops.quantize import levels
 from bnnjax.ops.sign import hardtanh, sign
+from bnnjax.ops.straight_through import through
 
 SOFTNESS = 0.2  # alpha at the start
 LEAST, MOST = 1e-3, 1 - 1e-3  # what alpha is kept between: at 0 the slope is infinite, at 1 the curve flips
-
-
-@jax.custom_vjp
-def through(hard: Array, soft: Array) -> Array:
-    """Returns hard, trained as if it were soft; both [...]."""
-    return hard
-
-
-through.defvjp(lambda hard, soft: (through(hard, soft), None), lambda _, g: (jnp.zeros_like(g), g))
 
 
 def soft_quantize(x: Array, lower: Array, upper: Array, softness: Array, bits: int) -> Array:
@@ -48,13 +40,13 @@ def soft_quantize(x: Array, lower: Array, upper: Array, softness: Array, bits: i
     return through(hard, soft).astype(x.dtype)
 
 
-def _binary(x: Array, values: Values, *, of: str) -> Quantized:
+def _binary(x: Array, context: Context, *, of: str) -> Quantized:
     one = jnp.float32(1)
-    return Quantized(soft_quantize(x, -one, one, values[f"{of}_softness"], 1))
+    return Quantized(soft_quantize(x, -one, one, context.learned[f"{of}_softness"], 1))
 
 
-def _multibit(x: Array, values: Values, *, of: str, bits: int) -> Quantized:
-    lower, upper, softness = (values[f"{of}_{name}"] for name in ("lower", "upper", "softness"))
+def _multibit(x: Array, context: Context, *, of: str, bits: int) -> Quantized:
+    lower, upper, softness = (context.learned[f"{of}_{name}"] for name in ("lower", "upper", "softness"))
     return Quantized(soft_quantize(x, lower, upper, softness, bits))
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.methods.base import Initial, Method, Quantized, Site, Values, check_bits
+from bnnjax.methods.base import Context, Initial, Method, Quantized, Site, Values, check_bits
 from bnnjax.ops.scale import unscale_gradient
 from bnnjax.ops.sign import hardtanh, surrogate
 
@@ -44,21 +44,22 @@ def noise(x: Array, first: Array, second: Array) -> Array:
     return jax.nn.relu(x @ first) @ second + SINE * jnp.sin(x)
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
+def _weight(kernel: Array, context: Context) -> Quantized:
     scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(kernel)))
-    codes = sign_sine(kernel, values["terms"])
-    if "key" in values:  # training
+    codes = sign_sine(kernel, context.schedule["terms"])
+    if context.training is not None:
         filters = kernel.reshape(-1, kernel.shape[-1]).T
-        missing = noise(filters, values["weight_in"], values["weight_out"]).T.reshape(kernel.shape)
-        codes = codes + values["factor"] * missing
+        missing = noise(filters, context.learned["weight_in"], context.learned["weight_out"])
+        codes = codes + context.schedule["factor"] * missing.T.reshape(kernel.shape)
     return Quantized(unscale_gradient(codes, scale), scale)
 
 
-def _activation(x: Array, values: Values) -> Quantized:
-    codes = sign_sine(x, values["terms"])
-    if "key" in values:
-        first, second = (values[name].astype(x.dtype) for name in ("activation_in", "activation_out"))
-        codes = codes + values["factor"].astype(x.dtype) * noise(x, first, second)
+def _activation(x: Array, context: Context) -> Quantized:
+    codes = sign_sine(x, context.schedule["terms"])
+    if context.training is not None:
+        matrices = (context.learned["activation_in"], context.learned["activation_out"])
+        first, second = (matrix.astype(x.dtype) for matrix in matrices)
+        codes = codes + context.schedule["factor"].astype(x.dtype) * noise(x, first, second)
     return Quantized(codes)
 
 

@@ -5,36 +5,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep
+from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity, keep
 from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import sign_identity
+from bnnjax.ops.straight_through import through
 
 STEP = 0.538  # between the centres, 2 bits
 HIGHEST = 1.614  # centre
 MIDPOINTS = (0.807, 1.345)  # of the positive centres
-
-
-def _inside_bwd(x: Array, g: Array) -> tuple[Array]:
-    exact = x.astype(jnp.float32)  # bfloat16 would round the bound to one of its neighbours
-    return (jnp.where((exact > 0) & (exact <= HIGHEST), g, jnp.zeros_like(g)),)
-
-
-@jax.custom_vjp
-def half_wave_codes(x: Array) -> Array:
-    """Returns 0 for x <= 0, else the number 1, 2, 3 of the nearest positive centre; NaN stays NaN.
-
-    A small positive x is nearer to 0 than to the first centre and takes that centre all the same.  A midpoint
-    goes to the lower centre.  Its derivative is 1[0 < x <= 1.614].
-
-    Args:
-      x: [...], any float dtype.
-    """
-    exact = x.astype(jnp.float32)  # see _inside_bwd
-    code = sum((exact > bound).astype(x.dtype) for bound in (0.0, *MIDPOINTS))
-    return jnp.where(jnp.isnan(x), x, code)
-
-
-half_wave_codes.defvjp(lambda x: (half_wave_codes(x), x), _inside_bwd)
 
 
 @jax.custom_vjp
@@ -47,15 +25,35 @@ def half_wave(x: Array) -> Array:
     return jnp.clip(x, 0, HIGHEST)
 
 
-half_wave.defvjp(lambda x: (half_wave(x), x), _inside_bwd)
+def _half_wave_bwd(x: Array, g: Array) -> tuple[Array]:
+    exact = x.astype(jnp.float32)  # bfloat16 would round the bound to one of its neighbours
+    return (jnp.where((exact > 0) & (exact <= HIGHEST), g, jnp.zeros_like(g)),)
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
+half_wave.defvjp(lambda x: (half_wave(x), x), _half_wave_bwd)
+
+
+def half_wave_codes(x: Array) -> Array:
+    """Returns 0 for x <= 0, else the number 1, 2, 3 of the nearest positive centre, trained as `half_wave`.
+
+    A small positive x is nearer to 0 than to the first centre and takes that centre all the same.  A midpoint
+    goes to the lower centre.  NaN stays NaN.
+
+    Args:
+      x: [...], any float dtype.
+    """
+    constant = jax.lax.stop_gradient(x)
+    exact = constant.astype(jnp.float32)  # see _half_wave_bwd
+    code = sum((exact > bound).astype(x.dtype) for bound in (0.0, *MIDPOINTS))
+    return through(jnp.where(jnp.isnan(constant), constant, code), half_wave(x))
+
+
+def _weight(kernel: Array, context: Context) -> Quantized:
     scale = jax.lax.stop_gradient(mean_abs(kernel))
     return Quantized(unscale_gradient(sign_identity(kernel), scale), scale)
 
 
-def _activation(x: Array, values: Values) -> Quantized:
+def _activation(x: Array, context: Context) -> Quantized:
     scale = jnp.asarray(STEP, x.dtype)
     return Quantized(unscale_gradient(half_wave_codes(x), scale), scale)
 

@@ -5,7 +5,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Method, Quantized, Site, Values, check_bits, clipped_sign, identity, keep
+from bnnjax.methods.base import (
+    Context,
+    Method,
+    Quantized,
+    Site,
+    Values,
+    check_bits,
+    clipped_sign,
+    identity,
+    keep,
+)
 from bnnjax.methods.bnn import clip_latent
 from bnnjax.ops.scale import unscale_gradient
 from bnnjax.ops.sign import hardtanh, sign_identity
@@ -28,8 +38,8 @@ def curvature_scale(kernel: Array, curvature: Array) -> Array:
     return jnp.sum(d * jnp.abs(kernel)) / jnp.sum(d)
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
-    scale = jax.lax.stop_gradient(curvature_scale(kernel, values["curvature"]))
+def _weight(kernel: Array, context: Context) -> Quantized:
+    scale = jax.lax.stop_gradient(curvature_scale(kernel, context.memory["curvature"]))
     return Quantized(unscale_gradient(sign_identity(kernel), scale), scale)
 
 

@@ -10,7 +10,19 @@ import numpy as np
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Initial, Mean, Method, Quantized, Site, Values, check_bits, identity, keep
+from bnnjax.methods.base import (
+    Context,
+    Initial,
+    Mean,
+    Method,
+    Quantized,
+    Site,
+    Values,
+    check_bits,
+    identity,
+    keep,
+)
+from bnnjax.ops.straight_through import through
 
 QUARTILE = 0.6745  # of the normal distribution
 KEPT = 0.9  # of the basis at every step
@@ -60,16 +72,9 @@ def quantize(x: Array, basis: Array, low: int) -> Array:
     return jnp.where(jnp.isnan(x), x, value)
 
 
-@jax.custom_vjp
 def quantize_weights(kernel: Array, basis: Array) -> Array:
     """Returns `quantize` of a kernel [..., o] by its basis [k, o], trained through the identity."""
-    return quantize(kernel, basis, -1)
-
-
-quantize_weights.defvjp(
-    lambda kernel, basis: (quantize_weights(kernel, basis), basis),
-    lambda basis, g: (g, jnp.zeros_like(basis)),
-)
+    return through(quantize(*jax.lax.stop_gradient((kernel, basis)), -1), kernel)
 
 
 @jax.custom_vjp
@@ -127,21 +132,21 @@ def _initial_activation_basis(bits: int) -> Initial:
     return lambda key, site: 2.0 ** jnp.arange(bits) * (2 * QUARTILE / (2**bits - 1))
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
-    return Quantized(quantize_weights(kernel, values["weight_basis"]))
+def _weight(kernel: Array, context: Context) -> Quantized:
+    return Quantized(quantize_weights(kernel, context.memory["weight_basis"]))
 
 
-def _activation(x: Array, values: Values) -> Quantized:
-    return Quantized(quantize_activations(x, values["activation_basis"]))
+def _activation(x: Array, context: Context) -> Quantized:
+    return Quantized(quantize_activations(x, context.memory["activation_basis"]))
 
 
-def _remember(latent: Array, x: Array, values: Values, mean: Mean, *, abits: int) -> Values:
+def _remember(latent: Array, x: Array, context: Context, mean: Mean, *, abits: int) -> Values:
     flat = latent.reshape(-1, latent.shape[-1])
     # The kernel is the same on all devices.
-    new = {"weight_basis": fit_basis(flat, values["weight_basis"], -1, identity)}
+    new = {"weight_basis": fit_basis(flat, context.memory["weight_basis"], -1, identity)}
     if abits != 32:
         column = x.astype(jnp.float32).reshape(-1, 1)
-        basis = values["activation_basis"][:, None]
+        basis = context.memory["activation_basis"][:, None]
         new["activation_basis"] = fit_basis(column, basis, 0, mean)[:, 0]
     return new
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Mean, Method, Quantized, Values, check_bits, identity
+from bnnjax.methods.base import Context, Mean, Method, Quantized, Values, check_bits, identity
 from bnnjax.methods.bnn import clip_latent
 from bnnjax.ops.sign import hardtanh, sign_clip, sign_identity
 
@@ -14,15 +14,15 @@ LAST = 60 / 65  # the progress from which the loss is left out
 EPSILON = 1e-10
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
+def _weight(kernel: Array, context: Context) -> Quantized:
     return Quantized(sign_identity(kernel))
 
 
-def _activation(x: Array, values: Values) -> Quantized:
+def _activation(x: Array, context: Context) -> Quantized:
     return Quantized(sign_clip(x, False))
 
 
-def distribution_loss(latent: Array, x: Array, values: Values, mean: Mean) -> Array:
+def distribution_loss(latent: Array, x: Array, context: Context, mean: Mean) -> Array:
     """Returns lambda (mean_c (2 - |mu| - sigma)+^2 + mean_c (sigma - 4)+^2 + mean_c (mu^2 - sigma^2)+).
 
     The first term is there where a channel's values lie within the clip's interval, so that it degenerates;
@@ -32,7 +32,7 @@ def distribution_loss(latent: Array, x: Array, values: Values, mean: Mean) -> Ar
       latent: unused.
       x: [batch, ..., c]; mu and sigma are each channel's over all other axes and all devices, sigma with the
         biased variance + 1e-10.
-      values: with "lambda".
+      context: with "lambda" in its schedule.
       mean: over the devices.
     """
     wide = x.astype(jnp.float32)
@@ -44,7 +44,7 @@ def distribution_loss(latent: Array, x: Array, values: Values, mean: Mean) -> Ar
     concentrated = jax.nn.relu(2 - jnp.abs(mu) - sigma) ** 2
     saturated = jax.nn.relu(sigma - 4) ** 2
     one_sided = jax.nn.relu(mu**2 - variance)
-    return values["lambda"] * jnp.mean(concentrated + saturated + one_sided)
+    return context.schedule["lambda"] * jnp.mean(concentrated + saturated + one_sided)
 
 
 def distribution_schedule(progress: Array) -> Values:

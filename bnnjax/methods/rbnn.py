@@ -1,17 +1,29 @@
 """RBNN: weights rotated towards their signs before the signs are taken; learned scales and angles."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Mean, Method, Quantized, Site, Values, check_bits, identity, keep
+from bnnjax.methods.base import (
+    Context,
+    Mean,
+    Method,
+    Quantized,
+    Site,
+    Values,
+    check_bits,
+    identity,
+    keep,
+    sharpening,
+)
 from bnnjax.ops.scale import mean_abs, standardize
 from bnnjax.ops.sign import hardtanh, sign, surrogate
 
-LOG_T_MIN, LOG_T_MAX = -2.0, 1.0
+LOG_T_FIRST, LOG_T_LAST = -2.0, 1.0
 ALTERNATIONS = 3
 # On some accelerators the default precision of products would leave the rotations less than orthogonal.
 EXACT = jax.lax.Precision.HIGHEST
@@ -81,21 +93,22 @@ def refresh(matrices: Array, left: Array, right: Array) -> tuple[Array, Array]:
     return left, right
 
 
-def rotated(kernel: Array, values: Values) -> Array:
+def rotated(kernel: Array, context: Context) -> Array:
     """Returns z + |sin angle_o| sg(left^T Z right - z), z the standardized weights and Z those as matrices.
 
     Args:
       kernel: [..., o].
-      values: with "angle" [o], "left" and "right".
+      context: with "angle" [o] learned, "left" and "right" in memory.
     """
     z = standardize(kernel)
-    turned = rotate(as_matrices(z), values["left"], values["right"])
+    turned = rotate(as_matrices(z), context.memory["left"], context.memory["right"])
     turned = turned.reshape(kernel.shape[-1], -1).T.reshape(kernel.shape)
-    return z + jnp.abs(jnp.sin(values["angle"])) * jax.lax.stop_gradient(turned - z)
+    return z + jnp.abs(jnp.sin(context.learned["angle"])) * jax.lax.stop_gradient(turned - z)
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
-    return Quantized(sign_triangle(rotated(kernel, values), values["k"], values["t"]), values["scale"])
+def _weight(kernel: Array, context: Context) -> Quantized:
+    k, t = context.schedule["k"], context.schedule["t"]
+    return Quantized(sign_triangle(rotated(kernel, context), k, t), context.learned["scale"])
 
 
 def per_sample(x: Array) -> Array:
@@ -110,8 +123,9 @@ def per_sample(x: Array) -> Array:
     return wide if x[0].size == 1 else jnp.moveaxis(standardize(jnp.moveaxis(wide, 0, -1)), -1, 0)
 
 
-def _activation(x: Array, values: Values) -> Quantized:
-    codes = sign_triangle(per_sample(x), jnp.ones_like(values["t"]), jnp.maximum(values["t"], 1.0))
+def _activation(x: Array, context: Context) -> Quantized:
+    t = context.schedule["t"]
+    codes = sign_triangle(per_sample(x), jnp.ones_like(t), jnp.maximum(t, 1.0))
     return Quantized(codes.astype(x.dtype))
 
 
@@ -131,29 +145,23 @@ def _initial_right(key: Array, site: Site) -> Array:
     return jax.random.orthogonal(key, sides(site.latent[..., 0].size)[1])
 
 
-def _remember(latent: Array, x: Array, values: Values, mean: Mean) -> Values:
+def _remember(latent: Array, x: Array, context: Context, mean: Mean) -> Values:
+    if context.training is None:
+        return context.memory
+    kept = context.memory["left"], context.memory["right"]
+
     # Latent kernels are the same on all devices, and so are the rotations: there is nothing to average.
     def renew() -> tuple[Array, Array]:
-        return refresh(as_matrices(standardize(latent)), values["left"], values["right"])
+        return refresh(as_matrices(standardize(latent)), *kept)
 
-    left, right = jax.lax.cond(values["epoch_begins"], renew, lambda: (values["left"], values["right"]))
+    left, right = jax.lax.cond(context.training.epoch_begins, renew, lambda: kept)
     return {"left": left, "right": right}
-
-
-def triangle_schedule(progress: Array) -> Values:
-    """Returns t = 10^(-2 + 3 progress) and k = max(1/t, 1): from nearly the identity to nearly the sign.
-
-    Args:
-      progress: [], epoch / epochs.
-    """
-    t = 10.0 ** (LOG_T_MIN + (LOG_T_MAX - LOG_T_MIN) * progress)
-    return {"k": jnp.maximum(1 / t, 1.0), "t": t}
 
 
 def rbnn(wbits: int = 1, abits: int = 1) -> Method:
     """Returns RBNN: What_o = a_o sign(w_o), w the `rotated` weights and a_o learned, from mean |W_o| on,
     trained through a triangle; x -> sign((x - mean x) / std x) of each sample, through a triangle with k = 1
-    and t at least 1; `sign_triangle`, `triangle_schedule`.
+    and t at least 1; `sign_triangle`, t from 0.01 to 10 and k by `sharpening`.
 
     The rotations are renewed by `refresh` in the first step of each epoch, after its forward pass, and so act
     from the second step on; the official code renews them before it.  Filters are flattened in the order of
@@ -171,7 +179,7 @@ def rbnn(wbits: int = 1, abits: int = 1) -> Method:
         quantize_weight=_weight,
         quantize_activation=_activation if binary else keep,
         relaxed_activation=hardtanh if binary else identity,
-        schedule=triangle_schedule,
+        schedule=partial(sharpening, first=LOG_T_FIRST, last=LOG_T_LAST),
         learned={"scale": _initial_scale, "angle": _initial_angle},
         memory={"left": _initial_left, "right": _initial_right},
         remember=_remember,

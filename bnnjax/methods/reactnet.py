@@ -4,7 +4,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import LearnedActivation, Method, Quantized, Site, Values, check_bits, stage_at
+from bnnjax.methods.base import (
+    Context,
+    LearnedActivation,
+    Method,
+    Quantized,
+    Site,
+    Values,
+    check_bits,
+    stage_at,
+)
 from bnnjax.methods.birealnet import scaled_sign
 from bnnjax.ops.channelwise import channelwise
 from bnnjax.ops.sign import hardtanh, sign_polynomial
@@ -21,8 +30,8 @@ def weight_schedule(progress: Array) -> Values:
     return {"binary": stage_at(progress, STAGES).astype(jnp.float32)}
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
-    binary, is_binary = scaled_sign(kernel, values), values["binary"] > 0
+def _weight(kernel: Array, context: Context) -> Quantized:
+    binary, is_binary = scaled_sign(kernel, context), context.schedule["binary"] > 0
     return Quantized(
         jnp.where(is_binary, binary.codes, kernel), jnp.where(is_binary, binary.channel_scale, 1)
     )
@@ -32,8 +41,8 @@ def _shifted_sign(x: Array, learned: Values) -> Array:
     return sign_polynomial(x + learned["threshold"])
 
 
-def _activation(x: Array, values: Values) -> Quantized:
-    return Quantized(channelwise(_shifted_sign, x, {"threshold": values["threshold"]}))
+def _activation(x: Array, context: Context) -> Quantized:
+    return Quantized(channelwise(_shifted_sign, x, {"threshold": context.learned["threshold"]}))
 
 
 def _threshold(key: Array, site: Site) -> Array:

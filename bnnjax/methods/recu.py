@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Method, Quantized, Site, Values, check_bits
+from bnnjax.methods.base import Context, Method, Quantized, Site, Values, check_bits
 from bnnjax.ops.sign import hardtanh, sign, sign_identity, sign_polynomial
 
 TAU_MIN, TAU_MAX = 0.85, 0.99
@@ -65,11 +65,11 @@ def _sign_per_sample_bwd(x: Array, g: Array) -> tuple[Array]:
 sign_per_sample.defvjp(lambda x: (sign_per_sample(x), x), _sign_per_sample_bwd)
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
-    return Quantized(sign_identity(clamped(kernel, values["tau"])), values["scale"])
+def _weight(kernel: Array, context: Context) -> Quantized:
+    return Quantized(sign_identity(clamped(kernel, context.schedule["tau"])), context.learned["scale"])
 
 
-def _activation(x: Array, values: Values) -> Quantized:
+def _activation(x: Array, context: Context) -> Quantized:
     return Quantized(sign_per_sample(x))
 
 

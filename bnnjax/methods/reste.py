@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity
+from bnnjax.methods.base import Context, Method, Quantized, Values, check_bits, identity
 from bnnjax.ops.sign import hardtanh, surrogate
 
 LARGEST = 1.5  # t: no gradient beyond
@@ -30,12 +30,12 @@ def sign_power(x: Array, order: Array) -> Array:
     return jnp.where(size <= SMALLEST, chord, jnp.where(size <= LARGEST, power, 0))
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
-    return Quantized(sign_power(kernel, values["order"]), jnp.mean(jnp.abs(kernel)))
+def _weight(kernel: Array, context: Context) -> Quantized:
+    return Quantized(sign_power(kernel, context.schedule["order"]), jnp.mean(jnp.abs(kernel)))
 
 
-def _activation(x: Array, values: Values) -> Quantized:
-    return Quantized(sign_power(x, values["order"]))
+def _activation(x: Array, context: Context) -> Quantized:
+    return Quantized(sign_power(x, context.schedule["order"]))
 
 
 def order_schedule(progress: Array) -> Values:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep, stage_at
+from bnnjax.methods.base import Context, Method, Quantized, Values, check_bits, identity, keep, stage_at
 from bnnjax.methods.twn import THRESHOLD, ternary_identity, ternary_scale
 from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import sign_identity
@@ -76,16 +76,17 @@ def _ternary(kernel: Array) -> tuple[Array, Array]:
     return ternary_identity(kernel, threshold), scale
 
 
-def _stochastic(quantize: Callable[[Array], tuple[Array, Array]]) -> Callable[[Array, Values], Quantized]:
+def _stochastic(quantize: Callable[[Array], tuple[Array, Array]]) -> Callable[[Array, Context], Quantized]:
     """Returns the quantizer that leaves a random (1 - r) of the filters in full precision while training."""
 
-    def weight(kernel: Array, values: Values) -> Quantized:
+    def weight(kernel: Array, context: Context) -> Quantized:
         codes, scale = quantize(kernel)
         codes = unscale_gradient(codes, scale)
-        if "key" not in values:  # inference
+        if context.training is None:  # inference
             return Quantized(codes, scale)
         error = relative_error(*jax.lax.stop_gradient((kernel, codes * scale)))
-        real = draw(values["key"], error, jnp.floor((1 - values["ratio"]) * kernel.shape[-1]))
+        count = jnp.floor((1 - context.schedule["ratio"]) * kernel.shape[-1])
+        real = draw(context.training.key, error, count)
         return Quantized(jnp.where(real, kernel, codes), jnp.where(real, 1, scale))
 
     return weight

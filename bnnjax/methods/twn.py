@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep
+from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity, keep
 from bnnjax.ops.scale import unscale_gradient
 from bnnjax.ops.sign import sign
+from bnnjax.ops.straight_through import through
 
 THRESHOLD = 0.7  # times the mean of absolutes
 
 
-@jax.custom_vjp
 def ternary_identity(x: Array, threshold: Array) -> Array:
     """Returns sign(x) where |x| > threshold, else 0, trained through the identity; NaN stays NaN.
 
@@ -19,13 +19,9 @@ def ternary_identity(x: Array, threshold: Array) -> Array:
       x: [...], any float dtype.
       threshold: [], not negative; its derivative is zero.
     """
-    return jnp.where(jnp.abs(x) > threshold, sign(x), jnp.where(jnp.isnan(x), x, 0))
-
-
-ternary_identity.defvjp(
-    lambda x, threshold: (ternary_identity(x, threshold), threshold),
-    lambda threshold, g: (g, jnp.zeros_like(threshold)),
-)
+    constant = jax.lax.stop_gradient(x)
+    above = jnp.abs(constant) > threshold
+    return through(jnp.where(above, sign(constant), jnp.where(jnp.isnan(constant), constant, 0)), x)
 
 
 def ternary_scale(kernel: Array, threshold: Array, axis: int | tuple[int, ...] | None = None) -> Array:
@@ -46,7 +42,7 @@ def ternary_scale(kernel: Array, threshold: Array, axis: int | tuple[int, ...] |
     return jnp.where(count > 0, total / jnp.maximum(count, 1), threshold)
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
+def _weight(kernel: Array, context: Context) -> Quantized:
     constant = jax.lax.stop_gradient(kernel)
     threshold = THRESHOLD * jnp.mean(jnp.abs(constant))
     scale = ternary_scale(constant, threshold)

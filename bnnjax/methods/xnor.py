@@ -5,16 +5,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Method, Quantized, Values, check_bits, identity, keep
+from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity, keep
 from bnnjax.ops.scale import mean_abs
 from bnnjax.ops.sign import hardtanh, sign_clip
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
+def _weight(kernel: Array, context: Context) -> Quantized:
     return Quantized(sign_clip(kernel, False), mean_abs(kernel))
 
 
-def _activation(x: Array, values: Values) -> Quantized:
+def _activation(x: Array, context: Context) -> Quantized:
     return Quantized(sign_clip(x, False))
 
 

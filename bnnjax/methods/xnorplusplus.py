@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
-from bnnjax.methods.base import Initial, Method, Quantized, Values, check_bits, clipped_sign
+from bnnjax.methods.base import Context, Initial, Method, Quantized, check_bits, clipped_sign
 from bnnjax.ops.sign import hardtanh, sign_clip
 
 
@@ -12,10 +12,10 @@ def _ones(axis: int) -> Initial:
     return lambda key, site: jnp.ones((1, 1, *site.output_shape)[axis])
 
 
-def _weight(kernel: Array, values: Values) -> Quantized:
-    scale = values["filter_scale"]
+def _weight(kernel: Array, context: Context) -> Quantized:
+    scale = context.learned["filter_scale"]
     if kernel.ndim == 4:  # a dense layer has no rows and columns
-        scale = scale * values["row_scale"][:, None, None] * values["column_scale"][:, None]
+        scale = scale * context.learned["row_scale"][:, None, None] * context.learned["column_scale"][:, None]
     return Quantized(sign_clip(kernel), scale)
 
 

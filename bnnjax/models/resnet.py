@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.bounds.chain import CLASSIFIER, Chain
-from bnnjax.methods import Method, Values
+from bnnjax.methods import Context, Method
 from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import slope_behind
 from bnnjax.nn.blocks import Block, Structure, block_chain
@@ -63,17 +63,17 @@ class ResNet(nn.Module):
         return ("stem", *slope_behind("stem", act), *(node for block in blocks for node in block), CLASSIFIER)
 
     @nn.compact
-    def __call__(self, images: Array, schedule: Values, train: bool) -> Array:
+    def __call__(self, images: Array, context: Context, train: bool) -> Array:
         """[batch, h, w, 3] of the compute dtype -> logits [batch, classes], float32."""
         kernel_size, stride = (3, 1) if self.stem == "cifar" else (7, 2)
         run = recompute if self.remat and train else call
 
-        def through_stem(unit: nn.Module, x: Array, schedule: Values) -> Array:
-            x = unit(x, schedule, train)
+        def through_stem(unit: nn.Module, x: Array, context: Context) -> Array:
+            x = unit(x, context, train)
             return max_pool(x, 3, 2, 1) if self.stem == "imagenet" else x
 
-        def through_block(block: nn.Module, x: Array, schedule: Values) -> Array:
-            return block(x, schedule, train)
+        def through_block(block: nn.Module, x: Array, context: Context) -> Array:
+            return block(x, context, train)
 
         stem = Unit(
             self.widths[0],
@@ -84,7 +84,7 @@ class ResNet(nn.Module):
             axis_name=self.axis_name,
             name="stem",
         )
-        x = run(through_stem, stem, images, schedule)
+        x = run(through_stem, stem, images, context)
         ends = {f"stage{s + 1}_block{count}" for s, count in enumerate(self.blocks)}
         for name, width, stride in self._layout():
             block = Block(
@@ -97,7 +97,7 @@ class ResNet(nn.Module):
                 self.pack_codes,
                 name=name,
             )
-            x = run(through_block, block, x, schedule)
+            x = run(through_block, block, x, context)
             if name in ends:
                 record_stage(self, x)
         return Head(self.classes, axis_name=self.axis_name, name=CLASSIFIER)(jnp.mean(x, axis=(1, 2)), train)

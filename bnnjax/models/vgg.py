@@ -4,7 +4,7 @@ import flax.linen as nn
 from jax import Array
 
 from bnnjax.bounds.chain import CLASSIFIER, Chain
-from bnnjax.methods import Method, Values
+from bnnjax.methods import Context, Method
 from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import slope_behind
 from bnnjax.nn.recompute import call, recompute
@@ -40,19 +40,19 @@ class VGG(nn.Module):
         return (*(node for unit in units for node in (unit, *slope_behind(unit, act))), CLASSIFIER)
 
     @nn.compact
-    def __call__(self, images: Array, schedule: Values, train: bool) -> Array:
+    def __call__(self, images: Array, context: Context, train: bool) -> Array:
         """[batch, h, w, 3] of the compute dtype -> logits [batch, classes], float32."""
         common = {"activation": self.method.nonlinearity, "axis_name": self.axis_name}
         run = recompute if self.remat and train else call
 
-        def through(unit: nn.Module, x: Array, schedule: Values) -> Array:
-            return unit(x, schedule, train)
+        def through(unit: nn.Module, x: Array, context: Context) -> Array:
+            return unit(x, context, train)
 
-        x = run(through, Unit(self.widths[0], fp(), name="stem", **common), images, schedule)
+        x = run(through, Unit(self.widths[0], fp(), name="stem", **common), images, context)
         for n, width in enumerate(self.widths[1:], start=1):
             pool, pack = n % 2 == 1, self.pack_codes
             unit = Unit(width, self.method, pool=pool, pack_codes=pack, name=f"conv{n}", **common)
-            x = run(through, unit, x, schedule)
+            x = run(through, unit, x, context)
             if n % 2 == 1:
                 record_stage(self, x)
         return Head(self.classes, normalize=False, name=CLASSIFIER)(x.reshape(len(x), -1), train)

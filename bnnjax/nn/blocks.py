@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.bounds.chain import Chain, Residual
-from bnnjax.methods import Method, Values
+from bnnjax.methods import Context, Method
 from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import Nonlinearity, slope_behind
 from bnnjax.nn.units import Unit
@@ -55,7 +55,7 @@ class Block(nn.Module):
     pack_codes: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, schedule: Values, train: bool) -> Array:
+    def __call__(self, x: Array, context: Context, train: bool) -> Array:
         """[batch, h, w, c] -> [batch, h / stride, w / stride, features]."""
         common = {
             "activation": self.method.nonlinearity,
@@ -68,13 +68,13 @@ class Block(nn.Module):
             shortcut = x
         elif self.projection:
             unit = Unit(self.features, fp(), 1, self.stride, axis_name=self.axis_name, name="shortcut")
-            shortcut = unit(x, schedule, train)
+            shortcut = unit(x, context, train)
         else:
             shortcut = pad_shortcut(x, self.features, self.stride)
         if self.structure == "plain":
-            return unit2(unit1(x, schedule, train), schedule, train, shortcut)
-        h = unit1(x, schedule, train, shortcut)
-        return unit2(h, schedule, train, h)
+            return unit2(unit1(x, context, train), context, train, shortcut)
+        h = unit1(x, context, train, shortcut)
+        return unit2(h, context, train, h)
 
 
 def block_chain(name: str, structure: Structure, has_projection: bool, nonlinearity: Nonlinearity) -> Chain:

@@ -1,7 +1,7 @@
 """Quantized layers: a convolution and a dense layer that work on codes and scales."""
 
-import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -10,15 +10,21 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
-from bnnjax.methods import Initial, Method, Quantized, Site, Values
+from bnnjax.methods import Context, Initial, Method, Quantized, Site, Values
 from bnnjax.ops.bits import keeping_bits
 from bnnjax.ops.conv import conv, patches
+from bnnjax.ops.keys import named_key
 
 # Collections that a forward pass fills where they are mutable: what layers add to the loss, the latent
 # kernels that the method prepares before training, a quantizing layer's input and the codes made of it, and
 # any layer's input.
 LOSSES, PREPARED, ACTIVATIONS, INPUTS = "losses", "prepared", "activations", "inputs"
 MOST_PATCHES = 2**14  # of a layer's inputs, for the method to prepare its kernel by
+
+
+def record(module: nn.Module, collection: str, value: Any) -> None:
+    """Leaves a module's value in a collection, where that is mutable, in the place of an earlier one."""
+    module.sow(collection, "record", value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
 
 
 def _rescale(y: Array, *scales: Array | None) -> Array:
@@ -53,59 +59,93 @@ class _Quantized(nn.Module):
     axis_name: str | None = None
     pack_codes: bool = False
 
-    @property
-    def _name(self) -> str:
-        return "kernel" if self.method.wbits == 32 else "latent"
+    @nn.compact
+    def __call__(self, x: Array, context: Context, train: bool = False) -> tuple[Array, Quantized]:
+        """[batch, ..., i] -> [batch, ..., features] of x's dtype, and the kernel used."""
+        latent, context = self._variables(x, context)
+        inputs = self._quantize_inputs(x, context)
+        latent = self._prepare(latent, inputs, context)
+        weight = jax.jit(self.method.quantize_weight)(latent, context)
+        y = self._multiply(inputs, weight, train)
+        if train and not self.is_initializing():
+            self._finish_step(latent, x, context)
+        return y, weight
 
     def latent(self) -> Array:
         """Returns the trained kernel, [..., i, o] float32; call the layer first."""
         return self.get_variable("params", self._name)
 
-    def _quantized(
-        self,
-        product: Callable[[Array, Array], Array],
-        gather: Callable[[Array], Array],
-        x: Array,
-        shape: tuple[int, ...],
-        output_shape: tuple[int, ...],
-        schedule: Values,
-        train: bool,
-    ) -> tuple[Array, Quantized]:
-        method = self.method
-        latent = self.param(self._name, nn.initializers.he_normal(), shape, jnp.float32)
-        site = Site(latent, output_shape)
-        values = dict(schedule)
-        if "key" in values:
-            values["key"] = jax.random.fold_in(values["key"], zlib.crc32("/".join(self.path).encode()))
+    @property
+    def _name(self) -> str:
+        return "kernel" if self.method.wbits == 32 else "latent"
+
+    def _kernel_shape(self, x: Array) -> tuple[int, ...]:
+        """Returns the shape of the kernel, [..., i, o]."""
+        raise NotImplementedError
+
+    def _output_shape(self, x: Array) -> tuple[int, ...]:
+        """Returns the shape of one image's output, [..., o]."""
+        raise NotImplementedError
+
+    def _product(self) -> Callable[[Array, Array], Array]:
+        """Returns (inputs, kernel) -> their product."""
+        raise NotImplementedError
+
+    def _patches(self, inputs: Array) -> Array:
+        """Returns what the kernel meets in the inputs, [n, fan_in]."""
+        raise NotImplementedError
+
+    def _variables(self, x: Array, context: Context) -> tuple[Array, Context]:
+        """Returns the trained kernel, and the context with what is this layer's own."""
+        latent = self.param(self._name, nn.initializers.he_normal(), self._kernel_shape(x), jnp.float32)
+        method, site = self.method, Site(latent, self._output_shape(x))
+        if context.training is not None:
+            key = named_key(context.training.key, "/".join(self.path))
+            context = context._replace(training=context.training._replace(key=key))
         if method.learned:
-            values |= self.param("learned", lambda key: _initialize(method.learned, key, site))
+            learned = self.param("learned", lambda key: _initialize(method.learned, key, site))
+            context = context._replace(learned=learned)
         if method.memory:
             memory = self.variable(
                 "batch_stats", "memory", lambda: _initialize(method.memory, self.make_rng("params"), site)
             )
-            values |= memory.value
-        # Jitted, so that they are traced once for all layers of a shape: half of a step's tracing otherwise.
-        inputs = jax.jit(method.quantize_activation)(x, values)
+            context = context._replace(memory=memory.value)
+        return latent, context
+
+    def _quantize_inputs(self, x: Array, context: Context) -> Quantized:
+        """Returns the quantized inputs, and records them."""
+        # Jitted, as the weights' quantizer is, so that it is traced once for all layers of a shape: half of a
+        # step's tracing otherwise.
+        inputs = jax.jit(self.method.quantize_activation)(x, context)
         if not self.is_initializing():
-            self.sow(INPUTS, "record", x, init_fn=lambda: None, reduce_fn=lambda _, new: new)
-            if method.abits < 32:
-                both = (x, inputs.codes)
-                self.sow(ACTIVATIONS, "record", both, init_fn=lambda: None, reduce_fn=lambda _, new: new)
-        if method.prepare is not None and not self.is_initializing() and self.is_mutable_collection(PREPARED):
-            latent = jax.jit(method.prepare)(latent, gather(inputs.value.astype(jnp.float32)), values)
-            self.put_variable(PREPARED, self._name, latent)
-        weight = jax.jit(method.quantize_weight)(latent, values)
-        if train and self.pack_codes:
-            product = keeping_bits(product)
-        y = _rescale(product(inputs.codes, weight.codes.astype(x.dtype)), weight.scale, inputs.scale)
-        if train and not self.is_initializing():
-            if method.layer_loss is not None:
-                loss = method.layer_loss(latent, x, values, self._mean)
-                self.sow(LOSSES, "layer", loss, init_fn=lambda: None, reduce_fn=lambda _, new: new)
-            if method.remember is not None:
-                seen = jax.lax.stop_gradient((latent, x, values))
-                memory.value = method.remember(*seen, self._mean)
-        return y, weight
+            record(self, INPUTS, x)
+            if self.method.abits < 32:
+                record(self, ACTIVATIONS, (x, inputs.codes))
+        return inputs
+
+    def _prepare(self, latent: Array, inputs: Quantized, context: Context) -> Array:
+        """Returns the kernel to use: where what is prepared can be left, the one that the method prepares."""
+        prepare = self.method.prepare
+        if prepare is None or self.is_initializing() or not self.is_mutable_collection(PREPARED):
+            return latent
+        prepared = jax.jit(prepare)(latent, self._patches(inputs.value.astype(jnp.float32)), context)
+        self.put_variable(PREPARED, self._name, prepared)
+        return prepared
+
+    def _multiply(self, inputs: Quantized, weight: Quantized, train: bool) -> Array:
+        """Returns the product of the codes times both scales."""
+        product = keeping_bits(self._product()) if train and self.pack_codes else self._product()
+        y = product(inputs.codes, weight.codes.astype(inputs.codes.dtype))
+        return _rescale(y, weight.scale, inputs.scale)
+
+    def _finish_step(self, latent: Array, x: Array, context: Context) -> None:
+        """Leaves what the layer adds to the loss, and its memory after this step's forward pass."""
+        method = self.method
+        if method.layer_loss is not None:
+            record(self, LOSSES, method.layer_loss(latent, x, context, self._mean))
+        if method.remember is not None:
+            seen = jax.lax.stop_gradient((latent, x, context))
+            self.put_variable("batch_stats", "memory", method.remember(*seen, self._mean))
 
     def _mean(self, tree: Any) -> Any:
         return tree if self.axis_name is None else jax.lax.pmean(tree, self.axis_name)
@@ -114,7 +154,8 @@ class _Quantized(nn.Module):
 class BinaryConv(_Quantized):
     """Convolution of quantized activations with a quantized kernel: scale * conv(codes(x), codes(W)).
 
-    The product of codes is exact whatever the order of its sums, so that it is the same on every device.
+    [batch, h, w, i] -> [batch, h / stride, w / stride, features].  The product of codes is exact whatever the
+    order of its sums, so that it is the same on every device.
 
     Attributes:
       kernel_size: rows and columns of the kernel; odd, padded so that stride 1 keeps the size.
@@ -126,36 +167,45 @@ class BinaryConv(_Quantized):
     stride: int = 1
     padding_value: float = 0.0
 
-    @nn.compact
-    def __call__(self, x: Array, schedule: Values, train: bool = False) -> tuple[Array, Quantized]:
-        """[batch, h, w, i] -> [batch, h / stride, w / stride, features] of x's dtype, and the kernel used."""
-        where: dict[str, Any] = {
+    @property
+    def _where(self) -> dict[str, Any]:
+        return {
             "stride": self.stride,
             "padding": self.kernel_size // 2,
             "padding_value": self.padding_value,
         }
 
-        def product(codes: Array, kernel: Array) -> Array:
-            return conv(codes, kernel, **where)
+    def _kernel_shape(self, x: Array) -> tuple[int, ...]:
+        return (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
 
-        def gather(inputs: Array) -> Array:
-            return patches(inputs, self.kernel_size, most=MOST_PATCHES, **where)
-
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+    def _output_shape(self, x: Array) -> tuple[int, ...]:
         rows, columns = ((size - 1) // self.stride + 1 for size in x.shape[1:3])
-        return self._quantized(product, gather, x, shape, (rows, columns, self.features), schedule, train)
+        return (rows, columns, self.features)
+
+    def _product(self) -> Callable[[Array, Array], Array]:
+        return partial(conv, **self._where)
+
+    def _patches(self, inputs: Array) -> Array:
+        return patches(inputs, self.kernel_size, most=MOST_PATCHES, **self._where)
 
 
 class BinaryDense(_Quantized):
-    """Product of quantized activations with a quantized matrix: scale * codes(x) @ codes(W), no bias."""
+    """Product of quantized activations with a quantized matrix: scale * codes(x) @ codes(W), no bias.
 
-    @nn.compact
-    def __call__(self, x: Array, schedule: Values, train: bool = False) -> tuple[Array, Quantized]:
-        """[batch, i] -> [batch, features] of x's dtype, and the kernel used."""
-        shape = (x.shape[-1], self.features)
-        return self._quantized(
-            jnp.matmul, lambda inputs: inputs[:MOST_PATCHES], x, shape, (self.features,), schedule, train
-        )
+    [batch, i] -> [batch, features].
+    """
+
+    def _kernel_shape(self, x: Array) -> tuple[int, ...]:
+        return (x.shape[-1], self.features)
+
+    def _output_shape(self, x: Array) -> tuple[int, ...]:
+        return (self.features,)
+
+    def _product(self) -> Callable[[Array, Array], Array]:
+        return jnp.matmul
+
+    def _patches(self, inputs: Array) -> Array:
+        return inputs[:MOST_PATCHES]
 
 
 def remember_gradients(

@@ -1,45 +1,52 @@
 """Parts of a network whose backward pass computes them anew."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 from flax.core import lift
 from jax import Array
 
-from bnnjax.methods import Values
+from bnnjax.methods import Context
 from bnnjax.ops.recompute import recomputed
 
-Part = Callable[[nn.Module, Array, Values], Array]
+Part = Callable[[nn.Module, Array, Context], Array]
 
 
-def call(part: Part, module: nn.Module, x: Array, schedule: Values) -> Array:
-    """Returns part(module, x, schedule)."""
-    return part(module, x, schedule)
+def call(part: Part, module: nn.Module, x: Array, context: Context) -> Array:
+    """Returns part(module, x, context)."""
+    return part(module, x, context)
 
 
-def recompute(part: Part, module: nn.Module, x: Array, schedule: Values) -> Array:
-    """Returns part(module, x, schedule), of which nothing but x and the schedule is kept for the gradient.
+def recompute(part: Part, module: nn.Module, x: Array, context: Context) -> Array:
+    """Returns part(module, x, context), of which nothing but x and the context is kept for the gradient.
 
     Args:
       part: calls the module.
       module: of the network that calls this.
       x: [batch, h, w, c].
-      schedule: see `Method`.
+      context: see `Context`.
     """
-    return nn.transforms.lift_transform(_lifted, part)(module, x, schedule)
+    return nn.transforms.lift_transform(_lifted, part)(module, x, context)
 
 
 def _lifted(part: Callable[..., Any]) -> Callable[..., Any]:
     """Returns `part` of Flax's scopes with `recomputed` around the pure function that it is."""
+    return lift.pack(partial(_recompute, part), (True,), (True,), (True,), name="recompute")
 
-    def around(
-        scope_of: Any, variables_of: Any, variables: Any, keys: Any, x: Array, schedule: Values
-    ) -> Any:
-        def pure(x: Array, variables: Any, keys: Any, schedule: Values) -> Any:
-            scope = scope_of(variables, keys)
-            return part(scope, x, schedule), variables_of(scope)
 
-        return recomputed(pure)(x, variables, keys, schedule)
+def _recompute(
+    part: Callable[..., Any],
+    scope_of: Any,
+    variables_of: Any,
+    variables: Any,
+    keys: Any,
+    x: Array,
+    context: Context,
+) -> Any:
+    def pure(x: Array, variables: Any, keys: Any, context: Context) -> Any:
+        scope = scope_of(variables, keys)
+        return part(scope, x, context), variables_of(scope)
 
-    return lift.pack(around, (True,), (True,), (True,), name="recompute")
+    return recomputed(pure)(x, variables, keys, context)

@@ -10,11 +10,11 @@ from flax.traverse_util import flatten_dict
 from jax import Array
 
 from bnnjax.bounds.chain import UnitStats
-from bnnjax.methods import Method, Values
+from bnnjax.methods import Context, Method
 from bnnjax.methods.base import LearnedActivation, identity
 from bnnjax.nn.activation import Activation, Nonlinearity
 from bnnjax.nn.batch_norm import BatchNorm
-from bnnjax.nn.layers import BinaryConv
+from bnnjax.nn.layers import BinaryConv, record
 from bnnjax.ops import norms
 from bnnjax.ops.pool import max_pool
 
@@ -23,9 +23,9 @@ from bnnjax.ops.pool import max_pool
 UNITS, KERNELS, STAGES = "units", "kernels", "stages"
 
 
-def _record(module: nn.Module, stats: UnitStats, folded: Array) -> None:
-    for collection, value in ((UNITS, stats), (KERNELS, folded)):
-        module.sow(collection, "record", value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+def _record_unit(module: nn.Module, stats: UnitStats, folded: Array) -> None:
+    record(module, UNITS, stats)
+    record(module, KERNELS, folded)
 
 
 def by_unit(collection: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Unit(nn.Module):
     pack_codes: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, schedule: Values, train: bool, shortcut: Array | None = None) -> Array:
+    def __call__(self, x: Array, context: Context, train: bool, shortcut: Array | None = None) -> Array:
         """[batch, h, w, i] -> [batch, h', w', features]; a shortcut has that shape."""
         layer = BinaryConv(
             self.features,
@@ -98,7 +98,7 @@ class Unit(nn.Module):
             self.stride,
             name="conv",
         )
-        y, weight = layer(x, schedule, train)
+        y, weight = layer(x, context, train)
         if self.pool:
             y = max_pool(y, 2, 2)
         batch_norm, slope = BatchNorm(self.axis_name, name="norm"), jnp.ones(self.features)
@@ -116,7 +116,7 @@ class Unit(nn.Module):
             batch_variance=norm.batch_variance,
             slope=slope,
         )
-        _record(self, stats, weight.value * (norm.gain * jax.lax.rsqrt(norm.variance)))
+        _record_unit(self, stats, weight.value * (norm.gain * jax.lax.rsqrt(norm.variance)))
         return y
 
 
@@ -150,5 +150,5 @@ class Head(nn.Module):
         folded = kernel * multiplier[:, None]
         one = jnp.ones(self.classes)
         stats = UnitStats(norms.channel_l1(folded), norms.channel_l1(kernel), *[one] * 5)
-        _record(self, stats, folded)
+        _record_unit(self, stats, folded)
         return logits

@@ -1,10 +1,10 @@
 """Uniform k-bit quantizers on [0, 1], trained straight through."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from bnnjax.ops.straight_through import through
 
 
 def levels(bits: int) -> int:
@@ -18,7 +18,6 @@ def levels(bits: int) -> int:
     return 2**bits - 1
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
 def round_codes(x: Array, bits: int) -> Array:
     """round(x (2^k - 1)) for x in [0, 1]: the integer codes 0 .. 2^k - 1, trained as x (2^k - 1).
 
@@ -31,10 +30,8 @@ def round_codes(x: Array, bits: int) -> Array:
 
     Source: DoReFa-Net, Eq. 5-6 (Zhou et al. 2016, arXiv 1606.06160).
     """
-    return jnp.round(x * levels(bits))
-
-
-round_codes.defvjp(lambda x, bits: (round_codes(x, bits), None), lambda bits, _, g: (g * levels(bits),))
+    stretched = x * levels(bits)
+    return through(jnp.round(jax.lax.stop_gradient(stretched)), stretched)
 
 
 @jax.custom_vjp

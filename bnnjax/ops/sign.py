@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.ops.straight_through import through
+
 
 def sign(x: Array) -> Array:
     """Returns +1 where x >= 0 (so at -0.0 too), -1 where x < 0 and NaN where x is NaN.
@@ -29,7 +31,6 @@ def sign(x: Array) -> Array:
     return jnp.where(x >= 0, one, jnp.where(x < 0, -one, x))
 
 
-@jax.custom_vjp
 def sign_identity(x: Array) -> Array:
     """sign(x), trained through the identity: dy/dx := 1 everywhere.
 
@@ -39,10 +40,7 @@ def sign_identity(x: Array) -> Array:
     Args:
       x: [...], any float dtype.
     """
-    return sign(x)
-
-
-sign_identity.defvjp(lambda x: (sign_identity(x), None), lambda _, g: (g,))
+    return through(sign(jax.lax.stop_gradient(x)), x)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from method_values import schedule_of
+from method_values import network_context
 
 from bnnjax.bounds.chain import Residual, Slope, UnitStats, unit_names
 from bnnjax.bounds.lipschitz import block_table, log_bound, network_log_bound, slopes, unit_table, units_off
@@ -146,9 +146,9 @@ def network(name, structure, method):
         model = ResNet(method.relaxed(), structure, (4, 8), (1, 1), projection=False, classes=5)
     else:
         model = make_model(name, method.relaxed(), structure=structure, classes=5)
-    schedule, blank = schedule_of(method), jnp.zeros((1, 8, 8, 1))
-    shapes = jax.eval_shape(lambda key: model.init(key, blank, schedule, False), jax.random.key(0))
-    return model, schedule, {key: shapes[key] for key in ("params", "batch_stats")}
+    context, blank = network_context(method), jnp.zeros((1, 8, 8, 1))
+    shapes = jax.eval_shape(lambda key: model.init(key, blank, context, False), jax.random.key(0))
+    return model, context, {key: shapes[key] for key in ("params", "batch_stats")}
 
 
 def fill(shapes, choose):

@@ -9,7 +9,7 @@ from bnnjax.bounds.lipschitz import network_log_bound
 from bnnjax.bounds.lower import SIZES, empirical_log_bound, largest_movement
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
-from bnnjax.models.network import final_schedule, make_network
+from bnnjax.models.network import Network
 
 MATRIX = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
 
@@ -64,7 +64,7 @@ def test_a_constant_is_not_moved():
         ("resnet_tiny", "plain", "irnet"),
         ("resnet_tiny", "bireal", "reactnet"),
         pytest.param("resnet20", "bireal", "birealnet", marks=pytest.mark.slow),
-        ("vgg_tiny", None, "xnor"),
+        pytest.param("vgg_tiny", None, "xnor", marks=pytest.mark.slow),
         pytest.param(
             "resnet18_imagenet", "bireal", "irnet", marks=[pytest.mark.slow, pytest.mark.timeout(300)]
         ),  # it compiles for long
@@ -74,18 +74,17 @@ def test_no_network_is_moved_by_more_than_its_bound(name, structure, method):
     method = make_method(method)
     relaxed = method.relaxed()
     model = make_model(name, relaxed, structure=structure, classes=3)
-    network = make_network(model, relaxed, (16, 16, 3))
-    schedule = final_schedule(method)
+    network = Network(model, relaxed, (16, 16, 3))
     params, batch_stats = jax.jit(network.init)(jax.random.key(0))
     key = jax.random.key(1)
     # Gains and slopes of both signs.
     params = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(key, leaf.shape), params)
-    units = jax.jit(lambda *arrays: network.units(*arrays, schedule))(params, batch_stats)
+    units = jax.jit(network.units)(params, batch_stats)
     bound = network_log_bound(network.chain, units)
     images = jax.random.normal(key, (2, 16, 16, 3))
 
     def logits_of(arrays, x):
-        return network.forward(*arrays, x, schedule, False)[0]
+        return network.logits(*arrays, x)
 
     found = empirical_log_bound(logits_of, (params, batch_stats), images, steps=2)
     assert max(found.values()) <= float(bound) + 1e-3

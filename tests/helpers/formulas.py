@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from method_values import values_of
+from method_values import context_of
 
 from bnnjax.methods import Method
 
@@ -26,6 +26,6 @@ def weight(
     method: Method, kernel: Any = KERNEL, upstream: Any = UPSTREAM, progress: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns What and dL/dW for dL/dWhat = upstream."""
-    values = values_of(method, kernel, progress)
-    value, pull = jax.vjp(lambda k: method.quantize_weight(k, values).value, jnp.asarray(kernel))
+    context = context_of(method, kernel, progress)
+    value, pull = jax.vjp(lambda k: method.quantize_weight(k, context).value, jnp.asarray(kernel))
     return np.asarray(value), np.asarray(pull(jnp.asarray(upstream))[0])

@@ -6,24 +6,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bnnjax.methods import Method, Site
+from bnnjax.methods import Context, Method, Site, Training
 from bnnjax.methods.base import LearnedActivation
 
 
-def values_of(method: Method, latent: Any, progress: float = 0.4, training: bool = True) -> dict[str, Any]:
-    """Returns the values that a quantizer of a fresh layer with this latent kernel is given."""
+def context_of(method: Method, latent: Any, progress: float = 0.4, training: bool = True) -> Context:
+    """Returns the context that a quantizer of a fresh layer with this latent kernel is given."""
     site = Site(jnp.asarray(latent, jnp.float32), (8, 8, latent.shape[-1]))
     arrays = {
         name: initial(jax.random.key(n), site)
         for n, (name, initial) in enumerate([*method.learned.items(), *method.memory.items()])
     }
-    return {**schedule_of(method, progress, training), **arrays}
+    return network_context(method, progress, training)._replace(
+        learned={name: arrays[name] for name in method.learned},
+        memory={name: arrays[name] for name in method.memory},
+    )
 
 
-def schedule_of(method: Method, progress: float = 0.4, training: bool = True) -> dict[str, Any]:
-    """Returns what a network is given as its schedule."""
-    moment = {"key": jax.random.key(9), "epoch_begins": jnp.bool_(True)} if training else {}
-    return {**method.schedule(jnp.float32(progress)), **moment}
+def network_context(method: Method, progress: float = 0.4, training: bool = True) -> Context:
+    """Returns the context that a network is given."""
+    return Context(
+        method.schedule(jnp.float32(progress)),
+        training=Training(jax.random.key(9), jnp.bool_(True)) if training else None,
+    )
 
 
 def nonlinearity_of(method: Method) -> Callable[[Any], Any]:
@@ -36,6 +41,6 @@ def nonlinearity_of(method: Method) -> Callable[[Any], Any]:
     )
 
 
-def kept_by(layer: dict[str, Any], batch_stats: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a layer with these parameters and batch statistics learned and remembers."""
-    return {**layer.get("learned", {}), **batch_stats.get("memory", {})}
+def in_layer(context: Context, layer: dict[str, Any], batch_stats: dict[str, Any]) -> Context:
+    """Returns a network's context within the layer that has these parameters and batch statistics."""
+    return context._replace(learned=layer.get("learned", {}), memory=batch_stats.get("memory", {}))

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import values_of
+from method_values import context_of
 
+from bnnjax.methods import Context
 from bnnjax.methods.base import identity
 from bnnjax.methods.bnnplus import bnnplus
 
@@ -41,7 +42,9 @@ def test_signs_are_trained_through_swish_sign(quantizer):
 def test_slope_is_the_derivative_of_swish_sign():
     x = np.linspace(-2, 2, 41)
     np.testing.assert_allclose(slope(x), (swish(x + 1e-6) - swish(x - 1e-6)) / 2e-6, atol=1e-6)
-    gradient = jax.grad(lambda x: bnnplus().quantize_activation(x, {}).value.sum())(jnp.asarray(x)[:, None])
+    gradient = jax.grad(lambda x: bnnplus().quantize_activation(x, Context()).value.sum())(
+        jnp.asarray(x)[:, None]
+    )
     np.testing.assert_allclose(gradient[:, 0], slope(x), atol=1e-5)
     assert gradient[20, 0] == 5
     assert (gradient[:, 0] < 0).sum() == (np.abs(x) > 0.48).sum()
@@ -49,23 +52,23 @@ def test_slope_is_the_derivative_of_swish_sign():
 
 def test_infinities_get_no_gradient_and_nan_gets_nan():
     x = jnp.array([[jnp.inf], [-jnp.inf], [3e38], [jnp.nan]])
-    value, pull = jax.vjp(lambda x: bnnplus().quantize_activation(x, {}).value, x)
+    value, pull = jax.vjp(lambda x: bnnplus().quantize_activation(x, Context()).value, x)
     np.testing.assert_array_equal(value[:, 0], [1, -1, 1, np.nan])
     np.testing.assert_array_equal(pull(jnp.ones_like(x))[0][:, 0], [0, 0, 0, np.nan])
 
 
 def test_bfloat16_stays():
     x = jnp.asarray(X, jnp.bfloat16)[:, None]
-    value, pull = jax.vjp(lambda x: bnnplus().quantize_activation(x, {}).value, x)
+    value, pull = jax.vjp(lambda x: bnnplus().quantize_activation(x, Context()).value, x)
     assert value.dtype == pull(value)[0].dtype == jnp.bfloat16
 
 
 def loss(kernel, alpha):
-    return bnnplus().layer_loss(kernel, jnp.zeros((1, 4)), {"alpha": alpha}, identity)
+    return bnnplus().layer_loss(kernel, jnp.zeros((1, 4)), Context(learned={"alpha": alpha}), identity)
 
 
 def test_regularizer_is_the_mean_distance_to_the_two_values():
-    np.testing.assert_allclose(values_of(bnnplus(), KERNEL)["alpha"], 0.8125)
+    np.testing.assert_allclose(context_of(bnnplus(), KERNEL).learned["alpha"], 0.8125)
     expected = 1e-4 * np.abs(0.75 - np.abs(KERNEL)).mean()
     np.testing.assert_allclose(loss(jnp.asarray(KERNEL), jnp.float32(0.75)), expected, rtol=1e-6)
     assert loss(jnp.array([[0.75, -0.75]]), jnp.float32(0.75)) == 0

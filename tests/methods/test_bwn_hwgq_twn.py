@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from formulas import KERNEL, UPSTREAM, sign, weight
 
+from bnnjax.methods import Context
 from bnnjax.methods.bwn import bwn
 from bnnjax.methods.hwgq import half_wave, hwgq
 from bnnjax.methods.twn import ternary_identity, ternary_scale, twn
@@ -70,19 +71,19 @@ def test_hwgq_scales_each_filter_and_trains_it_through_the_identity(abits):
 
 
 def test_hwgq_takes_the_nearest_positive_centre_and_the_lower_at_a_midpoint():
-    (codes, scale) = hwgq().quantize_activation(jnp.asarray(X), {})
+    (codes, scale) = hwgq().quantize_activation(jnp.asarray(X), Context())
     np.testing.assert_array_equal(codes, CODES)
     assert scale == np.float32(0.538)
     # Independently: the nearest centre wherever that is no tie.
     centres = 0.538 * np.arange(1, 4)
     grid = np.linspace(0.01, 3, 1000)
     nearest = centres[np.abs(grid[:, None] - centres).argmin(1)]
-    value = hwgq().quantize_activation(jnp.asarray(grid, jnp.float32), {}).value
+    value = hwgq().quantize_activation(jnp.asarray(grid, jnp.float32), Context()).value
     np.testing.assert_allclose(value, nearest, rtol=1e-6)
 
 
 def test_hwgq_trains_activations_through_the_clipped_relu():
-    _, pull = jax.vjp(lambda x: hwgq().quantize_activation(x, {}).value, jnp.asarray(X))
+    _, pull = jax.vjp(lambda x: hwgq().quantize_activation(x, Context()).value, jnp.asarray(X))
     np.testing.assert_allclose(pull(jnp.ones_like(X))[0], PASSES, rtol=1e-6)
     relaxed, pull = jax.vjp(half_wave, jnp.asarray(X))
     np.testing.assert_array_equal(relaxed, np.clip(X, 0, TOP))
@@ -92,17 +93,17 @@ def test_hwgq_trains_activations_through_the_clipped_relu():
 def test_hwgq_compares_bfloat16_with_exact_thresholds():
     # The bfloat16 numbers next to each threshold; 0.807 itself rounds to 0.80859375, above it.
     x = jnp.array([0.8046875, 0.80859375, 1.34375, 1.3515625, 1.609375, 1.6171875, jnp.nan], jnp.bfloat16)
-    codes, scale = hwgq().quantize_activation(x, {})
+    codes, scale = hwgq().quantize_activation(x, Context())
     assert codes.dtype == scale.dtype == jnp.bfloat16
     np.testing.assert_array_equal(codes.astype(jnp.float32), [1, 2, 2, 3, 3, 3, np.nan])
-    _, pull = jax.vjp(lambda x: hwgq().quantize_activation(x, {}).value, x)
+    _, pull = jax.vjp(lambda x: hwgq().quantize_activation(x, Context()).value, x)
     gradient = pull(jnp.ones_like(x))[0].astype(jnp.float32)
     np.testing.assert_allclose(gradient, [1, 1, 1, 1, 1, 0, 0], rtol=0.01)
 
 
 def test_hwgq_with_full_precision_activations_has_a_relu():
     method = hwgq(1, 32)
-    np.testing.assert_array_equal(method.quantize_activation(jnp.asarray(X), {}).value, X)
+    np.testing.assert_array_equal(method.quantize_activation(jnp.asarray(X), Context()).value, X)
     np.testing.assert_array_equal(method.nonlinearity(jnp.asarray(X)), np.maximum(X, 0))
     np.testing.assert_array_equal(hwgq().nonlinearity(jnp.asarray(X)), X)
 
@@ -124,7 +125,7 @@ def test_twn_by_hand_with_a_weight_on_the_threshold():
     assert ternary_scale(kernel, threshold) == 3
     # The last column has nothing above the threshold.
     np.testing.assert_array_equal(ternary_scale(kernel, threshold, (0,)), [2, 4, 0.75])
-    codes, scale = twn().quantize_weight(jnp.array([[2.0, -0.5], [1.0, -5.0]]), {})
+    codes, scale = twn().quantize_weight(jnp.array([[2.0, -0.5], [1.0, -5.0]]), Context())
     np.testing.assert_array_equal(codes, [[1, 0], [0, -1]])  # D = 0.7 x 8.5 / 4 = 1.4875
     assert scale == 3.5
 

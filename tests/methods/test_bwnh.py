@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.methods import make_method
+from bnnjax.methods import Context, make_method
 from bnnjax.methods.bwnh import BLOCK, hash_kernel, hash_latent
 from bnnjax.ops.conv import conv, patches
 
@@ -129,11 +129,11 @@ def test_the_latent_kernel_made_of_it_quantizes_to_it_and_convolves_better_than_
     )
     kernel = jnp.asarray(rng.normal(size=(3, 3, 4, 5)), jnp.float32)
     inputs = patches(images, 3, padding=1, most=1000)
-    latent = hash_latent(kernel, inputs, {})
+    latent = hash_latent(kernel, inputs, Context())
     assert latent.shape == kernel.shape
     method = make_method("bwhn")
     assert method.name == "bwnh"
-    codes, scale = method.quantize_weight(latent, {})
+    codes, scale = method.quantize_weight(latent, Context())
     expected_bits, expected_scale = hashed(inputs, np.asarray(kernel).reshape(36, 5), 10)
     np.testing.assert_array_equal(codes.reshape(36, 5), expected_bits)
     np.testing.assert_allclose(scale, expected_scale, rtol=1e-4)
@@ -141,14 +141,14 @@ def test_the_latent_kernel_made_of_it_quantizes_to_it_and_convolves_better_than_
     def distance(weight):
         return float(jnp.sum((conv(images, kernel - weight.value, padding=1)) ** 2))
 
-    bwn = make_method("bwn").quantize_weight(kernel, {})
-    assert distance(method.quantize_weight(latent, {})) < 0.7 * distance(bwn)
+    bwn = make_method("bwn").quantize_weight(kernel, Context())
+    assert distance(method.quantize_weight(latent, Context())) < 0.7 * distance(bwn)
 
 
 def test_the_kernel_trains_straight_through():
     kernel = jnp.asarray(np.random.default_rng(8).normal(size=(3, 3, 4, 5)) * 3, jnp.float32)
     upstream = jnp.asarray(np.random.default_rng(9).normal(size=kernel.shape), jnp.float32)
     method = make_method("bwnh")
-    value, pull = jax.vjp(lambda k: method.quantize_weight(k, {}).value, kernel)
+    value, pull = jax.vjp(lambda k: method.quantize_weight(k, Context()).value, kernel)
     np.testing.assert_allclose(value, np.sign(kernel) * np.abs(kernel).mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(pull(upstream)[0], upstream, rtol=1e-5)

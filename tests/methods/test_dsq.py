@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import values_of
+from method_values import context_of
 
 from bnnjax.methods.dsq import dsq, soft_quantize
 
@@ -68,9 +68,11 @@ def test_gradients_are_those_of_the_soft_staircase(bits, alpha):
 
 def test_one_bit_is_the_sign_trained_through_a_tanh():
     method = dsq(1, 1)
-    values = values_of(method, X[:, None])
-    assert set(values) == {"weight_softness", "activation_softness", "key", "epoch_begins"}
-    y, pull = jax.vjp(lambda x: method.quantize_weight(x, values).value, jnp.asarray(X)[:, None])
+    context = context_of(method, X[:, None])
+    assert set(context.learned) == {"weight_softness", "activation_softness"}
+    assert not context.schedule
+    assert not context.memory
+    y, pull = jax.vjp(lambda x: method.quantize_weight(x, context).value, jnp.asarray(X)[:, None])
     np.testing.assert_array_equal(y[:, 0], np.where(X >= 0, 1.0, -1.0))
     k = np.log(9) / 2
     slope = k / 0.8 * (1 - np.tanh(k * X) ** 2) * (np.abs(X) <= 1)
@@ -86,6 +88,6 @@ def test_alpha_outside_its_interval_gives_no_nan():
 
 
 def test_bounds_of_weights_start_at_the_largest_weight():
-    values = values_of(dsq(2, 2), X[:, None])
-    assert (values["weight_lower"], values["weight_upper"]) == (-3, 3)
-    assert (values["activation_lower"], values["activation_upper"]) == (-1, 1)
+    context = context_of(dsq(2, 2), X[:, None])
+    assert (context.learned["weight_lower"], context.learned["weight_upper"]) == (-3, 3)
+    assert (context.learned["activation_lower"], context.learned["activation_upper"]) == (-1, 1)

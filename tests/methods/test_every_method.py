@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import nonlinearity_of, values_of
+from method_values import context_of, nonlinearity_of
 
 from bnnjax.config.training import MethodName
 from bnnjax.methods import METHODS, Quantized, make_method
@@ -80,56 +80,55 @@ class Found(NamedTuple):
     halves: tuple[Quantized, jax.Array, jax.Array]  # of NaN and 0.5 in bfloat16
     lines: dict[str, jax.Array]  # the nonlinearity and the relaxed activation of LINE
     twice: dict[str, list[jax.Array]]  # gradients by the input: plain, and of the value beside its pull-back
-    kept: dict[str, jax.Array]  # what a layer learns and carries along
+    kept: tuple[dict[str, jax.Array], dict[str, jax.Array]]  # what a layer learns and what it carries along
     remembered: tuple[Any, Any]  # that after a step's forward and backward pass; None where nothing changes
 
 
 def probe(method):
     """Returns all that is asked of a method."""
-    one = values_of(method, NORMAL[:, :, :1])
-    at_inference = values_of(method, NORMAL[:, :, :1], progress=1.0, training=False)
+    one = context_of(method, NORMAL[:, :, :1])
+    at_inference = context_of(method, NORMAL[:, :, :1], progress=1.0, training=False)
     nonlinearity = nonlinearity_of(method)
 
     def trained(kernel):
-        values = values_of(method, kernel)
-        result, pull = jax.vjp(lambda k: method.quantize_weight(k, values), kernel)
+        context = context_of(method, kernel)
+        result, pull = jax.vjp(lambda k: method.quantize_weight(k, context), kernel)
         upstream = jax.vjp(lambda r: r.value, result)[1](UPSTREAM)[0]
         return result, result.value, pull(upstream)[0]
 
     def deployed(kernel):
-        return method.quantize_weight(kernel, values_of(method, kernel, 1.0, False))
+        return method.quantize_weight(kernel, context_of(method, kernel, 1.0, False))
 
     def by_name(function):
         found = jax.lax.map(function, jnp.stack([jnp.asarray(k, jnp.float32) for k in KERNELS.values()]))
         return {name: jax.tree.map(lambda leaf, n=n: leaf[n], found) for n, name in enumerate(KERNELS)}
 
     kernel = jnp.asarray(NORMAL)
-    values = values_of(method, kernel)
+    context = context_of(method, kernel)
     with_nan = kernel.at[0, 0, 0, 1].set(jnp.nan)
     result, pull = jax.vjp(lambda x: method.quantize_activation(x, at_inference), ACTIVATIONS)
     upstream = jax.vjp(lambda r: r.value, result)[1](jnp.ones_like(ACTIVATIONS))[0]
     halves = jnp.array([[jnp.nan], [0.5]], jnp.bfloat16)
     functions = {
-        "weight": (lambda k: method.quantize_weight(k, values).value, kernel),
-        "activation": (lambda x: method.quantize_activation(x, values).value, X),
+        "weight": (lambda k: method.quantize_weight(k, context).value, kernel),
+        "activation": (lambda x: method.quantize_activation(x, context).value, X),
         "relaxed": (method.relaxed_activation, X),
         "nonlinearity": (nonlinearity, X),
     }
     return Found(
         by_name(trained),
         by_name(deployed),
-        method.quantize_weight(with_nan, values_of(method, with_nan)).value,
+        method.quantize_weight(with_nan, context_of(method, with_nan)).value,
         (result, pull(upstream)[0]),
         method.relaxed_activation(ACTIVATIONS),
         method.relaxed().quantize_activation(ACTIVATIONS, one).value,
         (method.quantize_activation(halves, one), method.relaxed_activation(halves), nonlinearity(halves)),
         {"relaxed_activation": method.relaxed_activation(LINE), "nonlinearity": nonlinearity(LINE)},
         {part: gradients(function, x) for part, (function, x) in functions.items()},
-        {name: values[name] for name in [*method.learned, *method.memory]},
+        (context.learned, context.memory),
         (
-            method.remember and method.remember(kernel, IMAGES, values, lambda tree: tree),
-            method.remember_gradient
-            and method.remember_gradient({name: values[name] for name in method.memory}, UPSTREAM),
+            method.remember and method.remember(kernel, IMAGES, context, lambda tree: tree),
+            method.remember_gradient and method.remember_gradient(context.memory, UPSTREAM),
         ),
     )
 
@@ -303,15 +302,15 @@ def test_progress_is_traced_so_that_no_epoch_recompiles(method):
     traces = []
 
     @jax.jit
-    def quantize(kernel, values):
+    def quantize(kernel, context):
         traces.append(None)
-        return method.quantize_weight(kernel, values), method.quantize_activation(kernel, values)
+        return method.quantize_weight(kernel, context), method.quantize_activation(kernel, context)
 
     for progress in (0.0, 0.5, 0.99):
         schedule = method.schedule(jnp.float32(progress))
         chex.assert_tree_all_finite(dict(schedule))
         chex.assert_type(list(schedule.values()), jnp.float32)
-        quantize(jnp.ones((3, 3)), values_of(method, np.ones((3, 3)), progress))
+        quantize(jnp.ones((3, 3)), context_of(method, np.ones((3, 3)), progress))
     assert len(traces) == 1
 
 
@@ -325,11 +324,12 @@ def test_projection_of_latents_keeps_shape_and_lands_in_the_clip(method):
 
 
 def test_what_a_layer_keeps_is_finite_float32_and_keeps_its_shape(method, found):
-    assert len(found.kept) == len(method.learned) + len(method.memory)
-    assert not set(found.kept) & {*method.schedule(jnp.float32(0)), "key", "epoch_begins"}
+    learned, memory = found.kept
+    names = [*learned, *memory, *method.schedule(jnp.float32(0))]
+    assert len(set(names)) == len(names)
+    assert (set(learned), set(memory)) == (set(method.learned), set(method.memory))
     chex.assert_tree_all_finite(found.kept)
-    chex.assert_type(list(found.kept.values()), jnp.float32)
-    memory = {name: found.kept[name] for name in method.memory}
+    chex.assert_type(jax.tree.leaves(found.kept), jnp.float32)
     changed = [after for after in found.remembered if after is not None]
     for after in changed:
         chex.assert_trees_all_equal_shapes_and_dtypes(after, memory)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import values_of
+from method_values import context_of
 
 from bnnjax.methods.fda import fda, fourier_schedule, sign_sine
 
@@ -33,9 +33,9 @@ def test_nan_stays_nan_in_value_and_gradient():
     ("progress", "n", "factor"), [(0, 9, 0.1), (0.5, 13, 0.05), (2 / 3, 15, 0.025), (1, 18, 0)]
 )
 def test_terms_grow_and_the_noise_module_fades(progress, n, factor):
-    values = fourier_schedule(jnp.float32(progress))
-    assert values["terms"] == n
-    np.testing.assert_allclose(values["factor"], factor, atol=1e-7)
+    schedule = fourier_schedule(jnp.float32(progress))
+    assert schedule["terms"] == n
+    np.testing.assert_allclose(schedule["factor"], factor, atol=1e-7)
 
 
 def noise(x, first, second):
@@ -44,10 +44,10 @@ def noise(x, first, second):
 
 def test_weights_are_signs_and_noise_times_the_scale_of_the_layer():
     method = fda()
-    values = values_of(method, W, progress=0.5)
-    value, pull = jax.vjp(lambda w: method.quantize_weight(w, values).value, jnp.asarray(W))
+    context = context_of(method, W, progress=0.5)
+    value, pull = jax.vjp(lambda w: method.quantize_weight(w, context).value, jnp.asarray(W))
     filters = W.reshape(36, 6).T.astype(np.float64)
-    first, second = (np.asarray(values[name], np.float64) for name in ("weight_in", "weight_out"))
+    first, second = (np.asarray(context.learned[name], np.float64) for name in ("weight_in", "weight_out"))
     missing = noise(filters, first, second).T.reshape(W.shape)
     signs = np.where(W >= 0, 1.0, -1.0)
     np.testing.assert_allclose(value, np.abs(W).mean() * (signs + 0.05 * missing), rtol=1e-4, atol=1e-6)
@@ -62,16 +62,16 @@ def test_weights_are_signs_and_noise_times_the_scale_of_the_layer():
 def test_activations_have_the_module_over_channels_and_inference_has_none():
     method = fda()
     x = np.random.default_rng(2).normal(size=(2, 5, 5, 4)).astype(np.float32)
-    values = values_of(method, W, progress=0)
-    first, second = (np.asarray(values[name]) for name in ("activation_in", "activation_out"))
+    context = context_of(method, W, progress=0)
+    first, second = (np.asarray(context.learned[name]) for name in ("activation_in", "activation_out"))
     assert first.shape == (4, 1)
     signs = np.where(x >= 0, 1.0, -1.0)
     np.testing.assert_allclose(
-        method.quantize_activation(jnp.asarray(x), values).value,
+        method.quantize_activation(jnp.asarray(x), context).value,
         signs + 0.1 * noise(x, first, second),
         rtol=1e-4,
         atol=1e-5,
     )
-    inference = values_of(method, W, 1.0, training=False)
+    inference = context_of(method, W, 1.0, training=False)
     np.testing.assert_array_equal(method.quantize_activation(jnp.asarray(x), inference).value, signs)
     np.testing.assert_array_equal(np.abs(method.quantize_weight(jnp.asarray(W), inference).codes), 1)

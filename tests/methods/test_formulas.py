@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from formulas import ABOVE, BELOW, KERNEL, UPSTREAM, sign, weight
-from method_values import values_of
+from method_values import context_of
 
 from bnnjax.methods import make_method
 
@@ -15,8 +15,8 @@ X = np.array(
 
 
 def activation(method, progress=0.0):
-    values = values_of(method, KERNEL[:1, :1], progress)
-    value, pull = jax.vjp(lambda x: method.quantize_activation(x, values).value, jnp.asarray(X)[:, None])
+    context = context_of(method, KERNEL[:1, :1], progress)
+    value, pull = jax.vjp(lambda x: method.quantize_activation(x, context).value, jnp.asarray(X)[:, None])
     return np.asarray(value)[:, 0], np.asarray(pull(jnp.ones_like(value))[0])[:, 0]
 
 

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import values_of
+from method_values import context_of
 
+from bnnjax.methods import Context
 from bnnjax.methods.lab import curvature_scale, lab
 
 BELOW, ABOVE = 1 - 2.0**-24, 1 + 2.0**-23
@@ -21,8 +22,8 @@ def sign(x):
 
 def weight(kernel, curvature, abits=32):
     """Returns What and dL/dW for dL/dWhat = UPSTREAM."""
-    values = {"curvature": jnp.asarray(curvature)}
-    value, pull = jax.vjp(lambda k: lab(1, abits).quantize_weight(k, values).value, jnp.asarray(kernel))
+    context = Context(memory={"curvature": jnp.asarray(curvature)})
+    value, pull = jax.vjp(lambda k: lab(1, abits).quantize_weight(k, context).value, jnp.asarray(kernel))
     return np.asarray(value), np.asarray(pull(jnp.asarray(UPSTREAM))[0])
 
 
@@ -38,14 +39,14 @@ def test_scale_is_weighted_by_the_root_of_the_curvature_and_is_a_constant(abits)
 
 def test_scale_of_a_fresh_layer_is_the_plain_mean():
     method = lab()
-    value = method.quantize_weight(jnp.asarray(KERNEL), values_of(method, KERNEL)).value
+    value = method.quantize_weight(jnp.asarray(KERNEL), context_of(method, KERNEL)).value
     np.testing.assert_allclose(np.abs(value), np.abs(KERNEL).mean(), rtol=1e-6)
 
 
 def test_two_steps_by_hand():
     method = lab()
     latent = jnp.array([[1.0], [3.0]])
-    memory = {name: values_of(method, latent)[name] for name in method.memory}
+    memory = context_of(method, latent).memory
     np.testing.assert_array_equal(memory["curvature"], [[0], [0]])
     # g = 4, -8: v = 0.016, 0.064, roots 1 : 2, scale (1 + 2 x 3) / 3.
     memory = method.remember_gradient(memory, jnp.array([[4.0], [-8.0]]))
@@ -55,7 +56,7 @@ def test_two_steps_by_hand():
     memory = method.remember_gradient(memory, jnp.array([[0.0], [1.0]]))
     np.testing.assert_allclose(memory["curvature"], [[0.015984], [0.064936]], rtol=1e-6)
     root = np.sqrt([0.015984, 0.064936]) + 1e-8
-    codes, scale = method.quantize_weight(latent, memory)
+    codes, scale = method.quantize_weight(latent, Context(memory=memory))
     np.testing.assert_array_equal(codes, [[1], [1]])
     np.testing.assert_allclose(scale, (root[0] + 3 * root[1]) / root.sum(), rtol=1e-6)
 
@@ -81,7 +82,7 @@ def test_nan_weight_stays_nan():
 
 def test_one_bit_activations_are_those_of_bnn():
     method = lab(1, 1)
-    value, pull = jax.vjp(lambda x: method.quantize_activation(x, {}).value, jnp.asarray(X))
+    value, pull = jax.vjp(lambda x: method.quantize_activation(x, Context()).value, jnp.asarray(X))
     np.testing.assert_array_equal(value, sign(X))
     np.testing.assert_array_equal(pull(jnp.ones_like(X))[0], np.abs(X) <= 1)
     np.testing.assert_array_equal(method.relaxed_activation(jnp.asarray(X)), np.clip(X, -1, 1))
@@ -91,7 +92,7 @@ def test_one_bit_activations_are_those_of_bnn():
 def test_full_precision_activations_pass_a_relu():
     method = lab()
     assert (method.name, method.wbits, method.abits) == ("lab", 1, 32)
-    np.testing.assert_array_equal(method.quantize_activation(jnp.asarray(X), {}).value, X)
+    np.testing.assert_array_equal(method.quantize_activation(jnp.asarray(X), Context()).value, X)
     np.testing.assert_array_equal(method.nonlinearity(jnp.asarray(X)), np.maximum(X, 0))
 
 

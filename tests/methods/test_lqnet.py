@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import values_of
+from method_values import context_of
 
 from bnnjax.methods.lqnet import fit_basis, lqnet, quantize
 
@@ -45,22 +45,22 @@ def test_midpoints_go_up_in_a_basis_that_is_not_in_order():
 
 def test_the_gradient_of_weights_is_the_identity_and_that_of_activations_ends_at_the_highest_level():
     method = lqnet(2, 2)
-    values = values_of(method, W)
+    context = context_of(method, W)
     upstream = np.arange(W.size, dtype=np.float32).reshape(W.shape)
-    gradient = jax.vjp(lambda w: method.quantize_weight(w, values).value, jnp.asarray(W))[1](upstream)[0]
+    gradient = jax.vjp(lambda w: method.quantize_weight(w, context).value, jnp.asarray(W))[1](upstream)[0]
     np.testing.assert_array_equal(gradient, upstream)
-    values["activation_basis"] = jnp.array([0.5, 1.0])
+    memory = {**context.memory, "activation_basis": jnp.array([0.5, 1.0])}
     x = jnp.array([[-1.0], [0.0], [1.5], [1.51], [jnp.inf]])
-    y, pull = jax.vjp(lambda x: method.quantize_activation(x, values).value, x)
+    y, pull = jax.vjp(lambda x: method.quantize_activation(x, context._replace(memory=memory)).value, x)
     np.testing.assert_array_equal(y[:, 0], [0, 0, 1.5, 1.5, 1.5])
     np.testing.assert_array_equal(pull(jnp.ones_like(x))[0][:, 0], [1, 1, 1, 0, 0])
 
 
 def test_initial_bases_are_those_of_the_published_code():
-    values = values_of(lqnet(2, 2), W)
+    memory = context_of(lqnet(2, 2), W).memory
     first = 0.6745 * np.sqrt(2 / (9 * 6)) / 2
-    np.testing.assert_allclose(values["weight_basis"], np.outer([first, 2 * first], np.ones(6)), rtol=1e-5)
-    np.testing.assert_allclose(values["activation_basis"], [2 * 0.6745 / 3, 4 * 0.6745 / 3], rtol=1e-5)
+    np.testing.assert_allclose(memory["weight_basis"], np.outer([first, 2 * first], np.ones(6)), rtol=1e-5)
+    np.testing.assert_allclose(memory["activation_basis"], [2 * 0.6745 / 3, 4 * 0.6745 / 3], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("low", "k"), [(-1, 2), (-1, 3), (0, 1), (0, 2), (0, 3)])
@@ -99,11 +99,11 @@ def test_statistics_are_averaged_over_devices():
 
 def test_remember_updates_both_bases_as_fit_basis_does():
     method = lqnet(1, 2)
-    values = values_of(method, W)
+    context = context_of(method, W)
     x = jnp.asarray(np.random.default_rng(4).uniform(0, 2, (2, 4, 4, 4)), jnp.float32)
-    new = method.remember(jnp.asarray(W), x, values, lambda tree: tree)
+    new = method.remember(jnp.asarray(W), x, context, lambda tree: tree)
     assert set(new) == set(method.memory)
-    expected = 0.9 * values["weight_basis"] + 0.1 * np.abs(W).mean((0, 1, 2))
+    expected = 0.9 * context.memory["weight_basis"] + 0.1 * np.abs(W).mean((0, 1, 2))
     np.testing.assert_allclose(new["weight_basis"], expected, rtol=1e-3)
-    column = fit_basis(x.reshape(-1, 1), values["activation_basis"][:, None], 0, lambda tree: tree)
+    column = fit_basis(x.reshape(-1, 1), context.memory["activation_basis"][:, None], 0, lambda tree: tree)
     np.testing.assert_allclose(new["activation_basis"], column[:, 0], rtol=1e-6)

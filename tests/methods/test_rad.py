@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import values_of
+from method_values import context_of
 
+from bnnjax.methods import Context
 from bnnjax.methods.base import identity
 from bnnjax.methods.rad import rad
 
@@ -36,13 +37,13 @@ def channels(seed=0):
 
 def loss_of(x, progress=0.0, mean=identity):
     method = rad()
-    return method.layer_loss(jnp.asarray(KERNEL), x, values_of(method, KERNEL, progress), mean)
+    return method.layer_loss(jnp.asarray(KERNEL), x, context_of(method, KERNEL, progress), mean)
 
 
 def test_weights_are_signs_trained_through_the_identity():
     method = rad()
     upstream = jnp.arange(8.0).reshape(4, 2) - 3
-    value, pull = jax.vjp(lambda w: method.quantize_weight(w, {}).value, jnp.asarray(KERNEL))
+    value, pull = jax.vjp(lambda w: method.quantize_weight(w, Context()).value, jnp.asarray(KERNEL))
     np.testing.assert_array_equal(value, sign(KERNEL))
     np.testing.assert_array_equal(pull(upstream)[0], upstream)
     np.testing.assert_array_equal(method.project_latent(jnp.asarray(KERNEL)), np.clip(KERNEL, -1, 1))
@@ -51,7 +52,7 @@ def test_weights_are_signs_trained_through_the_identity():
 def test_activations_are_trained_through_the_open_clip():
     method = rad()
     x = np.array([[-np.inf, -1, -BELOW, -0.0, 0, BELOW, 1, ABOVE, np.inf]], np.float32)
-    value, pull = jax.vjp(lambda x: method.quantize_activation(x, {}).value, jnp.asarray(x))
+    value, pull = jax.vjp(lambda x: method.quantize_activation(x, Context()).value, jnp.asarray(x))
     np.testing.assert_array_equal(value, sign(x))
     np.testing.assert_array_equal(pull(jnp.full_like(value, 3))[0], 3 * (np.abs(x) < 1))
 

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import values_of
+from method_values import context_of
 
+from bnnjax.methods import Context
 from bnnjax.methods.base import identity
 from bnnjax.methods.rbnn import per_sample, rbnn, refresh, sides, sign_triangle
 
@@ -32,9 +33,10 @@ def objective(matrices, left, right):
     return sum(((sign(x) - x) ** 2).sum() for x in turned)
 
 
-def remember(kernel, values, epoch_begins=True):
-    moment = {**values, "epoch_begins": jnp.bool_(epoch_begins)}
-    return rbnn().remember(jnp.asarray(kernel), jnp.zeros((1, 4)), moment, identity)
+def remember(kernel, context, epoch_begins=True):
+    moment = context.training._replace(epoch_begins=jnp.bool_(epoch_begins))
+    context = context._replace(training=moment)
+    return rbnn().remember(jnp.asarray(kernel), jnp.zeros((1, 4)), context, identity)
 
 
 @pytest.mark.parametrize(
@@ -66,18 +68,19 @@ def test_triangle(k, t):
 @pytest.mark.parametrize("angle", [np.pi / 2, -0.7, 0.0])
 def test_weights_are_signs_of_what_lies_between_the_weights_and_their_rotation(progress, angle):
     method = rbnn()
-    values = values_of(method, KERNEL, progress)
-    np.testing.assert_allclose(values["angle"], np.full(5, np.pi / 2), rtol=1e-6)
-    np.testing.assert_allclose(values["scale"], np.abs(KERNEL).mean((0, 1, 2)), rtol=1e-6)
-    values["angle"] = jnp.full(5, angle)
+    context = context_of(method, KERNEL, progress)
+    np.testing.assert_allclose(context.learned["angle"], np.full(5, np.pi / 2), rtol=1e-6)
+    np.testing.assert_allclose(context.learned["scale"], np.abs(KERNEL).mean((0, 1, 2)), rtol=1e-6)
 
     def quantize(w, angle):
-        return method.quantize_weight(w, {**values, "angle": angle}).value
+        turned = context._replace(learned={**context.learned, "angle": angle})
+        return method.quantize_weight(w, turned).value
 
-    value, pull = jax.vjp(quantize, jnp.asarray(KERNEL), values["angle"])
+    value, pull = jax.vjp(quantize, jnp.asarray(KERNEL), jnp.full(5, angle))
     by_kernel, by_angle = pull(jnp.asarray(UPSTREAM))
 
-    z, left, right = standardized(KERNEL), np.float64(values["left"]), np.float64(values["right"])
+    z = standardized(KERNEL)
+    left, right = np.float64(context.memory["left"]), np.float64(context.memory["right"])
     turned = np.stack([(left.T @ z[:, o].reshape(6, 6) @ right).ravel() for o in range(5)], 1)
     between = z + abs(np.sin(angle)) * (turned - z)
     scale = np.abs(KERNEL.astype(np.float64)).mean((0, 1, 2))
@@ -96,11 +99,14 @@ def test_weights_are_signs_of_what_lies_between_the_weights_and_their_rotation(p
 
 def test_scale_is_trained():
     method = rbnn()
-    values = values_of(method, KERNEL)
-    by_scale = jax.grad(
-        lambda s: (method.quantize_weight(jnp.asarray(KERNEL), {**values, "scale": s}).value * UPSTREAM).sum()
-    )(values["scale"])
-    codes = method.quantize_weight(jnp.asarray(KERNEL), values).codes
+    context = context_of(method, KERNEL)
+
+    def total(scale):
+        scaled = context._replace(learned={**context.learned, "scale": scale})
+        return (method.quantize_weight(jnp.asarray(KERNEL), scaled).value * UPSTREAM).sum()
+
+    by_scale = jax.grad(total)(context.learned["scale"])
+    codes = method.quantize_weight(jnp.asarray(KERNEL), context).codes
     np.testing.assert_allclose(by_scale, (codes * UPSTREAM).sum((0, 1, 2)), rtol=1e-4, atol=1e-5)
 
 
@@ -108,46 +114,46 @@ def test_scale_is_trained():
 def test_filter_of_equal_weights_gives_no_nan(filling):
     kernel = KERNEL.copy()
     kernel[..., 1] = filling
-    values = values_of(rbnn(), kernel)
-    value, pull = jax.vjp(lambda w: rbnn().quantize_weight(w, values).value, jnp.asarray(kernel))
+    context = context_of(rbnn(), kernel)
+    value, pull = jax.vjp(lambda w: rbnn().quantize_weight(w, context).value, jnp.asarray(kernel))
     assert jnp.isfinite(value).all()
     gradient = pull(jnp.asarray(UPSTREAM))[0]
     assert jnp.isfinite(gradient).all()
     np.testing.assert_array_equal(gradient[..., 1], 0)
-    for rotation in remember(kernel, values).values():
+    for rotation in remember(kernel, context).values():
         assert jnp.isfinite(rotation).all()
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 4, 5), (3, 3, 2, 3), (7, 4)])
 def test_rotations_stay_orthogonal_and_never_raise_the_distance_to_signs(shape):
     kernel = np.random.default_rng(3).normal(size=shape).astype(np.float32)
-    values = values_of(rbnn(), kernel)
+    context = context_of(rbnn(), kernel)
     a, b = sides(kernel[..., 0].size)
     matrices = standardized(kernel).T.reshape(-1, a, b)
-    distances = [objective(matrices, values["left"], values["right"])]
+    distances = [objective(matrices, context.memory["left"], context.memory["right"])]
     for _ in range(4):
-        new = remember(kernel, values)
+        new = remember(kernel, context)
         for name, side in (("left", a), ("right", b)):
             assert new[name].shape == (side, side)
             np.testing.assert_allclose(new[name].T @ new[name], np.eye(side), atol=1e-5)
-        values |= new
-        distances.append(objective(matrices, values["left"], values["right"]))
+        context = context._replace(memory=new)
+        distances.append(objective(matrices, context.memory["left"], context.memory["right"]))
     assert (np.diff(distances) <= 1e-4).all()
     assert distances[1] < distances[0] - 0.1
 
 
 def test_refresh_takes_three_alternations():
     kernel = np.random.default_rng(4).normal(size=(3, 3, 2, 3)).astype(np.float32)
-    values = values_of(rbnn(), kernel)
+    context = context_of(rbnn(), kernel)
     matrices = standardized(kernel).T.reshape(-1, 3, 6)
-    left, right = np.float64(values["left"]), np.float64(values["right"])
+    left, right = np.float64(context.memory["left"]), np.float64(context.memory["right"])
     for _ in range(3):
         signs = [sign(left.T @ x @ right) for x in matrices]
         u, _, vt = np.linalg.svd(sum(b @ right.T @ x.T for b, x in zip(signs, matrices, strict=True)))
         left = vt.T @ u.T
         u, _, vt = np.linalg.svd(sum(x.T @ left @ b for b, x in zip(signs, matrices, strict=True)))
         right = u @ vt
-    new = remember(kernel, values)
+    new = remember(kernel, context)
     # The right factor of three filters of 3 x 6 is determined: their sum has rank 6.
     np.testing.assert_allclose(new["left"], left, atol=1e-4)
     np.testing.assert_allclose(new["right"], right, atol=1e-4)
@@ -167,12 +173,12 @@ def test_rotation_of_one_matrix_written_out():
 
 
 def test_rotations_are_kept_within_an_epoch():
-    values = values_of(rbnn(), KERNEL)
-    kept, renewed = remember(KERNEL, values, False), jax.jit(remember)(KERNEL, values, True)
+    context = context_of(rbnn(), KERNEL)
+    kept, renewed = remember(KERNEL, context, False), jax.jit(remember)(KERNEL, context, True)
     assert set(kept) == set(renewed) == {"left", "right"}
     for name in kept:
-        np.testing.assert_array_equal(kept[name], values[name])
-        assert np.abs(renewed[name] - values[name]).max() > 0.01
+        np.testing.assert_array_equal(kept[name], context.memory[name])
+        assert np.abs(renewed[name] - context.memory[name]).max() > 0.01
 
 
 def test_activations_are_signs_of_each_standardized_sample():
@@ -183,8 +189,8 @@ def test_activations_are_signs_of_each_standardized_sample():
     deviation = wide.std((1, 2, 3), ddof=1, keepdims=True)
     z = (wide - wide.mean((1, 2, 3), keepdims=True)) / deviation
     for progress in (0.0, 0.8):
-        values = values_of(rbnn(), KERNEL, progress)
-        value, pull = jax.vjp(lambda x, v=values: rbnn().quantize_activation(x, v).value, jnp.asarray(x))
+        context = context_of(rbnn(), KERNEL, progress)
+        value, pull = jax.vjp(lambda x, c=context: rbnn().quantize_activation(x, c).value, jnp.asarray(x))
         np.testing.assert_array_equal(value, sign(z))
         t = max(10 ** (-2 + 3 * progress), 1)
         by_z = upstream * np.maximum(np.sqrt(2) * t - t**2 * np.abs(z), 0)
@@ -196,21 +202,21 @@ def test_activations_are_signs_of_each_standardized_sample():
 
 def test_samples_without_a_deviation():
     np.testing.assert_array_equal(per_sample(jnp.array([[0.5], [-3.0]])), [[0.5], [-3]])
-    values = values_of(rbnn(), KERNEL)
+    context = context_of(rbnn(), KERNEL)
     x = jnp.array([[-0.5, -0.5], [1, 2]])
-    value, pull = jax.vjp(lambda x: rbnn().quantize_activation(x, values).value, x)
+    value, pull = jax.vjp(lambda x: rbnn().quantize_activation(x, context).value, x)
     np.testing.assert_array_equal(value, [[1, 1], [-1, 1]])
     assert jnp.isfinite(pull(jnp.array([[1.0, 2], [3, 4]]))[0]).all()
 
 
 def test_bfloat16_stays():
-    values = values_of(rbnn(), KERNEL)
+    context = context_of(rbnn(), KERNEL)
     x = jnp.asarray(np.random.default_rng(6).normal(size=(2, 3, 4)), jnp.bfloat16)
-    value, pull = jax.vjp(lambda x: rbnn().quantize_activation(x, values).value, x)
+    value, pull = jax.vjp(lambda x: rbnn().quantize_activation(x, context).value, x)
     assert value.dtype == pull(value)[0].dtype == jnp.bfloat16
 
 
 def test_full_precision_activations_are_kept():
     method, x = rbnn(1, 32), jnp.array([[0.3, -7.0]])
-    np.testing.assert_array_equal(method.quantize_activation(x, {}).value, x)
+    np.testing.assert_array_equal(method.quantize_activation(x, Context()).value, x)
     np.testing.assert_array_equal(method.relaxed_activation(x), x)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bnnjax.methods import Context
 from bnnjax.methods.birealnet import birealnet
 from bnnjax.methods.reactnet import RPRELU, reactnet, weight_schedule
 from bnnjax.ops.channelwise import channelwise
@@ -17,12 +18,12 @@ B = np.array([0.0, 0.5, -0.5, -1.0], np.float32)
 G = np.random.default_rng(1).normal(size=X.shape).astype(np.float32)
 
 
-def rsign(x, values, g=G):
+def rsign(x, schedule, g=G):
     """Returns the codes, dL/dx and dL/db for dL/dcodes = g."""
     method = reactnet()
 
     def codes(x, threshold):
-        return method.quantize_activation(x, {**values, "threshold": threshold}).codes
+        return method.quantize_activation(x, Context(schedule, {"threshold": threshold})).codes
 
     y, pull = jax.vjp(codes, jnp.asarray(x), jnp.asarray(B))
     return tuple(np.asarray(value) for value in (y, *pull(jnp.asarray(g, y.dtype))))
@@ -111,16 +112,16 @@ def test_weights_are_those_of_bi_real_net_in_the_second_stage(progress):
 
 
 def weight(method, progress):
-    values = method.schedule(jnp.float32(progress))
-    value, pull = jax.vjp(lambda k: method.quantize_weight(k, values).value, jnp.asarray(W))
+    context = Context(method.schedule(jnp.float32(progress)))
+    value, pull = jax.vjp(lambda k: method.quantize_weight(k, context).value, jnp.asarray(W))
     return np.asarray(value), np.asarray(pull(jnp.full_like(value, 2))[0])
 
 
 def test_a_filter_of_zeros_has_finite_gradients_in_both_stages():
     kernel = jnp.asarray(W).at[..., 2].set(0)
     for progress in (0.0, 1.0):
-        values = weight_schedule(jnp.float32(progress))
-        gradient = jax.grad(lambda k, v=values: reactnet().quantize_weight(k, v).value.sum())(kernel)
+        context = Context(weight_schedule(jnp.float32(progress)))
+        gradient = jax.grad(lambda k, c=context: reactnet().quantize_weight(k, c).value.sum())(kernel)
         assert np.isfinite(gradient).all()
 
 

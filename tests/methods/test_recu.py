@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import values_of
+from method_values import context_of
 
+from bnnjax.methods import Context
 from bnnjax.methods.recu import clamped, recu
 
 KERNEL = (np.random.default_rng(0).normal(size=(3, 3, 2, 4)) * [1, 0.1, 0.01, 30]).astype(np.float32)
@@ -31,9 +32,9 @@ def standardized(kernel):
 
 def weight(kernel, upstream, progress):
     method = recu()
-    values = values_of(method, kernel, progress)
-    value, pull = jax.vjp(lambda w: method.quantize_weight(w, values).value, jnp.asarray(kernel))
-    return value, pull(jnp.asarray(upstream))[0], np.asarray(values["scale"])
+    context = context_of(method, kernel, progress)
+    value, pull = jax.vjp(lambda w: method.quantize_weight(w, context).value, jnp.asarray(kernel))
+    return value, pull(jnp.asarray(upstream))[0], np.asarray(context.learned["scale"])
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
@@ -101,7 +102,7 @@ def test_activations_are_trained_through_the_polynomial_of_each_scaled_sample():
     rng = np.random.default_rng(2)
     x = rng.normal(size=(3, 4, 4, 2)) * np.array([0.001, 1, 50]).reshape(3, 1, 1, 1) + 0.3
     x = x.astype(np.float32)
-    value, pull = jax.vjp(lambda x: recu().quantize_activation(x, {}).value, jnp.asarray(x))
+    value, pull = jax.vjp(lambda x: recu().quantize_activation(x, Context()).value, jnp.asarray(x))
     np.testing.assert_array_equal(value, sign(x))
     upstream = rng.normal(size=x.shape).astype(np.float32)
     gradient = np.asarray(pull(jnp.asarray(upstream))[0], np.float64)
@@ -115,7 +116,7 @@ def test_activations_are_trained_through_the_polynomial_of_each_scaled_sample():
 def test_gradient_of_activations_written_out():
     # A sample (3, -1): var = 8, z = x / sqrt(8) = (1.06, -0.35); d/dx of z2 alone, where 2 - 2 |z| = s.
     x = jnp.array([[3.0, -1.0]])
-    gradient = jax.grad(lambda x: recu().quantize_activation(x, {}).value.sum())(x)
+    gradient = jax.grad(lambda x: recu().quantize_activation(x, Context()).value.sum())(x)
     root = np.sqrt(8 + 1e-5)
     s = 2 - 2 / root
     # dvar/dx = 2 (x - mean) = (4, -4); dz2/dx = (0, 1/root) + 1/2 root^-3 dvar/dx.
@@ -126,7 +127,7 @@ def test_gradient_of_activations_written_out():
 def test_forward_sign_of_activations_is_that_of_what_comes_in(dtype):
     # The square of 1e30 overflows, and 2e-38 over the deviation would underflow.
     x = jnp.array([[1e30, -2e-38, 0], [-jnp.inf, -0.0, 2], [5, 5, 5], [-jnp.inf, jnp.inf, -1e30]], dtype)
-    value, pull = jax.vjp(lambda x: recu().quantize_activation(x, {}).value, x)
+    value, pull = jax.vjp(lambda x: recu().quantize_activation(x, Context()).value, x)
     np.testing.assert_array_equal(value, [[1, -1, 1], [-1, 1, 1], [1, 1, 1], [-1, 1, -1]])
     gradient = pull(jnp.ones_like(x))[0]
     assert value.dtype == gradient.dtype == dtype
@@ -134,7 +135,7 @@ def test_forward_sign_of_activations_is_that_of_what_comes_in(dtype):
 
 
 def test_nan_stays_nan():
-    assert jnp.isnan(recu().quantize_activation(jnp.array([[jnp.nan, 1.0]]), {}).value[0, 0])
+    assert jnp.isnan(recu().quantize_activation(jnp.array([[jnp.nan, 1.0]]), Context()).value[0, 0])
     kernel = KERNEL.copy()
     kernel[0, 0, 0, 1] = np.nan
     assert jnp.isnan(weight(kernel, UPSTREAM, 0.5)[0][0, 0, 0, 1])

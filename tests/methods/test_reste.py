@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import values_of
+from method_values import context_of
 
+from bnnjax.methods import Context
 from bnnjax.methods.reste import reste
 
 M, T = np.float32(0.1), np.float32(1.5)
@@ -39,8 +40,8 @@ def test_schedule_is_a_quarter_of_a_cosine(progress, expected):
 @pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
 def test_activations_are_trained_through_the_power(progress):
     method = reste()
-    values = values_of(method, KERNEL, progress)
-    value, pull = jax.vjp(lambda x: method.quantize_activation(x, values).value, jnp.asarray(X)[:, None])
+    context = context_of(method, KERNEL, progress)
+    value, pull = jax.vjp(lambda x: method.quantize_activation(x, context).value, jnp.asarray(X)[:, None])
     np.testing.assert_array_equal(value[:, 0], sign(X))
     upstream = np.linspace(-1, 2, len(X)).astype(np.float32)
     gradient = pull(jnp.asarray(upstream)[:, None])[0][:, 0]
@@ -48,15 +49,16 @@ def test_activations_are_trained_through_the_power(progress):
 
 
 def test_estimator_is_the_identity_up_to_t_at_first():
-    gradient = jax.grad(lambda x: reste().quantize_activation(x, {"order": jnp.float32(1)}).value.sum())
+    context = Context({"order": jnp.float32(1)})
+    gradient = jax.grad(lambda x: reste().quantize_activation(x, context).value.sum())
     np.testing.assert_allclose(gradient(jnp.asarray(X)[:, None])[:, 0], np.abs(X) <= T, rtol=1e-6)
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.5, 0.9])
 def test_weights_have_the_layers_scale_which_is_differentiated(progress):
     method = reste()
-    values = values_of(method, KERNEL, progress)
-    value, pull = jax.vjp(lambda w: method.quantize_weight(w, values).value, jnp.asarray(KERNEL))
+    context = context_of(method, KERNEL, progress)
+    value, pull = jax.vjp(lambda w: method.quantize_weight(w, context).value, jnp.asarray(KERNEL))
     scale = np.abs(KERNEL).mean()
     np.testing.assert_allclose(value, scale * sign(KERNEL), rtol=1e-6)
     through_scale = sign(KERNEL) / 10 * (UPSTREAM * sign(KERNEL)).sum()
@@ -69,9 +71,9 @@ def test_no_function_bounds_what_the_estimator_sees():
 
 
 def test_bfloat16_stays_and_nan_stays():
-    values = values_of(reste(), KERNEL)
+    context = context_of(reste(), KERNEL)
     x = jnp.array([[0.3], [jnp.nan]], jnp.bfloat16)
-    value, pull = jax.vjp(lambda x: reste().quantize_activation(x, values).value, x)
+    value, pull = jax.vjp(lambda x: reste().quantize_activation(x, context).value, x)
     assert value.dtype == jnp.bfloat16
     np.testing.assert_array_equal(value.astype(np.float32), [[1], [np.nan]])
     gradient = pull(jnp.ones_like(x))[0]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bnnjax.methods import Context, Training
 from bnnjax.methods.stochastic import draw, ratio_schedule, relative_error, sqbwn, sqtwn
 
 METHODS = [sqbwn, sqtwn]
@@ -34,24 +35,30 @@ def ternary(w):
 ORACLES = {sqbwn: binary, sqtwn: ternary}
 
 
-def run(make, kernel, values):
+def context_at(progress, key=None):
+    """Returns the context of a step with this key; without one, of inference."""
+    training = None if key is None else Training(key, jnp.bool_(False))
+    return Context(ratio_schedule(jnp.float32(progress)), training=training)
+
+
+def run(make, kernel, context):
     """Returns codes, scales, What and dL/dW for dL/dWhat = UPSTREAM."""
     method = make()
-    result, pull = jax.vjp(lambda k: method.quantize_weight(k, values), jnp.asarray(kernel))
+    result, pull = jax.vjp(lambda k: method.quantize_weight(k, context), jnp.asarray(kernel))
     upstream = jax.vjp(lambda r: r.value, result)[1](jnp.asarray(UPSTREAM[..., : kernel.shape[-1]]))[0]
     return tuple(np.asarray(x) for x in (*result, result.value, pull(upstream)[0]))
 
 
 @pytest.mark.parametrize("make", METHODS)
 def test_inference_quantizes_every_filter(make):
-    codes, scale, value, gradient = run(make, KERNEL, ratio_schedule(jnp.float32(1)))
+    codes, scale, value, gradient = run(make, KERNEL, context_at(1))
     expected_codes, expected_scale = ORACLES[make](KERNEL.astype(np.float64))
     np.testing.assert_array_equal(codes, expected_codes)
     np.testing.assert_allclose(scale, expected_scale, rtol=1e-5)
     np.testing.assert_allclose(value, expected_codes * expected_scale, rtol=1e-5)
     np.testing.assert_allclose(gradient, UPSTREAM, rtol=1e-6)
     # Whatever the ratio, as long as there is no key.
-    np.testing.assert_array_equal(run(make, KERNEL, ratio_schedule(jnp.float32(0)))[2], value)
+    np.testing.assert_array_equal(run(make, KERNEL, context_at(0))[2], value)
 
 
 @pytest.mark.parametrize("progress", RATIOS)
@@ -76,8 +83,7 @@ def test_quarters_are_of_equal_length(epochs):
 )
 def test_number_of_filters_kept_in_each_quarter_and_both_groups(make, progress, filters, kept):
     kernel = KERNEL[..., :filters]
-    values = {**ratio_schedule(jnp.float32(progress)), "key": jax.random.key(3)}
-    codes, scale, value, gradient = run(make, kernel, values)
+    codes, scale, value, gradient = run(make, kernel, context_at(progress, jax.random.key(3)))
     real = (codes == kernel).all((0, 1, 2))
     assert real.sum() == kept
     np.testing.assert_array_equal(scale[real], 1)
@@ -120,10 +126,9 @@ def test_filters_of_a_layer_are_drawn_by_their_relative_error():
     # e = 0.5, 0.25 and 0 (BWN: a = 1 each), of which floor(0.5 x 3) = 1 is kept.
     kernel = jnp.array([[1.5, 1.25, 1.0], [0.5, -0.75, -1.0]])
     method = sqbwn()
-    values = ratio_schedule(jnp.float32(0))
 
     def kept(key):
-        return (method.quantize_weight(kernel, {**values, "key": key}).codes == kernel).all(0)
+        return (method.quantize_weight(kernel, context_at(0, key)).codes == kernel).all(0)
 
     drawn = np.asarray(jax.vmap(kept)(jax.random.split(jax.random.key(1), 20_000)))
     # The third filter's codes are the filter itself, kept or not.
@@ -141,8 +146,8 @@ def test_filters_without_error_are_quantized_first():
 def test_zero_and_constant_filters_give_no_nan(make, training, fill, filters):
     kernel = KERNEL.copy()
     kernel[..., filters] = fill
-    values = ratio_schedule(jnp.float32(0)) | ({"key": jax.random.key(0)} if training else {})
-    codes, scale, value, gradient = run(make, kernel, values)
+    context = context_at(0, jax.random.key(0) if training else None)
+    codes, scale, value, gradient = run(make, kernel, context)
     for array in (codes, scale, gradient):
         assert np.isfinite(array).all()
     assert (scale >= 0).all()
@@ -156,8 +161,8 @@ def test_zero_and_constant_filters_give_no_nan(make, training, fill, filters):
 def test_ternary_filter_below_the_threshold_still_trains(training):
     kernel = KERNEL.copy()
     kernel[..., 5] = 1e-3
-    values = ratio_schedule(jnp.float32(1)) | ({"key": jax.random.key(0)} if training else {})
-    _, _, value, gradient = run(sqtwn, kernel, values)
+    context = context_at(1, jax.random.key(0) if training else None)
+    _, _, value, gradient = run(sqtwn, kernel, context)
     np.testing.assert_array_equal(value[..., 5], 0)
     np.testing.assert_allclose(gradient, UPSTREAM, rtol=1e-6)
 
@@ -167,13 +172,11 @@ def test_ternary_filter_below_the_threshold_still_trains(training):
 def test_nan_weight_stays_nan(make, seed):
     kernel = KERNEL.copy()
     kernel[0, 1, 0, 3] = np.nan
-    values = {**ratio_schedule(jnp.float32(0)), "key": jax.random.key(seed)}
-    assert np.isnan(run(make, kernel, values)[2][0, 1, 0, 3])
+    assert np.isnan(run(make, kernel, context_at(0, jax.random.key(seed)))[2][0, 1, 0, 3])
 
 
 def test_another_key_draws_other_filters():
-    values = ratio_schedule(jnp.float32(0))
-    scales = [run(sqbwn, KERNEL, {**values, "key": jax.random.key(n)})[1] for n in (0, 0, 1)]
+    scales = [run(sqbwn, KERNEL, context_at(0, jax.random.key(n)))[1] for n in (0, 0, 1)]
     np.testing.assert_array_equal(scales[0], scales[1])
     assert (scales[0] != scales[2]).any()
 

@@ -22,8 +22,8 @@ EXAMPLES, STEPS = 64, 16  # 4 epochs, as many as the longest row of stages needs
 
 
 # Left out by default: those that train by the same means as another.
-ALIKE = {"birealnet", "bnnplus", "bwn", "dorefa", "hwgq", "lab"} | {
-    "rad", "reste", "sqtwn", "twn", "xnor", "xnorplusplus",
+ALIKE = {"abcnet", "birealnet", "bnn", "bnnplus", "bwn", "dorefa", "dsq", "fda", "fp", "hwgq"} | {
+    "lab", "rad", "recu", "reste", "sqtwn", "twn", "xnor", "xnorplusplus",
 }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_all_parameters_get_gradients_and_all_memory_moves(trained: tuple[Any, l
     momentum = optax.tree.get(states[-1].opt_state, "trace")
     for path, leaf in jax.tree_util.tree_leaves_with_path(momentum):
         assert np.any(leaf != 0), jax.tree_util.keystr(path)
-    assert bool(memories(states[0])) == bool(setup.method.memory)
+    assert bool(memories(states[0])) == bool(setup.network.method.memory)
     for before, after in zip(memories(states[0]), memories(states[-1]), strict=True):
         assert not np.array_equal(before, after)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bnnjax.bounds.chain import Slope
-from bnnjax.methods import make_method
+from bnnjax.methods import Context, make_method
 from bnnjax.methods.fp import fp
 from bnnjax.methods.reactnet import RPRELU
 from bnnjax.nn.activation import Activation, slope_behind
@@ -49,13 +49,13 @@ def test_dtype_is_that_of_the_input_and_slopes_are_float32():
 def test_a_unit_has_it_behind_the_sum_of_batch_norm_and_shortcut(train):
     unit, plain = Unit(3, fp(), activation=RPRELU), Unit(3, fp())
     shortcut = jnp.asarray(np.random.default_rng(1).normal(size=X.shape), jnp.float32)
-    variables = unit.init(jax.random.key(0), X, {}, False)
+    variables = unit.init(jax.random.key(0), X, Context(), False)
     variables = {key: variables[key] for key in ("params", "batch_stats")}
     variables["params"]["activation"]["learned"] = LEARNED
     own = {"params": {k: v for k, v in variables["params"].items() if k != "activation"}}
     own["batch_stats"] = variables["batch_stats"]
-    before, _ = plain.apply(own, X, {}, train, shortcut, mutable=["batch_stats"])
-    y, filled = unit.apply(variables, X, {}, train, shortcut, mutable=["batch_stats", UNITS])
+    before, _ = plain.apply(own, X, Context(), train, shortcut, mutable=["batch_stats"])
+    y, filled = unit.apply(variables, X, Context(), train, shortcut, mutable=["batch_stats", UNITS])
     np.testing.assert_allclose(y, rprelu(np.asarray(before)), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(filled[UNITS]["record"].slope, [2, 1, 1.5])
 

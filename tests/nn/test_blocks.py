@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bnnjax.bounds.chain import Residual, Slope
-from bnnjax.methods import make_method
+from bnnjax.methods import Context, make_method
 from bnnjax.methods.base import LearnedActivation, identity
 from bnnjax.methods.fp import fp
 from bnnjax.nn.blocks import Block, block_chain, pad_shortcut
@@ -42,11 +42,9 @@ def test_padded_shortcut_takes_every_second_pixel_and_centres_the_channels():
 )
 def test_block_is_the_formula_of_its_structure(name, structure, features, stride, projection):
     method = make_method(name)
-    block, schedule = (
-        Block(features, stride, method, structure, projection),
-        method.schedule(jnp.float32(0.4)),
-    )
-    shapes = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, schedule, False), X)
+    block = Block(features, stride, method, structure, projection)
+    context = Context(method.schedule(jnp.float32(0.4)))
+    shapes = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, context, False), X)
     rng = np.random.default_rng(1)
     # Positive, since some are variances; centred by the batch norms' means, which are as large.
     variables = {
@@ -57,7 +55,7 @@ def test_block_is_the_formula_of_its_structure(name, structure, features, stride
 
     def unit(name, method, x, *options):
         own = {key: variables[key][name] for key in ("params", "batch_stats")}
-        return Unit(features, method, *options).apply(own, x, schedule, False)
+        return Unit(features, method, *options).apply(own, x, context, False)
 
     shortcut = X if stride == 1 else pad_shortcut(X, features, 2)
     if projection and stride == 2:
@@ -75,7 +73,7 @@ def test_block_is_the_formula_of_its_structure(name, structure, features, stride
     else:
         h = act("conv1", h + shortcut)
         expected = act("conv2", unit("conv2", method, h) + h)
-    y = jax.jit(lambda v, x: block.apply(v, x, schedule, False))(variables, X)
+    y = jax.jit(lambda v, x: block.apply(v, x, context, False))(variables, X)
     chex.assert_shape(y, (2, 6 // stride, 6 // stride, features))
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import kept_by, schedule_of
+from method_values import in_layer, network_context
 
 from bnnjax.methods import METHODS, make_method
 from bnnjax.nn.layers import BinaryConv, BinaryDense
@@ -16,9 +16,9 @@ IMAGES = jnp.asarray(np.random.default_rng(0).normal(0.3, 0.7, (2, 6, 5, 4)), jn
 
 
 def build(layer, x, method):
-    """Returns random variables, the layer's output, and all values that its quantizers are given."""
-    schedule = schedule_of(method, training=False)
-    shapes = jax.eval_shape(lambda x: layer.init(jax.random.key(0), x, schedule), x)
+    """Returns random variables, the layer's output, and the context that its quantizers are given."""
+    context = network_context(method, training=False)
+    shapes = jax.eval_shape(lambda x: layer.init(jax.random.key(0), x, context), x)
     rng = np.random.default_rng(1)
 
     def fill(path, leaf):
@@ -27,8 +27,8 @@ def build(layer, x, method):
         return jnp.asarray(0.5 * value(rng.normal(size=leaf.shape)), leaf.dtype)
 
     variables = jax.tree_util.tree_map_with_path(fill, shapes)
-    values = {**schedule, **kept_by(variables["params"], variables.get("batch_stats", {}))}
-    return variables, jax.jit(layer.apply)(variables, x, schedule)[0], values
+    within = in_layer(context, variables["params"], variables.get("batch_stats", {}))
+    return variables, jax.jit(layer.apply)(variables, x, context)[0], within
 
 
 @pytest.mark.parametrize(
@@ -39,22 +39,23 @@ def build(layer, x, method):
 def test_conv_is_the_convolution_of_both_quantized_values(name, wbits, abits, stride, padding_value, shape):
     method = make_method(name, wbits, abits)
     layer = BinaryConv(7, method, stride=stride, padding_value=padding_value)
-    variables, y, values = build(layer, IMAGES, method)
+    variables, y, context = build(layer, IMAGES, method)
     chex.assert_shape(y, shape)
     chex.assert_type(y, jnp.float32)
     key = "kernel" if method.wbits == 32 else "latent"
     chex.assert_shape(variables["params"][key], (3, 3, 4, 7))
     chex.assert_type(variables["params"][key], jnp.float32)
     # Padding is in units of the codes, hence times the scale of activations.
-    codes, scale = method.quantize_activation(IMAGES, values)
+    codes, scale = method.quantize_activation(IMAGES, context)
     border = padding_value * (1 if scale is None else float(scale))
     value = codes if scale is None else codes * scale
-    kernel = method.quantize_weight(variables["params"][key], values).value
+    kernel = method.quantize_weight(variables["params"][key], context).value
     expected = conv(value, kernel, stride=stride, padding=1, padding_value=border)
     if name == "xnorplusplus":  # its value has the largest scale of all pixels
-        largest = values["row_scale"][:, None, None] * values["column_scale"][:, None]
-        expected = expected / jnp.abs(values["filter_scale"]) / jnp.max(jnp.abs(largest))
-        expected = expected * values["filter_scale"] * largest
+        learned = context.learned
+        largest = learned["row_scale"][:, None, None] * learned["column_scale"][:, None]
+        expected = expected / jnp.abs(learned["filter_scale"]) / jnp.max(jnp.abs(largest))
+        expected = expected * learned["filter_scale"] * largest
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -62,10 +63,11 @@ def test_conv_is_the_convolution_of_both_quantized_values(name, wbits, abits, st
 def test_dense_is_the_product_of_both_quantized_values(name, wbits, abits):
     method = make_method(name, wbits, abits)
     x = IMAGES.reshape(2, -1)
-    variables, y, values = build(BinaryDense(7, method), x, method)
+    variables, y, context = build(BinaryDense(7, method), x, method)
     chex.assert_shape(y, (2, 7))
     kernel = variables["params"]["kernel" if method.wbits == 32 else "latent"]
-    expected = method.quantize_activation(x, values).value @ method.quantize_weight(kernel, values).value
+    value = method.quantize_activation(x, context).value
+    expected = value @ method.quantize_weight(kernel, context).value
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-4)
 
 
@@ -82,11 +84,11 @@ def test_bfloat16_activations_give_bfloat16_and_float32_parameters(name):
 @pytest.mark.parametrize("name", ["bnn", "xnor", "birealnet", "irnet"])
 def test_order_of_input_channels_does_not_change_a_bit(name):
     method = make_method(name)
-    variables, y, schedule = build(BinaryConv(7, method), IMAGES, method)
+    variables, y, context = build(BinaryConv(7, method), IMAGES, method)
     # The scale comes from the kernel in its own order, whose sum may round otherwise: take it as it is.
     order = jnp.array([2, 0, 3, 1])
-    weight = method.quantize_weight(variables["params"]["latent"], schedule)
-    codes = method.quantize_activation(IMAGES[..., order], schedule).codes
+    weight = method.quantize_weight(variables["params"]["latent"], context)
+    codes = method.quantize_activation(IMAGES[..., order], context).codes
     shuffled = conv(codes, weight.codes[:, :, order], padding=1)
     np.testing.assert_array_equal(y, shuffled if weight.scale is None else shuffled * weight.scale)
 
@@ -96,8 +98,8 @@ def test_gradients_are_finite_even_at_a_kernel_of_zeros(name):
     method = make_method(name)
     layer = BinaryConv(7, method)
     variables, _, _ = build(layer, IMAGES, method)
-    schedule = schedule_of(method)
-    gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(layer.apply(v, x, schedule)[0] ** 2), (0, 1)))
+    context = network_context(method)
+    gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(layer.apply(v, x, context)[0] ** 2), (0, 1)))
     for factor in (1, 0):
         params = jax.tree.map(lambda leaf, factor=factor: factor * leaf, variables["params"])
         chex.assert_tree_all_finite(gradient({**variables, "params": params}, IMAGES))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import kept_by, schedule_of
+from method_values import in_layer, network_context
 
 from bnnjax.methods import METHODS, make_method
 from bnnjax.methods.base import keep
@@ -37,7 +37,7 @@ def random_variables(module, *arguments, seed=0):
 
 def setup(module, method, shape):
     """Returns random variables and x -> y, the unit's record and its folded kernel at inference."""
-    arguments = (schedule_of(method, training=False), False) if isinstance(module, Unit) else (False,)
+    arguments = (network_context(method, training=False), False) if isinstance(module, Unit) else (False,)
     variables = random_variables(module, jnp.zeros((1, *shape)), *arguments)
 
     @jax.jit
@@ -118,8 +118,8 @@ def test_record_of_a_unit_agrees_with_its_kernel_and_batch_norm(name, wbits, abi
     layer = variables["params"]["conv"]
     latent = layer["kernel" if method.wbits == 32 else "latent"]
     norm, running = variables["params"]["norm"], variables["batch_stats"]["norm"]
-    values = schedule_of(method, training=False) | kept_by(layer, variables["batch_stats"].get("conv", {}))
-    weight = method.quantize_weight(latent, values)
+    memory = variables["batch_stats"].get("conv", {})
+    weight = method.quantize_weight(latent, in_layer(network_context(method, training=False), layer, memory))
     np.testing.assert_allclose(record.l1, np.abs(weight.value).sum((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(record.latent_l1, np.abs(latent).sum((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(record.scale, weight.channel_scale + 0 * record.l1, rtol=1e-6)
@@ -134,9 +134,9 @@ def test_record_of_a_unit_agrees_with_its_kernel_and_batch_norm(name, wbits, abi
 @pytest.mark.parametrize(("name", "wbits", "abits"), CHOICES, ids=IDS)
 def test_folded_norm_does_not_see_the_scale_of_the_latent_kernel(name, wbits, abits):
     method = make_method(name, wbits, abits)
-    unit, schedule = Unit(4, method), schedule_of(method)
+    unit, context = Unit(4, method), network_context(method)
     x = jnp.asarray(np.random.default_rng(2).normal(0.4, 1, (8, 6, 6, 3)), jnp.float32)
-    variables = random_variables(unit, x, schedule, False)
+    variables = random_variables(unit, x, context, False)
     params = variables["params"]
 
     @jax.jit
@@ -144,7 +144,7 @@ def test_folded_norm_does_not_see_the_scale_of_the_latent_kernel(name, wbits, ab
         layer = {key: value if key == "learned" else factor * value for key, value in params["conv"].items()}
         scaled = {**params, "conv": layer}
         both = {"params": scaled, "batch_stats": variables["batch_stats"]}
-        _, filled = unit.apply(both, x, schedule, True, mutable=["batch_stats", UNITS])
+        _, filled = unit.apply(both, x, context, True, mutable=["batch_stats", UNITS])
         record = filled[UNITS]["record"]
         # The norm at inference once the running variance is that of this batch.
         return maximum(folded_l1(record.l1, record.gain, record.batch_variance))

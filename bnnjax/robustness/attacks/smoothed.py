@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bnnjax.methods import Method, Quantized, Values
+from bnnjax.methods import Context, Method, Quantized
 from bnnjax.ops.sign import hardtanh
+from bnnjax.ops.straight_through import through
 
-SURROGATE = "surrogate_temperature"  # among a method's values
+SURROGATE = "surrogate_temperature"  # in a method's schedule
 # Where sech^2(d) passes 1/8, 3/8, 5/8, 7/8.
 HALF_WIDTHS = tuple(float(d) for d in np.arccosh((np.arange(0.5, 4) / 4) ** -0.5))
 
@@ -27,38 +28,37 @@ def _checkerboard(x: Array) -> Array:
 
 
 def smoothed_quantizer(
-    quantize: Callable[[Array, Values], Quantized],
-) -> Callable[[Array, Values], Quantized]:
+    quantize: Callable[[Array, Context], Quantized],
+) -> Callable[[Array, Context], Quantized]:
     """Returns the quantizer q of activations with the derivative of what it is on average under noise:
 
-        dq/dx := 1/(2 t K) sum_k q(x + t d_k) - q(x - t d_k),  K = 4,  t = values["surrogate_temperature"]
+        dq/dx := 1/(2 t K) sum_k q(x + t d_k) - q(x - t d_k),  K = 4,  t = schedule["surrogate_temperature"]
 
     For q = sign that is d/dx tanh(x / t) cut into K steps of equal height; a staircase of more levels, or one
     with learned thresholds, is smoothed likewise (our reading).  x + t d_k moves neighbours in opposite
     directions: quantizers that subtract an image's mean would undo a common shift.
 
     Args:
-      quantize: (activations [batch, ..., c], values) -> codes and scale; the scale must not depend on x.
+      quantize: (activations [batch, ..., c], context) -> codes and scale; the scale must not depend on x.
     """
 
     @jax.custom_vjp
-    def apply(x: Array, values: Values) -> Quantized:
-        return quantize(x, values)
+    def apply(x: Array, context: Context) -> Quantized:
+        return quantize(x, context)
 
-    def backward(residuals: tuple[Array, Values], g: Quantized) -> tuple[Array, None]:
-        x, values = residuals
-        t, signs = values[SURROGATE].astype(x.dtype), _checkerboard(x)
+    def backward(residuals: tuple[Array, Context], g: Quantized) -> tuple[Array, None]:
+        x, context = residuals
+        t, signs = context.schedule[SURROGATE].astype(x.dtype), _checkerboard(x)
         slope = jnp.zeros_like(x)
         for half_width in HALF_WIDTHS:
             shift = t * half_width * signs
-            slope += signs * (quantize(x + shift, values).codes - quantize(x - shift, values).codes)
+            slope += signs * (quantize(x + shift, context).codes - quantize(x - shift, context).codes)
         return g.codes * slope / (2 * t * len(HALF_WIDTHS)), None
 
-    apply.defvjp(lambda x, values: (apply(x, values), (x, values)), backward)
+    apply.defvjp(lambda x, context: (apply(x, context), (x, context)), backward)
     return apply
 
 
-@jax.custom_vjp
 def clip_straight(x: Array) -> Array:
     """clip(x, -1, 1) with the derivative 1 everywhere.
 
@@ -67,10 +67,7 @@ def clip_straight(x: Array) -> Array:
     Args:
       x: [...], any float dtype.
     """
-    return hardtanh(x)
-
-
-clip_straight.defvjp(lambda x: (clip_straight(x), None), lambda _, g: (g,))
+    return through(hardtanh(jax.lax.stop_gradient(x)), x)
 
 
 def quantizes_activations(method: Method) -> bool:

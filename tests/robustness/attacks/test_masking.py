@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import values_of
+from method_values import context_of
 
-from bnnjax.methods import Quantized, make_method
+from bnnjax.methods import Context, Quantized, make_method
 from bnnjax.methods.base import clipped_sign
 from bnnjax.ops.sign import sign
 from bnnjax.robustness.attacks import (
+    Target,
     apgd,
     cross_entropy,
     dlr,
@@ -50,8 +51,8 @@ def flat(images: Any, temperature: Any = None) -> Any:
     x = (images - 0.5).reshape(len(images), -1) @ jnp.asarray(HIDDEN)
     if temperature is None:
         return sign(x) @ jnp.asarray(OUT)
-    quantize = smoothed_quantizer(lambda x, values: Quantized(sign(x)))
-    return quantize(x, {SURROGATE: jnp.float32(temperature)}).codes @ jnp.asarray(OUT)
+    quantize = smoothed_quantizer(lambda x, context: Quantized(sign(x)))
+    return quantize(x, Context({SURROGATE: jnp.float32(temperature)})).codes @ jnp.asarray(OUT)
 
 
 def labels_of(network: Any) -> Any:
@@ -81,7 +82,8 @@ def study(network: Any, loss: Any = cross_entropy, eps: float = 0.05) -> tuple[A
 def test_nothing_is_said_of_a_linear_model() -> None:
     by_eps, ladder = study(linear)
     assert 5 < by_eps["0.05"]["pgd_linf"] < 95
-    settings = [s._asdict() for s in search(linear, KEY, IMAGES, labels_of(linear), 0.05, surrogates=(None,))]
+    found = search(Target(linear), KEY, IMAGES, labels_of(linear), 0.05, surrogates=(None,))
+    settings = [s._asdict() for s in found]
     assert signs_of_masking(by_eps, ladder, settings) == []
 
 
@@ -89,8 +91,8 @@ def test_saturated_logits_are_found_out_and_overcome() -> None:
     by_eps, ladder = study(saturated)
     assert by_eps["0.05"]["pgd_linf"] > by_eps["0.05"]["square"] + 20
     labels = labels_of(saturated)
-    settings = search(saturated, KEY, IMAGES, labels, 0.05, surrogates=(None,))
-    assert settings[0].is_plain
+    settings = search(Target(saturated), KEY, IMAGES, labels, 0.05, surrogates=(None,))
+    assert (settings[0].surrogate, settings[0].logits) == (None, 1)  # the network as it was trained
     assert settings[0].vanished > 90
     best = strongest(settings)
     loss = partial(cross_entropy, temperature=best.logits)
@@ -112,7 +114,7 @@ def test_saturated_logits_are_found_out_and_overcome() -> None:
 def test_signs_without_a_gradient_are_found_out_and_overcome() -> None:
     by_eps, ladder = study(flat)
     labels = labels_of(flat)
-    settings = search(flat, KEY, IMAGES, labels, 0.05, surrogates=(None, 0.3, 1.0))
+    settings = search(Target(flat), KEY, IMAGES, labels, 0.05, surrogates=(None, 0.3, 1.0))
     assert [setting.vanished for setting in settings[:3]] == [100] * 3
     best = strongest(settings)
     assert best.surrogate is not None
@@ -162,8 +164,8 @@ def test_the_slope_of_a_sign_is_that_of_tanh_cut_into_steps() -> None:
     x = jnp.linspace(-4, 4, 802)[:, None, None, None]  # one pixel an image
     quantize = smoothed_quantizer(clipped_sign)
     for t in (0.3, 1.0):
-        values = {SURROGATE: jnp.float32(t)}
-        slope = np.asarray(jax.grad(lambda x, v=values: quantize(x, v).codes.sum())(x)).ravel()
+        context = Context({SURROGATE: jnp.float32(t)})
+        slope = np.asarray(jax.grad(lambda x, c=context: quantize(x, c).codes.sum())(x)).ravel()
         exact = (1 - np.tanh(np.asarray(x, np.float64).ravel() / t) ** 2) / t
         assert np.abs(slope - exact).max() <= 1 / (8 * t) + 1e-4
         assert len(np.unique(slope.round(4))) == 5
@@ -177,12 +179,13 @@ def test_the_slope_of_a_sign_is_that_of_tanh_cut_into_steps() -> None:
 def test_every_quantizer_keeps_its_values_and_gets_a_wide_slope(name: str, bits: int) -> None:
     method = make_method(name, 1, bits)
     x = 2 * jax.random.normal(KEY, (4, 6, 6, 4))
-    values = values_of(method, np.ones((3, 3, 4, 4)), 1.0, training=False) | {SURROGATE: jnp.float32(2)}
+    context = context_of(method, np.ones((3, 3, 4, 4)), 1.0, training=False)
+    context = context._replace(schedule={**context.schedule, SURROGATE: jnp.float32(2)})
     quantize = smoothed_quantizer(method.quantize_activation)
-    np.testing.assert_array_equal(quantize(x, values).value, method.quantize_activation(x, values).value)
+    np.testing.assert_array_equal(quantize(x, context).value, method.quantize_activation(x, context).value)
 
     def total(x: Any) -> Any:
-        return quantize(x, values).value.sum()
+        return quantize(x, context).value.sum()
 
     slope = np.asarray(jax.grad(total)(x))
     assert (slope[np.abs(x) < 1] > 0).all()
