@@ -15,7 +15,7 @@ from bnnjax.data.corrupted import generated
 from bnnjax.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt_severities
 from bnnjax.robustness.outcomes import measure
 from bnnjax.runs.saved import Trained, predictor
-from bnnjax.runs.setup import make_setup
+from bnnjax.runs.setup import make_network
 
 FULL = 10_000  # test images of CIFAR-10
 
@@ -74,9 +74,9 @@ def time_evaluation(case: Case, examples: int, batch_size: int) -> dict[str, Any
     dataset = random_images(examples)
     config = Config(method=case.method, model=case.model, precision=case.precision, workdir=Path())
     config = config.with_recipe(Recipe())
-    setup = make_setup(config.with_values(batch_size=1), dataset)
-    network = Trained(Path(), config, setup, *jax.jit(setup.network.init)(jax.random.key(0)))
-    predict = predictor(network, dataset, batch_size)
+    network = make_network(config, dataset)
+    trained = Trained(Path(), config, network, *jax.jit(network.init)(jax.random.key(0)))
+    predict = predictor(trained, dataset, batch_size)
     corrupted = generated(dataset.test, 0, name=dataset.name, batch_size=min(1000, examples))
 
     def evaluate() -> float:

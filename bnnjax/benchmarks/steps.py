@@ -2,9 +2,6 @@
 
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,9 +18,9 @@ from jax.sharding import PartitionSpec as P
 from bnnjax.config.constraints import LCRConfig
 from bnnjax.config.training import Config, MethodName, ModelName, Precision, Recipe
 from bnnjax.constraints.objective import LCR
-from bnnjax.data import Augmentation, Dataset, Split, normalize
+from bnnjax.data import Augmentation, Dataset, Split
 from bnnjax.runs.initial import full_precision
-from bnnjax.runs.setup import make_setup
+from bnnjax.runs.setup import make_network, make_setup
 from bnnjax.train.parallel import compile_task, make_mesh, replicate, step_options
 from bnnjax.train.state import TrainState
 from bnnjax.train.step import Images
@@ -112,13 +109,13 @@ def compile_case(case: Case) -> Compiled:
     mesh = make_mesh(case.batch)
     teachers = {}
     if config.compares:  # with a network of random weights
-        teachers[LCR] = make_setup(full_precision(config.with_values(workdir=Path())), dataset)
+        teachers[LCR] = make_network(full_precision(config.with_values(workdir=Path())), dataset)
     setup = make_setup(config, dataset, teachers)
     task = setup.task
     compiled = compile_task(task, mesh, case.batch, len(dataset.train.labels))
     key = replicate(mesh, jax.random.key(0))
     state = compiled.init(key).train
-    arrays = {name: jax.jit(teacher.network.init)(jax.random.key(1)) for name, teacher in teachers.items()}
+    arrays = {name: jax.jit(teacher.init)(jax.random.key(1)) for name, teacher in teachers.items()}
     images, labels = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)
     data = replicate(mesh, Images(images, labels, arrays))
     batches = compiled.order(key, 0)
@@ -129,8 +126,8 @@ def compile_case(case: Case) -> Compiled:
     tested = dataset.test.images[: case.batch]
 
     def watched(state: TrainState, batch: Array, teacher: Tree) -> tuple[Array, Array]:
-        images = normalize(batch, task.mean, task.std, task.dtype)
-        logits, penalty = setup.watch(state.params, state.batch_stats, images, teacher, state.carried)
+        images = task.normalization(batch)
+        logits, penalty = setup.learner.watch(state.params, state.batch_stats, images, state.carried, teacher)
         return logits, jax.lax.pmean(penalty, AXIS)
 
     over_all = partial(jax.shard_map, mesh=mesh, check_vma=False)
@@ -217,31 +214,3 @@ def time_cases(cases: Sequence[Case], repeats: int) -> Iterator[dict[str, Any]]:
             "compile_seconds": round(one.compile_seconds, 2),
             "peak_mbytes": None if one.peak_bytes is None else round(one.peak_bytes / 1e6, 1),
         }
-
-
-def time_starts(script: str, case: Case) -> Iterator[dict[str, Any]]:
-    """Starts a process with an empty compilation cache, then one that finds it filled; yields a record each.
-
-    Args:
-      script: is run as `script --first-step ...` and prints a line before its first training step and one
-        after it.
-      case: what it compiles.
-    """
-    with tempfile.TemporaryDirectory() as cache:
-        environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
-        command = [sys.executable, script, "--first-step", "--models", case.model, "--methods", case.method]
-        for cache_state in ("cold", "warm"):
-            began = time.perf_counter()
-            with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
-                assert process.stdout is not None
-                taken = [round(time.perf_counter() - began, 2) for _ in process.stdout]
-            if process.returncode:
-                raise subprocess.CalledProcessError(process.returncode, command)
-            before, after = taken
-            yield {
-                **vars(case),
-                "jax": jax.__version__,
-                "cache": cache_state,
-                "seconds_to_first_step": before,
-                "seconds_to_its_end": after,
-            }

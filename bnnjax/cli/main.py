@@ -7,18 +7,27 @@ import gc
 import io
 import os
 import re
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from difflib import get_close_matches
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import dropwhile, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    NoReturn,
+    TypeVar,
+    get_origin,
+    get_type_hints,
+)
 
 import tyro
 
-from bnnjax.config.training import Config
+from bnnjax.cli.refusal import choose, ends_with_its_reader, fail, file_sentence, unknown
 from bnnjax.runtime.exit_codes import INTERRUPTED, NOT_WRITTEN, WRONG_INPUT
+from bnnjax.runtime.huge_pages import restart_with_huge_pages
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,23 +36,24 @@ T = TypeVar("T")
 Work = Callable[["Console"], int]  # prints to the console and returns the exit code
 
 
-def fail(program: str, sentence: str, code: int = WRONG_INPUT) -> NoReturn:
-    """Prints one sentence, on one line, to stderr and exits."""
-    print(f"{program}: {' '.join(sentence.splitlines())}", file=sys.stderr)
-    sys.exit(code)
+class WorkError(Exception):
+    """Ends a command's work with one sentence on stderr and an exit code."""
 
-
-def file_sentence(error: OSError) -> str:
-    """Returns which file an error is about, and what the system says of it."""
-    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+    def __init__(self, sentence: str, code: int = WRONG_INPUT) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 def flags(config: Any, prefix: str = "--") -> Iterator[str]:
-    """Yields the flags of a configuration; what is suppressed on the command line has none."""
+    """Yields the flags of a configuration; what is positional or suppressed has none."""
     hints = get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if get_origin(hints[field.name]) is Annotated:
+        hint = hints[field.name]
+        if get_origin(hint) is Annotated:
+            # A name of its own, as of --from, which is a word of Python.
+            names = (getattr(annotation, "name", None) for annotation in hint.__metadata__)
+            yield from (prefix + name for name in names if name)
             continue
         if dataclasses.is_dataclass(value):
             yield from flags(value, f"{prefix}{field.name}.")
@@ -51,11 +61,18 @@ def flags(config: Any, prefix: str = "--") -> Iterator[str]:
             yield prefix + field.name.replace("_", "-")
 
 
+def _is_text(line: str) -> bool:
+    return bool(line.strip("─╰╯-"))
+
+
 def _sentence(box: str) -> str:
-    """Returns what the first paragraph of one of tyro's boxed error messages says, as one line."""
+    """Returns what the first paragraph of one of tyro's boxed error messages says, as one line.
+
+    Where the terminal's encoding has no lines for boxes, tyro makes them of hyphens.
+    """
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│ ") for line in box.splitlines()[1:]]
-    end = next(place for place, line in enumerate(lines) if not line.strip("─╰╯"))
-    text = re.sub(r"^Error parsing (?!-)\S+: ", "", " ".join(lines[:end]))
+    text = " ".join(takewhile(_is_text, dropwhile(lambda line: not _is_text(line), lines)))
+    text = re.sub(r"^Error parsing (?!-)\S+: ", "", text)
     text = re.sub(r"^Error parsing (-\S+): ", r"\1: ", text)
     return re.sub(r"no type matching (?:\{None\}\|)?(\S+) could be .* \[(.*)\]\.$", r"\2 is not \1", text)
 
@@ -75,7 +92,7 @@ def parse(defaults: T, description: str, program: str, arguments: Sequence[str])
 
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            config, unknown = from_flags()
+            config, surplus = from_flags()
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
@@ -85,29 +102,10 @@ def parse(defaults: T, description: str, program: str, arguments: Sequence[str])
         with contextlib.redirect_stderr(complaint), contextlib.suppress(SystemExit):
             from_flags()
         fail(program, _sentence(complaint.getvalue()))
-    if unknown:
-        kind, allowed = "flag" if unknown[0].startswith("-") else "argument", list(flags(defaults))
-        close = get_close_matches(unknown[0].partition("=")[0], allowed, 1)
-        guess = f", perhaps {close[0]}" if close else ""
-        fail(program, f"unknown {kind} {unknown[0]}{guess}; allowed are {', '.join(allowed)}")
+    if surplus:
+        kind = "flag" if surplus[0].startswith("-") else "argument"
+        fail(program, unknown(kind, surplus[0], flags(defaults)))
     return config
-
-
-def _print_raw(text: str, console: "Console") -> int:
-    console.out(text, end="", highlight=False)
-    return 0
-
-
-@contextlib.contextmanager
-def _ends_with_its_reader() -> Iterator[None]:
-    """Lets what the block prints, as --help, end this process without a word if nobody reads it."""
-    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        signal.signal(signal.SIGPIPE, before)
 
 
 def _make_console() -> "Console":
@@ -128,29 +126,21 @@ def _make_console() -> "Console":
     return OfStdout()
 
 
-def prepare_run(config: Config) -> Work:
-    """Checks a training run and returns it, ready to be executed."""
-    if config.print_launch is not None:
-        from bnnjax.cli.launch import launch_script
-
-        script = launch_script(config.print_launch, config, sys.argv, Path.cwd())
-        return partial(_print_raw, script)
-    if config.is_distributed:
-        from bnnjax.runs.distributed import prepare_together
-
-        return prepare_together(config)
-    from bnnjax.runs.train import execute, prepare
-
-    return partial(execute, prepare(config))
-
-
-def main(defaults: T, description: str, prepare: Callable[[T], Work]) -> NoReturn:
+def main(
+    defaults: T,
+    description: str,
+    prepare: Callable[[T], Work],
+    program: str | None = None,
+    arguments: Sequence[str] | None = None,
+) -> NoReturn:
     """Runs an experiment: parses the command line, checks everything, works, exits.
 
     Args:
       defaults: what the command line changes.
       description: of the experiment, for --help.
       prepare: returns the work that a configuration means; its ValueErrors and OSErrors are wrong input.
+      program: how it is called in messages; left out: by its file name.
+      arguments: left out: those of this process.
 
     Exit codes: 0 done or stopped by a signal with everything saved, 2 wrong input, 3 a loss that is not
     finite, 4 a file that cannot be written, 6 another process of the run was lost, 130 interrupted by the
@@ -158,9 +148,9 @@ def main(defaults: T, description: str, prepare: Callable[[T], Work]) -> NoRetur
     """
     # Tracing makes a million small objects that stay: looking for garbage among them takes half a second.
     gc.set_threshold(100_000)
-    program = Path(sys.argv[0]).name
-    with _ends_with_its_reader():
-        config = parse(defaults, description, program, sys.argv[1:])
+    program = Path(sys.argv[0]).name if program is None else program
+    with ends_with_its_reader():
+        config = parse(defaults, description, program, sys.argv[1:] if arguments is None else arguments)
     # XLA and TFDS talk on stderr when they load, which is kept for what the user must know.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -173,7 +163,36 @@ def main(defaults: T, description: str, prepare: Callable[[T], Work]) -> NoRetur
         try:
             sys.exit(work(_make_console()))
         except OSError as error:
-            intact = "what was saved before is intact, and the same command goes on from there"
+            intact = "what was saved before is intact; rerun the command to resume"
             fail(program, f"stopped: {file_sentence(error)}; {intact}", NOT_WRITTEN)
+        except WorkError as error:
+            fail(program, str(error), error.code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Generic[T]):
+    """What both a subcommand and a script run."""
+
+    description: str  # for --help; its first line alone says what it does
+    defaults: T
+    prepare: Callable[[T], Work]  # see `main`
+
+    def run(self, program: str, arguments: Sequence[str]) -> NoReturn:
+        """Runs it as a subcommand."""
+        main(self.defaults, self.description, self.prepare, program, arguments)
+
+    def run_as_script(self) -> NoReturn:
+        """Runs it with the arguments of this process, which may begin anew for its memory's sake."""
+        restart_with_huge_pages()
+        main(self.defaults, self.description, self.prepare)
+
+
+def run_one_of(
+    experiments: Mapping[str, Experiment[Any]], kind: str, program: str, arguments: Sequence[str]
+) -> NoReturn:
+    """Runs the experiment whose name stands first among the arguments."""
+    choices = {name: experiment.description.splitlines()[0] for name, experiment in experiments.items()}
+    name, rest = choose(program, kind, arguments, choices)
+    experiments[name].run(f"{program} {name}", rest)

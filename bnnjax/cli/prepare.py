@@ -1,101 +1,96 @@
-"""Prepares a data set that cannot be downloaded from the files that its owners give out.
+"""`bnnjax prepare`: data sets that cannot be downloaded, from the files that their owners give out."""
 
-    python -m bnnjax.cli.prepare imagenet2012 --from DIR --data-dir DIR
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import tyro
+
+from bnnjax.cli.main import Experiment, Work, WorkError, run_one_of
+from bnnjax.runtime.exit_codes import INTERRUPTED
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from bnnjax.data.imagenet.sources import Labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Where the official files are, and where the data set goes."""
+
+    # Where the files lie.
+    place: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    # Where data sets lie; left out: TFDS's own place.
+    data_dir: Path | None = None
+    # Take the synsets of this file alone, one a line; their numbers of images are not checked.
+    synsets: Path | None = None
+    # Processes; left out: the CPU cores.
+    jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise ValueError(f"--jobs is {self.jobs}: allowed is 1 or more")
+
+
+def prepare(arguments: Arguments) -> Work:
+    """Checks the arguments and returns the work."""
+    from bnnjax.data.imagenet.sources import official_labels
+
+    if arguments.place is None:
+        raise ValueError("name the directory of the official files by --from")
+    labels = official_labels(None if arguments.synsets is None else arguments.synsets.read_text().split())
+    return partial(_work, arguments.place, arguments, labels)
+
+
+def _begin(progress: "Progress", task: "TaskID", images: int) -> Callable[[int], None]:
+    progress.update(task, description="images", total=images)
+    return partial(progress.advance, task)
+
+
+def _work(place: Path, arguments: Arguments, labels: "Labels", console: "Console") -> int:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from bnnjax.data.imagenet.write import prepare_imagenet
+    from bnnjax.data.tfds import data_root
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    jobs = arguments.jobs or os.cpu_count() or 1
+    try:
+        with Progress(*columns, console=console) as progress:
+            begins = partial(_begin, progress, progress.add_task("looking for images", total=None))
+            root = data_root(arguments.data_dir)
+            directory, counts = prepare_imagenet(place, root, labels, jobs, begins)
+    except ValueError as error:
+        raise WorkError(str(error)) from error
+    except KeyboardInterrupt:
+        raise WorkError("stopped; rerun the command to resume", INTERRUPTED) from None
+    found = " and ".join(f"{count:,} {split} images" for split, count in counts.items())
+    synsets = len(labels.synsets)
+    unchecked = f" of {synsets} synsets, not counted against any list" if arguments.synsets else ""
+    console.print(f"prepared {found}{unchecked} in {directory}", soft_wrap=True, highlight=False)
+    return 0
+
+
+EXPERIMENTS = {
+    "imagenet2012": Experiment(
+        description="""Prepares ImageNet from its official files.
+
+    bnnjax prepare imagenet2012 --from DIR --data-dir DATA
 
 DIR holds ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, or the folders train/nXXXXXXXX and val.
-Stopped, the same command goes on.  It takes as much disk as the tar files, which it leaves as they are.
-"""
-
-import argparse
-import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import NoReturn
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from bnnjax.data.tfds import data_root
-
-WRONG_INPUT, INTERRUPTED = 2, 130
-
-
-class Parser(argparse.ArgumentParser):
-    """Complains in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        fail(message)
-
-
-def fail(sentence: str) -> NoReturn:
-    """Prints one sentence to stderr and exits with code 2."""
-    print(f"prepare: {' '.join(sentence.splitlines())}", file=sys.stderr)
-    sys.exit(WRONG_INPUT)
-
-
-def make_parser() -> Parser:
-    """Returns the parser of the command line."""
-    about, _, more = (__doc__ or "").partition("\n")
-    parser = Parser(
-        prog="python -m bnnjax.cli.prepare",
-        description=about,
-        epilog=more,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+Rerun the command to resume.  It takes as much disk as the tar files, which it leaves as they are.
+""",
+        defaults=Arguments(),
+        prepare=prepare,
     )
-    parser.add_argument("dataset", choices=["imagenet2012"])
-    parser.add_argument(
-        "--from", dest="place", type=Path, required=True, metavar="DIR", help="where the files lie"
-    )
-    parser.add_argument("--data-dir", type=Path, help="where data sets lie; left out: TFDS's own place")
-    parser.add_argument(
-        "--synsets",
-        type=Path,
-        metavar="FILE",
-        help="take these synsets alone, one a line; their numbers of images are not checked",
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: the CPU cores)"
-    )
-    return parser
+}
 
 
-def main(arguments: list[str]) -> None:
-    """Prepares what the command line names.
-
-    Exit codes: 0 done, 2 wrong input, 130 interrupted by the keyboard.
-    """
-    given = make_parser().parse_args(arguments)
-    if given.jobs < 1:
-        fail(f"--jobs is {given.jobs}: allowed is 1 or more")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        from bnnjax.data.imagenet.sources import official_labels
-        from bnnjax.data.imagenet.write import prepare_imagenet
-
-        labels = official_labels(None if given.synsets is None else given.synsets.read_text().split())
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("looking for images", total=None)
-
-            def begins(images: int) -> Callable[[int], None]:
-                progress.update(task, description="images", total=images)
-                return lambda done: progress.advance(task, done)
-
-            root = data_root(given.data_dir)
-            directory, counts = prepare_imagenet(given.place, root, labels, given.jobs, begins)
-    except (ValueError, OSError) as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        print("prepare: stopped; the same command goes on", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    found = " and ".join(f"{count:,} {split} images" for split, count in counts.items())
-    unchecked = (
-        "" if given.synsets is None else f" of {len(labels.synsets)} synsets, not counted against any list"
-    )
-    console.print(f"prepared {found}{unchecked} in {directory}", soft_wrap=True, highlight=False)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def run(program: str, arguments: Sequence[str]) -> NoReturn:
+    """Prepares the data set that is named first."""
+    run_one_of(EXPERIMENTS, "data set", program, arguments)

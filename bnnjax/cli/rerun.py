@@ -1,10 +1,4 @@
-"""Repeats a run from its own record and says whether the results are the same, bit for bit.
-
-    python -m bnnjax.cli.rerun runs/digits-resnet20-irnet-l1inf-seed0
-
-Data and other networks must be those that the run was made from; what else differs, versions and devices, is
-told.  rerun.json in the new run's directory has what was compared.  Stopped, the same command goes on.
-"""
+"""`bnnjax rerun`: a run repeated from its own record."""
 
 import os
 from dataclasses import dataclass
@@ -12,8 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from bnnjax.cli.main import Work, main
-from bnnjax.runtime.huge_pages import restart_with_huge_pages
+from bnnjax.cli.main import Experiment, Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +44,15 @@ def prepare(arguments: Arguments) -> Work:
     )
 
 
-if __name__ == "__main__":
-    restart_with_huge_pages()
-    main(Arguments(), __doc__, prepare)
+EXPERIMENT = Experiment(
+    description="""Repeats a run from its own record and says whether the results are the same, bit for bit.
+
+    bnnjax rerun runs/digits-resnet20-irnet-l1inf-seed0
+
+Data and other networks must be those that the run was made from; what else differs, versions and devices, is
+told.  rerun.json in the new run's directory has what was compared.  Rerun the command to resume.
+""",
+    defaults=Arguments(),
+    prepare=prepare,
+)
+run = EXPERIMENT.run

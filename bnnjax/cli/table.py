@@ -1,6 +1,9 @@
-"""The comparison tables of the literature, rerun under one recipe."""
+"""`bnnjax table`: the comparison tables of the literature, rerun under one recipe."""
 
-from bnnjax.cli.main import Work
+from collections.abc import Sequence
+from typing import NoReturn
+
+from bnnjax.cli.main import Experiment, Work, run_one_of
 from bnnjax.config.table import TableConfig
 
 
@@ -10,3 +13,37 @@ def prepare(config: TableConfig) -> Work:
     from bnnjax.studies.tables import prepare_table
 
     return prepare_table(config)
+
+
+EXPERIMENTS = {
+    "table3": Experiment(
+        description="""Reruns the CIFAR-10 comparison table (IR-Net, table 3) under one recipe.
+
+    bnnjax table table3 --dataset digits
+    bnnjax table table3 --rows resnet20 --epochs 40 --seeds 1 --data-dir DIR
+
+All rows have the same schedule and augmentation, and no pretrained weights but where a method's definition
+needs them, which the table says.  The same command goes on where it stopped.
+""",
+        defaults=TableConfig(table="table3", dataset="cifar10"),
+        prepare=prepare,
+    ),
+    "table4": Experiment(
+        description="""Reruns the ImageNet comparison table (IR-Net, table 4) under one recipe.
+
+    bnnjax table table4 --rows resnet18 --data-dir DIR
+    bnnjax table table4 --dataset cifar10 --epochs 100 --data-dir DIR
+
+On other data sets than ImageNet the networks have the stem for small images.  All rows have the same schedule
+and augmentation, and no pretrained weights but where a method's definition needs them, which the table says.
+The same command goes on where it stopped.
+""",
+        defaults=TableConfig(table="table4", dataset="imagenet2012"),
+        prepare=prepare,
+    ),
+}
+
+
+def run(program: str, arguments: Sequence[str]) -> NoReturn:
+    """Runs the table that is named first."""
+    run_one_of(EXPERIMENTS, "table", program, arguments)

@@ -8,13 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
-from bnnjax.cli.main import Work, prepare_run
 from bnnjax.config.training import COMMON_RECIPES, Config, PresetName
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 IMAGES = 1_281_167  # in an epoch
 DEFAULTS = Config(dataset="imagenet2012", model="resnet18", common=COMMON_RECIPES["imagenet2012"])
@@ -92,7 +88,7 @@ PRESETS: Mapping[PresetName, Preset] = {
 
 
 def defaults_for(arguments: Sequence[str]) -> Config:
-    """Returns the defaults of experiments/imagenet.py under the preset that a command line names, if any."""
+    """Returns the defaults of a training on ImageNet under the preset that a command line names, if any."""
     named = " ".join(arguments).replace("--preset=", "--preset ").split()
     for name in get_args(PresetName):
         if ("--preset", name) in pairwise(named):
@@ -109,16 +105,3 @@ def expectation(name: PresetName, model: str) -> str:
         f"preset {name}: {known} ({preset.source}); {preset.hours:.1f} hours on {preset.hardware}; "
         f"not as published: {preset.differs}"
     )
-
-
-def prepare_preset(config: Config) -> Work:
-    """Checks a training run and returns it, ready to be executed; it first says what to expect."""
-    work = prepare_run(config)
-
-    def announced(console: "Console") -> int:
-        if config.preset is not None:
-            text = expectation(config.preset, config.model)
-            console.print(text, soft_wrap=True, markup=False, highlight=False)
-        return work(console)
-
-    return announced

@@ -8,8 +8,7 @@ from processes import Run
 from rich.console import Console
 from runs import ROOT
 
-from bnnjax.benchmarks.constraints import CONSTRAINTS, prepare_overhead
-from bnnjax.benchmarks.constraints_table import overhead_table
+from bnnjax.benchmarks.constraints import CONSTRAINTS, overhead_table, prepare_overhead
 from bnnjax.benchmarks.steps import Case, median_ratio, time_cases, time_in_turn
 
 SCRIPT = ROOT / "experiments" / "overhead.py"

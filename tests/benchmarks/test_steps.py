@@ -1,7 +1,6 @@
 """The benchmarks as commands: what they refuse, what they print, whom they compare with."""
 
 import json
-import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,35 +11,35 @@ from runs import ROOT
 
 from bnnjax.benchmarks.steps import Case
 from bnnjax.benchmarks.yardstick import compare_with, milliseconds_of
+from bnnjax.cli.benchmark import EXPERIMENTS
 
-EXPERIMENTS = ROOT / "experiments"
-STEPS, INPUT = EXPERIMENTS / "benchmark.py", EXPERIMENTS / "benchmark_input.py"
+STEPS, INPUT = (ROOT / "experiments" / name for name in ("benchmark.py", "benchmark_input.py"))
 
 
 @pytest.mark.parametrize(
-    ("script", "settings", "sentence"),
+    ("name", "settings", "sentence"),
     [
-        (STEPS, {"models": ()}, "models must be at least one; got nothing"),
-        (STEPS, {"batches": (128, 0)}, "batches must be at least 1; got 0"),
-        (STEPS, {"repeats": 0}, "repeats must be at least 1; got 0"),
-        (STEPS, {"weak_scaling": (1, -1)}, "weak_scaling must be at least 1; got -1"),
-        (STEPS, {"memory": float("nan")}, "memory must be positive and finite; got nan"),
-        (STEPS, {"yardstick": " "}, "yardstick must be a command; got ' '"),
-        (STEPS, {"yardstick": "'open"}, "No closing quotation"),
-        (STEPS, {"starts": True, "noise": True}, "starts and noise exclude each other: name one"),
-        (STEPS, {"constraints": ("l1",)}, "unknown constraint 'l1'; allowed are none, l1inf, "),
-        (STEPS, {"memory": 8, "constraints": ("lcr",)}, "constraints without another network; got lcr"),
-        (INPUT, {"repeats": 0}, "repeats must be at least 1; got 0"),
-        (INPUT, {"workers": -1}, "workers must be 0 or positive; got -1"),
-        (INPUT, {"data_dir": Path("nowhere")}, "the data directory nowhere does not exist"),
+        ("steps", {"models": ()}, "models must be at least one; got nothing"),
+        ("steps", {"batches": (128, 0)}, "batches must be at least 1; got 0"),
+        ("steps", {"repeats": 0}, "repeats must be at least 1; got 0"),
+        ("steps", {"weak_scaling": (1, -1)}, "weak_scaling must be at least 1; got -1"),
+        ("steps", {"memory": float("nan")}, "memory must be positive and finite; got nan"),
+        ("steps", {"yardstick": " "}, "yardstick must be a command; got ' '"),
+        ("steps", {"yardstick": "'open"}, "No closing quotation"),
+        ("steps", {"starts": True, "noise": True}, "starts and noise exclude each other: name one"),
+        ("steps", {"constraints": ("l1",)}, "unknown constraint 'l1'; allowed are none, l1inf, "),
+        ("steps", {"memory": 8, "constraints": ("lcr",)}, "constraints without another network; got lcr"),
+        ("input", {"repeats": 0}, "repeats must be at least 1; got 0"),
+        ("input", {"workers": -1}, "workers must be 0 or positive; got -1"),
+        ("input", {"data_dir": Path("nowhere")}, "the data directory nowhere does not exist"),
     ],
 )
 def test_wrong_input_is_told_before_anything_is_compiled(
-    script: Path, settings: dict[str, Any], sentence: str
+    name: str, settings: dict[str, Any], sentence: str
 ) -> None:
-    names = runpy.run_path(str(script))
+    benchmark = EXPERIMENTS[name]
     with pytest.raises(ValueError, match=sentence):
-        names["prepare"](names["Arguments"](**settings))
+        benchmark.prepare(type(benchmark.defaults)(**settings))
 
 
 @pytest.mark.parametrize("script", [STEPS, INPUT])

@@ -1,11 +1,12 @@
 """Weak scaling, of a script that tells how it was started."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from bnnjax.benchmarks.weak_scaling import weak_scaling
+from bnnjax.benchmarks.processes import weak_scaling
 
 SCRIPT = """
 import json, os, sys
@@ -21,7 +22,8 @@ def test_each_number_of_devices_has_its_process_and_as_many_images_a_device(
 ) -> None:
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3 --xla_other=1")
     (tmp_path / "script.py").write_text(SCRIPT)
-    records = list(weak_scaling(str(tmp_path / "script.py"), ["--models", "x"], 32, (1, 2, 8)))
+    program = [sys.executable, str(tmp_path / "script.py")]
+    records = list(weak_scaling([*program, "--models", "x"], 32, (1, 2, 8)))
     assert [record["devices"] for record in records] == [1, 2, 8]
     for record in records:
         assert record["arguments"] == ["--models", "x", "--batches", str(32 * record["devices"])]
@@ -35,4 +37,4 @@ def test_each_number_of_devices_has_its_process_and_as_many_images_a_device(
 def test_a_case_that_fails_is_no_record(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text("print('before'); raise SystemExit('no memory')")
     with pytest.raises(ValueError, match=r"^on 2 devices it failed: no memory$"):
-        list(weak_scaling(str(tmp_path / "script.py"), [], 32, (2,)))
+        list(weak_scaling([sys.executable, str(tmp_path / "script.py")], 32, (2,)))

@@ -13,6 +13,7 @@ import yaml
 
 from bnnjax.cli import main
 from bnnjax.cli.launch import command_of, launch_script
+from bnnjax.cli.train import prepare_run
 from bnnjax.config.training import Config
 
 AWKWARD = ["--workdir", 'runs/it\'s a $(test) & "more"', "--method=xnor"]
@@ -115,7 +116,7 @@ def test_the_flag_prints_the_script_and_nothing_else(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["prog.py", "--print-launch", target, "--epochs", "3"])
     with pytest.raises(SystemExit) as stop:
-        main.main(Config(), "text", main.prepare_run)
+        main.main(Config(), "text", prepare_run)
     assert stop.value.code == 0
     output, errors = capsys.readouterr()
     assert output == launch_script(target, Config(epochs=3), ["prog.py", "--epochs", "3"], tmp_path)

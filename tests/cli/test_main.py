@@ -14,6 +14,7 @@ from runs import ROOT
 
 import bnnjax.runs.train
 from bnnjax.cli import main
+from bnnjax.cli.train import prepare_run
 from bnnjax.config.training import Config, Recipe
 
 DIGITS, CIFAR10 = ROOT / "experiments" / "digits.py", ROOT / "experiments" / "cifar10.py"
@@ -42,7 +43,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         monkeypatch.setattr(sys, "argv", ["prog.py", *map(str, arguments)])
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(SystemExit) as stop:
-            main.main(DEFAULTS[dataset], "text", main.prepare_run)
+            main.main(DEFAULTS[dataset], "text", prepare_run)
         assert stop.value.code == 2
         output, errors = capfd.readouterr()
         assert output == ""
@@ -169,7 +170,7 @@ def test_a_work_directory_of_another_configuration_names_the_first_difference(
     refusal: Refusal, digits_dir: Path, tmp_path: Path
 ) -> None:
     config = DEFAULTS["digits"].with_values(data_dir=digits_dir, workdir=tmp_path / "run")
-    bnnjax.runs.train.prepare(config)
+    bnnjax.runs.plan.prepare(config)
     again = ("digits", f"--data-dir={digits_dir}", f"--workdir={tmp_path / 'run'}")
     assert "seed is 0 there, 1 here" in refusal(*again, "--seed=1")
     assert "epochs is 2 there, 3 here" in refusal(*again, "--epochs=3", "--seed=1")
@@ -255,6 +256,4 @@ def test_a_file_that_cannot_be_written_ends_the_work_with_4(
         main.main(DEFAULTS["digits"], "text", lambda config: work)
     assert stop.value.code == 4
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == (
-        f"prog.py: stopped: {what}; what was saved before is intact, and the same command goes on from there"
-    )
+    assert line == (f"prog.py: stopped: {what}; what was saved before is intact; rerun the command to resume")

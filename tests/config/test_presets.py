@@ -8,7 +8,7 @@ from runs import ROOT
 
 from bnnjax.config.presets import DEFAULTS, PRESETS, defaults_for, expectation
 from bnnjax.config.training import Config
-from bnnjax.runs.train import resolve
+from bnnjax.runs.plan import resolve
 from bnnjax.studies.published_rows import TABLE4
 
 SCRIPT = ROOT / "experiments" / "imagenet.py"

@@ -21,5 +21,5 @@ def write_tars(place: Path) -> Path:
 
 def prepare(run: Run, source: Path, root: Path, *more: object) -> Finished:
     """Runs the command that prepares ImageNet."""
-    command = ("-W", "error", "-m", "bnnjax.cli.prepare", "imagenet2012")
+    command = ("-W", "error", "-m", "bnnjax", "prepare", "imagenet2012")
     return run(*command, "--from", source, "--data-dir", root, *more)

@@ -50,7 +50,7 @@ def taught(run: Run, digits_dir: Path, hashed: Path, shared_folder: Path) -> Pat
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # trains up to four networks
 def test_a_run_with_its_twin_repeats_to_the_bit(run: Run, hashed: Path) -> None:
-    done = run(Path("-m"), "bnnjax.cli.rerun", hashed)
+    done = run(Path("-m"), "bnnjax", "rerun", hashed)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(f"this repeats {hashed} to the bit\n")
     place = Path(f"{hashed}-rerun")
@@ -65,7 +65,7 @@ def test_a_run_with_its_twin_repeats_to_the_bit(run: Run, hashed: Path) -> None:
     other = hashed.with_name("other")
     shutil.copytree(hashed, other)
     (other / "summary.json").write_text(json.dumps(told))
-    done = run(Path("-m"), "bnnjax.cli.rerun", other, "--workdir", place)
+    done = run(Path("-m"), "bnnjax", "rerun", other, "--workdir", place)
     assert (done.returncode, done.stderr) == (5, "")
     assert f"test accuracy: 12.5 before, {summary(place)['test_accuracy']} now\n" in done.stdout
     assert done.stdout.endswith(f"this is not a repetition of {other}\n")
@@ -76,7 +76,7 @@ def test_a_run_with_its_twin_repeats_to_the_bit(run: Run, hashed: Path) -> None:
 def test_a_run_made_from_networks_repeats_wherever_they_lie(run: Run, taught: Path, tmp_path: Path) -> None:
     moved, place = taught.with_name("moved"), tmp_path / "again"
     networks = ("--pretrained", moved, "--teacher", moved)
-    done = run(Path("-m"), "bnnjax.cli.rerun", taught, "--workdir", place, *networks)
+    done = run(Path("-m"), "bnnjax", "rerun", taught, "--workdir", place, *networks)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(f"this repeats {taught} to the bit\n")
     before, now = (json.loads((run / "config.json").read_text())["config"] for run in (taught, place))

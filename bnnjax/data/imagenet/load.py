@@ -17,6 +17,7 @@ from bnnjax.data.streaming.records import Records, open_records
 from bnnjax.data.streaming.stream import Stream
 from bnnjax.data.tfds import data_root, only_version, open_prepared
 from bnnjax.runtime.cache import cache_directory
+from bnnjax.runtime.files import open_atomically
 
 # Of the training images of ImageNet, per channel, as the published recipes use them.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -78,12 +79,8 @@ def cached(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         array = make()
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "wb") as file:
-            np.save(file, array)
-        unfinished.replace(path)
+    with contextlib.suppress(OSError), open_atomically(path) as file:
+        np.save(file, array)
     return array
 
 
@@ -119,7 +116,7 @@ def load_imagenet(
     if not (root / "imagenet2012").is_dir():
         raise DataError(
             f"there is no imagenet2012 in {root}: prepare it from its official files by "
-            "python -m bnnjax.cli.prepare imagenet2012 --from DIR."
+            "bnnjax prepare imagenet2012 --from DIR."
         )
     directory = only_version(root / "imagenet2012")
     builder = open_prepared(directory, ("train", "validation"))

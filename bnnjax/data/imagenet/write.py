@@ -199,7 +199,7 @@ def workers(jobs: int) -> Iterator[Executor]:
     try:
         yield pool
     except BrokenProcessPool as error:
-        raise DataError("a process that was preparing data died: the same command goes on.") from error
+        raise DataError("a process that was preparing data died: rerun the command to resume.") from error
     finally:
         pool.shutdown(cancel_futures=True)
 

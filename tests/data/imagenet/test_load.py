@@ -124,7 +124,7 @@ def test_damaged_test_images_are_counted(copied: Path, monkeypatch: pytest.Monke
 
 def test_what_is_not_prepared_or_incomplete_is_refused(copied: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"python -m bnnjax\.data\.prepare imagenet2012 --from DIR"):
+    with pytest.raises(DataError, match="bnnjax prepare imagenet2012 --from DIR"):
         load_imagenet(tmp_path / "empty")
     with pytest.raises(DataError, match="cannot train on 0 images: allowed is 1 to 108"):
         load_imagenet(copied, train_examples=0)

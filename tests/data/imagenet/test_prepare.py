@@ -194,5 +194,5 @@ def test_the_command_says_in_one_sentence_what_is_wrong(
         (imagenet_tars, tmp_path, ("--jobs", 0), "--jobs is 0: allowed is 1 or more"),
     ):
         done = prepare(run, source, root, *more)
-        assert (done.returncode, done.stderr) == (2, f"prepare: {sentence}\n")
+        assert (done.returncode, done.stderr) == (2, f"bnnjax prepare imagenet2012: {sentence}\n")
     assert VALIDATION_TAR not in done.stdout

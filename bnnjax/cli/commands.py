@@ -1,0 +1,91 @@
+"""The command `bnnjax`: its subcommands, each of which is imported when it is chosen."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import NoReturn
+
+import bnnjax
+from bnnjax.cli.refusal import choose
+from bnnjax.runtime.huge_pages import restart_with_huge_pages
+
+ABOUT = "Training of binarized neural networks that stay accurate when their inputs are noisy."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A subcommand."""
+
+    name: str
+    about: str  # one line
+    example: str
+    computes: bool = True  # in JAX, for which the process asks for huge pages
+
+    def run(self, arguments: Sequence[str]) -> NoReturn:
+        """Runs it, by `run(program, arguments)` of the module in bnnjax.cli that has its name."""
+        if self.computes:
+            restart_with_huge_pages()
+        import_module(f"bnnjax.cli.{self.name}").run(f"bnnjax {self.name}", arguments)
+        raise AssertionError(f"{self.name} must end the process")
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
+            name="train",
+            about="Train a network on cifar10, digits, imagenet or another TFDS data set.",
+            example="bnnjax train digits --constraint=l1inf",
+        ),
+        Command(
+            name="robustness",
+            about="Show trained networks noise and attacks, and score what they make of it.",
+            example="bnnjax robustness runs/a runs/b --workdir robustness",
+        ),
+        Command(
+            name="bounds",
+            about="Show how far noise can move the outputs of trained networks, layer by layer.",
+            example="bnnjax bounds runs/a runs/b --workdir bounds",
+        ),
+        Command(
+            name="prepare",
+            about="Prepare ImageNet from its official files.",
+            example="bnnjax prepare imagenet2012 --from DIR --data-dir DATA",
+            computes=False,
+        ),
+        Command(
+            name="rerun",
+            about="Repeat a run from its own record and compare the results to the bit.",
+            example="bnnjax rerun runs/a",
+        ),
+        Command(
+            name="table",
+            about="Rerun a comparison table of the literature under one recipe.",
+            example="bnnjax table table3 --dataset digits",
+        ),
+        Command(
+            name="study",
+            about="Train networks under a constraint in all its forms and test each under noise.",
+            example="bnnjax study l1inf --dataset digits",
+        ),
+        Command(
+            name="benchmark",
+            about="Time training and prediction steps, the input, or all constraints.",
+            example="bnnjax benchmark steps --models resnet20 --constraints none l1inf",
+        ),
+    )
+}
+
+
+def main() -> NoReturn:
+    """Runs the subcommand that this process's arguments name; exits."""
+    arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        print(f"bnnjax {bnnjax.__version__}")
+        sys.exit(0)
+    choices = {name: f"{command.about}\n{command.example}" for name, command in COMMANDS.items()}
+    name, rest = choose("bnnjax", "command", arguments, choices, about=ABOUT)
+    # Records, pages and launch scripts tell how they were made: `python`, and these words.
+    sys.argv[:1] = ["-m", "bnnjax"]
+    COMMANDS[name].run(rest)

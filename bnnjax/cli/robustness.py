@@ -1,0 +1,28 @@
+"""`bnnjax robustness`: what trained networks make of noise and attacks."""
+
+from bnnjax.cli.main import Experiment, Work
+from bnnjax.config.robustness import RobustnessConfig
+
+
+def prepare(config: RobustnessConfig) -> Work:
+    """Checks the evaluation and returns the work."""
+    # Here, so that --help does not wait for JAX.
+    from bnnjax.studies.robustness import prepare_study
+
+    if not config.runs:
+        raise ValueError("name at least one run directory")
+    return prepare_study(config)
+
+
+EXPERIMENT = Experiment(
+    description="""Shows trained networks noise of every kind, and scores what they make of it.
+
+    bnnjax robustness RUN...
+
+All 19 corruptions of the benchmark at 5 severities on all test images: accuracy, mean corruption accuracy,
+mCE against the first run, calibration, flip rate, with intervals.  The same command goes on where it stopped.
+""",
+    defaults=RobustnessConfig(),
+    prepare=prepare,
+)
+run = EXPERIMENT.run
