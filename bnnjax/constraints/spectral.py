@@ -1,6 +1,5 @@
 """Spectral norms of units: their squares as a penalty, or a largest one."""
 
-import zlib
 from collections.abc import Mapping
 
 import jax
@@ -11,11 +10,11 @@ from bnnjax.bounds.chain import CLASSIFIER
 from bnnjax.config.constraints import SpectralConfig
 from bnnjax.constraints.base import After, Constraint, Seen, State
 from bnnjax.ops import norms
+from bnnjax.ops.keys import named_key
 
 
 def _start(name: str, shape: tuple[int, ...]) -> Array:
-    key = jax.random.fold_in(jax.random.key(0), zlib.crc32(name.encode()))
-    vector = jax.random.normal(key, shape[-1:])
+    vector = jax.random.normal(named_key(jax.random.key(0), name), shape[-1:])
     return vector / jnp.linalg.norm(vector)
 
 
@@ -46,7 +45,7 @@ def spectral(config: SpectralConfig) -> Constraint:
     s comes from power iteration, the vectors of which go on from step to step; it is an estimate from below,
     exact once they have settled, with the gradient u v^T.  Vectors move in the penalty, which is 0 in the
     form `normalize`, and the projection goes on from them.  s is no operator norm of the convolution, from
-    which it differs by up to the root of the kernel's area; see `norms.circular_conv_norm`.
+    which it differs by up to the root of the kernel's area (Sedghi et al. 2019, arXiv 1805.10408).
 
     Source: Yoshida & Miyato 2017, arXiv 1705.10941; Miyato et al. 2018, arXiv 1802.05957.
 

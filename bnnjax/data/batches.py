@@ -62,14 +62,14 @@ def training_batches(keys: EpochKeys, examples: int, batch_size: int) -> jax.Arr
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
-def evaluation_batches(examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def evaluation_batches(examples: int, batch_size: int) -> np.ndarray:
     """Batches that visit every image exactly once, in stored order, all of the same size.
 
-    The last batch is filled up with image 0 at weight 0, so that a weighted sum over the batches is
-    the sum over the images and one compiled step serves them all.
+    The last batch is filled up with image 0, so that one compiled step serves them all; of the results of all
+    batches, one after the other, the first `examples` are those of the images.
 
     Returns:
-      Indices, int32 [steps, batch_size], and weights (1 or 0), float32 [steps, batch_size].
+      Indices, int32 [steps, batch_size].
 
     Raises:
       ValueError: `examples` or `batch_size` is below 1.
@@ -78,9 +78,7 @@ def evaluation_batches(examples: int, batch_size: int) -> tuple[np.ndarray, np.n
         raise ValueError(f"{examples} images in batches of {batch_size}: allowed is 1 or more of each")
     steps = -(-examples // batch_size)
     flat = np.arange(steps * batch_size, dtype=np.int32)
-    weights = (flat < examples).astype(np.float32)
-    indices = np.where(flat < examples, flat, np.int32(0))
-    return indices.reshape(steps, batch_size), weights.reshape(steps, batch_size)
+    return np.where(flat < examples, flat, np.int32(0)).reshape(steps, batch_size)
 
 
 def device_share(batch_size: int, devices: int, parts: int = 1) -> int:

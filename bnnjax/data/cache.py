@@ -6,7 +6,6 @@ that is damaged later makes another key and is read, and refused, as ever.
 
 import contextlib
 import hashlib
-import os
 import zipfile
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from bnnjax.data.dataset import Split
 from bnnjax.data.tfds import Stored, read_prepared
 from bnnjax.runtime.cache import cache_directory
+from bnnjax.runtime.files import open_atomically
 
 FORMAT = 2  # part of the key; raise it when decoding changes
 
@@ -58,20 +58,13 @@ def read_cached(directory: Path) -> Stored:
 
 def store(path: Path, stored: Stored) -> None:
     """Writes a data set whole or not at all; where the cache cannot be written, there is none."""
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "wb") as file:
-            np.savez(
-                file,
-                name=stored.name,
-                class_names=stored.class_names,
-                train_images=stored.train.images,
-                train_labels=stored.train.labels,
-                test_images=stored.test.images,
-                test_labels=stored.test.labels,
-            )
-        unfinished.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+    with contextlib.suppress(OSError), open_atomically(path) as file:
+        np.savez(
+            file,
+            name=stored.name,
+            class_names=stored.class_names,
+            train_images=stored.train.images,
+            train_labels=stored.train.labels,
+            test_images=stored.test.images,
+            test_labels=stored.test.labels,
+        )

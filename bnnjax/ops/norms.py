@@ -103,23 +103,3 @@ def power_iteration(matrix: Array, vector: Array, iterations: int = 1) -> tuple[
         new = normalize(constant @ right)
         left = jnp.where(jnp.any(new != 0), new, left)  # a zero vector would stay zero in all later calls
     return left @ matrix @ right, left
-
-
-def circular_conv_norm(kernel: Array, size: tuple[int, int]) -> Array:
-    """Returns the operator norm (2-norm to 2-norm) of a circular convolution of stride 1, [] float32; exact.
-
-    Such a convolution is diagonal in frequencies: one matrix [o, i] for each, the kernel's Fourier transform.
-    The norm is the largest singular value of any of them (Sedghi et al. 2019, arXiv 1805.10408).  For images
-    of size (h + kh - 1, w + kw - 1) it is a bound for the zero-padded convolution of (h, w), with any stride.
-    For reports: it takes h w decompositions.
-
-    Args:
-      kernel: [kh, kw, i, o], float32; may be larger than the images.
-      size: (h, w) of the images.
-    """
-    rows, columns = (
-        jnp.exp(-2j * jnp.pi * (jnp.outer(jnp.arange(n), jnp.arange(k)) % n) / n)
-        for n, k in zip(size, kernel.shape[:2], strict=True)
-    )
-    spectrum = jnp.einsum("fh,gw,hwio->fgoi", rows, columns, kernel, precision="highest")
-    return jnp.max(jnp.linalg.svd(spectrum, compute_uv=False))

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bnnjax.report.style.formatting import spread as spread  # (mean, standard deviation or None) over seeds
-
 Accuracies = Mapping[str, Mapping[str, float]]
 
 

@@ -7,39 +7,41 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def write_bytes_atomically(path: Path | str, data: bytes) -> None:
-    """Writes a file so that a reader sees the old content or the new, never a part.
+    """Writes a file whole or not at all; see `open_atomically`."""
+    with open_atomically(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def open_atomically(path: Path | str) -> Iterator[BinaryIO]:
+    """Opens a new file that takes its name when the block ends: a reader sees the old content or the new.
 
     Args:
       path: the file; its folder is made if it is missing.
-      data: the whole content.
 
     Raises:
-      OSError: writing failed; a file that was there before is unchanged.
+      OSError: writing failed; a file that was there before is unchanged, as after any error in the block.
     """
     target = Path(path)
-    with naming(target):
-        _write_bytes(target, data)
-
-
-def _write_bytes(target: Path, data: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     # Same folder, so that the rename stays within one file system. Not `tempfile`: its files are readable by
     # their owner only, and a run directory is often shared.
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+    with naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
 
 
 def remove_unfinished(folder: Path | str) -> None:

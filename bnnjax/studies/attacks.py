@@ -1,11 +1,8 @@
 """Trained networks under attack: the accuracy that no attack of a set takes away, and what masks it."""
 
-import math
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,38 +11,35 @@ from jax import Array
 from jax.tree_util import Partial
 
 from bnnjax.data import Dataset
-from bnnjax.data.augment import normalize
 from bnnjax.data.dataset import spread_over_classes
-from bnnjax.models import make_model
-from bnnjax.models.network import infer, make_network
 from bnnjax.robustness.attacks import (
     L2,
     Attacked,
+    Bench,
+    Run,
     Setting,
+    Target,
     apgd,
-    at_temperature,
     cross_entropy,
     dlr,
-    evaluate,
     fgsm,
-    in_batches,
     pgd,
     search,
+    set_up,
     signs_of_masking,
     square,
     strongest,
-    traced,
+    unattacked,
 )
 from bnnjax.robustness.attacks.smoothed import quantizes_activations, smoothed
 from bnnjax.robustness.attacks.temperature import SURROGATES
 from bnnjax.runs.saved import Trained
+from bnnjax.runs.setup import normalization_of
 from bnnjax.types import Tree
 
 LADDER = (0.0, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 1.0)
 SEARCH_IMAGES = 64
-
-# (key, images, labels, eps) -> what was found, for a batch.
-Run = Callable[..., Attacked]
+IN_ORDER = ("fgsm", "pgd_linf", "apgd_ce", "apgd_dlr", "square", "transfer")  # attacks in records
 
 
 def eps_text(eps: float) -> str:
@@ -56,39 +50,33 @@ def eps_text(eps: float) -> str:
 
 def wilson(successes: int, trials: int) -> list[float]:
     """Returns the 95 % interval of Wilson for a share, [low, high] in percent."""
-    share, z = successes / trials, statistics.NormalDist().inv_cdf(0.975)
-    middle = share + z * z / (2 * trials)
-    width = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
-    ends = ((middle + sign * width) / (1 + z * z / trials) for sign in (-1, 1))
-    return [100 * min(max(end, 0.0), 1.0) for end in ends]  # rounding may leave [0, 1]
+    from scipy.stats import binomtest  # its import takes a second
+
+    interval = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    return [100 * float(interval.low), 100 * float(interval.high)]
 
 
-def attackable(trained: Trained, dataset: Dataset) -> Partial:
-    """Returns logits_of(images, temperature): a trained network, its arrays as leaves, on images of attacks.
+def attackable(trained: Trained, dataset: Dataset) -> Target:
+    """Returns a trained network for attacks, with the gradients that training used.
 
     Images are float32 [n, h, w, c] in [0, 1], of which a stored uint8 image is the 255th part; they are not
-    rounded to 256 levels.  The logits, [n, classes], are those of the network at inference, whatever the
-    temperature, which is that of `smoothed`; None leaves the gradients that training used.  A network that
-    quantizes no activations has the same gradients at every temperature.
+    rounded to 256 levels.  The logits are those of the network at inference, whatever the temperature, which
+    is that of `smoothed`.  A network that quantizes no activations has the same gradients at every
+    temperature.
 
     Args:
       trained: the network.
       dataset: whose mean and deviation it was trained with.
     """
-    setup, config = trained.setup, trained.config
+    network, normalization = trained.network, normalization_of(trained.config, dataset)
 
-    def logits_of(
-        arrays: tuple[Tree, Tree], images: Array, temperature: Array | float | None = None
-    ) -> Array:
-        inputs = normalize(images * 255, dataset.mean, dataset.std, setup.task.dtype)
-        if temperature is None or not quantizes_activations(setup.method):
-            return infer(setup.network, setup.method, arrays, inputs)[0]
-        method = smoothed(setup.method, jnp.asarray(temperature))
-        model = make_model(config.model, method, structure=config.structure, classes=len(dataset.class_names))
-        network = make_network(model, method, dataset.train.images.shape[1:])
-        return infer(network, method, arrays, inputs)[0]
+    def logits_of(params: Tree, batch_stats: Tree, images: Array, temperature: Array | None = None) -> Array:
+        seen = network
+        if temperature is not None and quantizes_activations(network.method):
+            seen = network.with_method(smoothed(network.method, temperature))
+        return seen.logits(params, batch_stats, normalization(images * 255))
 
-    return Partial(logits_of, (trained.params, trained.batch_stats))
+    return Target(logits_of, (trained.params, trained.batch_stats))
 
 
 def chosen_images(dataset: Dataset, images: int) -> tuple[np.ndarray, np.ndarray]:
@@ -105,6 +93,81 @@ def chosen_images(dataset: Dataset, images: int) -> tuple[np.ndarray, np.ndarray
     return dataset.test.images[mask].astype(np.float32) / np.float32(255), labels[mask]
 
 
+class Gradients(NamedTuple):
+    """The gradients that attacks follow, and what was searched for them."""
+
+    target: Target
+    loss: Partial
+    settings: list[Setting]
+
+
+def find_gradients(trained: Trained, dataset: Dataset, bench: Bench, eps: float) -> Gradients:
+    """Returns the strongest gradients of a network, by some of the images and attacks of a size eps."""
+    # As many images for every network, so that their programs are the same.
+    count = min(SEARCH_IMAGES, len(bench.right))
+    some = np.linspace(0, len(bench.labels) - 1, count).round().astype(int)
+    images, labels = jnp.asarray(bench.images[some]), jnp.asarray(bench.labels[some])
+    surrogates = SURROGATES if quantizes_activations(trained.network.method) else (None,)
+    target, key = attackable(trained, dataset), jax.random.fold_in(bench.key, 0)
+    settings = search(target, key, images, labels, eps, surrogates=surrogates)
+    best = strongest(settings)
+    loss = Partial(cross_entropy, temperature=jnp.float32(best.logits))
+    return Gradients(target.at(best.surrogate), loss, settings)
+
+
+def transfer(
+    target: Target, twin: Gradients, key: Array, images: Array, labels: Array, eps: Array, *, steps: int
+) -> Attacked:
+    """Returns what a network makes of the images that APGD finds on its twin."""
+    crafted = apgd(twin.target, key, images, labels, eps, steps=steps, loss=twin.loss).images
+    return unattacked(target, key, crafted, labels, eps)
+
+
+def attack_set(
+    target: Target, own: Gradients, twin: Gradients | None, classes: int, steps: int, queries: int
+) -> dict[str, Run]:
+    """Returns the attacks within l_inf balls by name; DLR takes 3 classes or more, transfer a twin."""
+    attacks: dict[str, Run] = {
+        "fgsm": partial(fgsm, own.target, loss=own.loss),
+        "pgd_linf": partial(pgd, own.target, steps=steps, loss=own.loss),
+        "apgd_ce": partial(apgd, own.target, steps=steps, loss=own.loss),
+        "square": partial(square, target, queries=queries),
+    }
+    if classes >= 3:
+        attacks["apgd_dlr"] = partial(apgd, own.target, steps=steps, loss=dlr)
+    if twin is not None:
+        attacks["transfer"] = partial(transfer, target, twin, steps=steps)
+    return attacks
+
+
+def accuracies(bench: Bench, attacks: dict[str, Run], eps: float) -> dict[str, Any]:
+    """Returns the entry of a record for one size of the attacks within l_inf balls."""
+    standing = {name: bench.standing(bench.run(name, attack, eps)) for name, attack in attacks.items()}
+    worst = np.all([bench.right, *standing.values()], axis=0)
+    return {
+        "clean": _percent(bench.right),
+        **{name: _percent(standing[name]) if name in standing else None for name in IN_ORDER},
+        "worst_case": _percent(worst),
+        "worst_case_interval": wilson(int(worst.sum()), len(worst)),
+    }
+
+
+def climb_ladder(bench: Bench, gradients: Gradients, steps: int) -> dict[str, dict[str, float]]:
+    """Returns accuracy and loss after PGD at each size of LADDER; of the images themselves at 0."""
+    target, loss, _ = gradients
+    ladder = {}
+    for eps in LADDER:
+        attack = (
+            partial(pgd, target, steps=steps, loss=loss) if eps else partial(unattacked, target, loss=loss)
+        )
+        rung = bench.run("ladder", attack, eps)
+        ladder[eps_text(eps)] = {
+            "accuracy": _percent(bench.standing(rung)),
+            "loss": float(np.mean(rung.losses, dtype=np.float64)),
+        }
+    return ladder
+
+
 def _check(eps: Sequence[float], l2: Sequence[float], **counts: int) -> None:
     if not eps or not all(0 < each <= 1 for each in eps):
         raise ValueError(f"eps is {tuple(eps)}; allowed are one or more numbers above 0 and up to 1")
@@ -117,18 +180,6 @@ def _check(eps: Sequence[float], l2: Sequence[float], **counts: int) -> None:
 
 def _percent(standing: Any) -> float:
     return 100 * float(np.mean(standing))
-
-
-def _gradients(
-    trained: Trained, dataset: Dataset, key: jax.Array, images: np.ndarray, labels: np.ndarray, eps: float
-) -> tuple[Partial, Partial, list[Setting]]:
-    """Returns the network with the strongest gradients for some images, their loss, and what was searched."""
-    surrogates = SURROGATES if quantizes_activations(trained.setup.method) else (None,)
-    logits_at = attackable(trained, dataset)
-    settings = search(logits_at, key, jnp.asarray(images), jnp.asarray(labels), eps, surrogates=surrogates)
-    best = strongest(settings)
-    loss = Partial(cross_entropy, temperature=jnp.float32(best.logits))
-    return at_temperature(logits_at, best.surrogate), loss, settings
 
 
 def attack_run(
@@ -163,7 +214,7 @@ def attack_run(
       seed: of all random numbers.
       twin: the network that transfer attacks are made on; None leaves them out.
       batch_size: images that are attacked at once.
-      on_attack: is told of each attack that begins.
+      on_attack: called with the name of each attack as it begins.
 
     Returns:
       A record for JSON; accuracies in percent.  `run`, `method`, `constraint`, `images`, `steps`, `queries`
@@ -177,86 +228,21 @@ def attack_run(
       ValueError: if a size or a number is out of range.
     """
     _check(eps, l2, steps=steps, queries=queries, batch_size=batch_size)
-    x, y = chosen_images(dataset, images)
-    size = min(batch_size, images)
-    root = jax.random.key(seed)
-    seconds: dict[str, float] = {}
-
-    def timed(name: str, work: Callable[..., Any], *given: Any) -> Any:
-        on_attack(name)
-        began = time.perf_counter()
-        result = work(*given)
-        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - began
-        return result
-
-    look = jax.jit(evaluate)
-
-    def looked(logits_of: Partial, loss: Partial) -> Run:
-        return lambda key, images, labels, eps=None: look(logits_of, loss, images, labels)
-
-    own = at_temperature(attackable(trained, dataset), None)
-    clean = in_batches(looked(own, traced(cross_entropy)), root, x, y, size)
-    right = ~np.asarray(clean.is_broken)
-    # A network that gets nothing right is attacked where it stands, so that there is something to show.
-    attacked = right if right.any() else np.ones(images, bool)
-    x, y = x[attacked], y[attacked]
-
-    def run(name: str, attack: Run, at: float) -> Attacked:
-        """Each attack has random numbers of its own, the same at every size."""
-        key = jax.random.fold_in(root, sum(name.encode()))
-        batch = partial(attack, eps=jnp.float32(at))
-        return timed(name, in_batches, lambda k, images, labels: batch(k, images, labels), key, x, y, size)
-
-    def standing(found: Attacked) -> np.ndarray:
-        left = right.copy()
-        left[attacked] &= ~np.asarray(found.is_broken)
-        return left
-
-    # As many for every network, so that their programs are the same.
-    some = np.linspace(0, len(y) - 1, min(SEARCH_IMAGES, images)).round().astype(int)
-    given = (dataset, jax.random.fold_in(root, 0), x[some], y[some], max(eps))
-    logits_of, loss, settings = timed("temperature", _gradients, trained, *given)
-    attacks: dict[str, Run] = {
-        "fgsm": partial(fgsm, logits_of, loss=loss),
-        "pgd_linf": partial(pgd, logits_of, steps=steps, loss=loss),
-        "apgd_ce": partial(apgd, logits_of, steps=steps, loss=loss),
-        "square": partial(square, own, queries=queries),
-    }
-    if len(dataset.class_names) >= 3:
-        attacks["apgd_dlr"] = partial(apgd, logits_of, steps=steps, loss=dlr)
+    target = attackable(trained, dataset)
+    chosen = chosen_images(dataset, images)
+    bench = set_up(target, *chosen, batch_size, jax.random.key(seed), on_attack)
+    with bench.timed("temperature"):
+        own = find_gradients(trained, dataset, bench, max(eps))
+    twins = None
     if twin is not None:
-        of_twin, twins_loss, _ = timed("transfer", _gradients, twin, *given)
-
-        def transfer(key: jax.Array, images: jax.Array, labels: jax.Array, eps: jax.Array) -> Attacked:
-            crafted = apgd(of_twin, key, images, labels, eps, steps=steps, loss=twins_loss).images
-            return look(own, traced(cross_entropy), crafted, labels)
-
-        attacks["transfer"] = transfer
-
-    by_eps: dict[str, dict[str, Any]] = {}
-    for each in eps:
-        found = {name: standing(run(name, attack, each)) for name, attack in attacks.items()}
-        worst = np.all([right, *found.values()], axis=0)
-        order = ("fgsm", "pgd_linf", "apgd_ce", "apgd_dlr", "square", "transfer")
-        by_eps[eps_text(each)] = {
-            "clean": _percent(right),
-            **{name: _percent(found[name]) if name in found else None for name in order},
-            "worst_case": _percent(worst),
-            "worst_case_interval": wilson(int(worst.sum()), images),
-        }
-
-    sphere = partial(pgd, logits_of, steps=steps, loss=loss, ball=L2)
-    pgd_l2 = {f"{each:g}": _percent(standing(run("pgd_l2", sphere, each))) for each in l2}
-    # Half as many steps; without any attack, the images themselves under the same loss.
-    short = partial(pgd, logits_of, steps=max(steps // 2, 1), loss=loss)
-    ladder = {}
-    for each in LADDER:
-        rung = run("ladder", short if each else looked(logits_of, loss), each)
-        ladder[eps_text(each)] = {
-            "accuracy": _percent(standing(rung)),
-            "loss": float(np.mean(rung.losses, dtype=np.float64)),
-        }
-    searched = [setting._asdict() for setting in settings]
+        with bench.timed("transfer"):
+            twins = find_gradients(twin, dataset, bench, max(eps))
+    attacks = attack_set(target, own, twins, len(dataset.class_names), steps, queries)
+    by_eps = {eps_text(each): accuracies(bench, attacks, each) for each in eps}
+    sphere = partial(pgd, own.target, steps=steps, loss=own.loss, ball=L2)
+    pgd_l2 = {f"{each:g}": _percent(bench.standing(bench.run("pgd_l2", sphere, each))) for each in l2}
+    ladder = climb_ladder(bench, own, max(steps // 2, 1))
+    searched = [setting._asdict() for setting in own.settings]
     return {
         "run": str(trained.place),
         "method": trained.config.method,
@@ -267,8 +253,8 @@ def attack_run(
         "seed": seed,
         "eps": by_eps,
         "pgd_l2": pgd_l2,
-        "temperature": {"searched": searched, "chosen": strongest(settings)._asdict()},
+        "temperature": {"searched": searched, "chosen": strongest(own.settings)._asdict()},
         "ladder": ladder,
         "masking": signs_of_masking(by_eps, ladder, searched),
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "seconds": {name: round(value, 1) for name, value in bench.seconds.items()},
     }

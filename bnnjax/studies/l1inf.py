@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from rich.console import Console
 
 from bnnjax.config.l1inf_study import L1InfStudyConfig
 from bnnjax.data import Split
-from bnnjax.data.corruptions import corrupt
+from bnnjax.data.corrupted import Noisy, generated
 from bnnjax.data.load import load
 from bnnjax.report.studies.l1inf import (
     constraint_study_csv,
@@ -22,54 +21,51 @@ from bnnjax.report.studies.l1inf import (
     constraint_study_table,
 )
 from bnnjax.report.style.theme import png_bytes
-from bnnjax.robustness.outcomes import Predict
+from bnnjax.robustness.outcomes import Predict, measure
+from bnnjax.robustness.scores import accuracy
+from bnnjax.runs.plan import resolve
 from bnnjax.runs.saved import predictor, read_trained
 from bnnjax.runs.series import Run, check_runs, execute_runs
-from bnnjax.runs.train import resolve
 from bnnjax.runtime.files import read_json, write_bytes_atomically, write_json, write_text_atomically
-from bnnjax.train.loop import accuracy, score
 
 NOISES = ("gaussian_noise", "impulse_noise", "gaussian_blur")
 CHUNK = 1000  # images that are corrupted at once
 AMOUNTS = {"soft": "strength", "hard": "radius"}  # what a form is varied in
 
 
-def noisy_images(
-    key: jax.Array, images: np.ndarray, corruptions: Sequence[str], severities: Sequence[int]
-) -> dict[str, dict[str, np.ndarray]]:
-    """Returns the images with noise, uint8 [n, h, w, c], by corruption and severity (as text).
+def noisy_batches(
+    split: Split, seed: int, corruptions: Sequence[str], severities: tuple[int, ...]
+) -> dict[str, list[Noisy]]:
+    """Returns a split's images with noise by corruption, in host memory: every run is shown the same.
 
     Args:
-      key: of the noise; it is the same for the same key.
-      images: uint8 [n, h, w, c].
+      split: the clean images.
+      seed: of the noise.
       corruptions: names, see `bnnjax.data.corruptions`.
       severities: 1 to 5.
     """
-
-    def one(corruption: str, severity: int) -> np.ndarray:
-        parts = [
-            corrupt(key, images[first : first + CHUNK], corruption, severity, first=first)
-            for first in range(0, len(images), CHUNK)
-        ]
-        return np.concatenate([np.asarray(part) for part in parts])
-
-    return {name: {str(severity): one(name, severity) for severity in severities} for name in corruptions}
+    corrupted = generated(split, seed, name="the study's", batch_size=CHUNK)
+    return {
+        name: [Noisy(np.asarray(images), labels) for images, labels in corrupted.batches(name, severities)]
+        for name in corruptions
+    }
 
 
 def noisy_accuracies(
-    predict: Predict, noisy: Mapping[str, Mapping[str, np.ndarray]], labels: np.ndarray
+    predict: Predict, noisy: Mapping[str, Sequence[Noisy]], severities: tuple[int, ...]
 ) -> dict[str, dict[str, float]]:
-    """Returns the accuracy in percent, by corruption and severity.
+    """Returns the accuracy in percent, by corruption and severity (as text).
 
     Args:
       predict: the network.
-      noisy: images, as `noisy_images` returns them.
-      labels: theirs, int32 [n].
+      noisy: images, as `noisy_batches` returns them.
+      severities: theirs.
     """
-    return {
-        name: {severity: accuracy(score(predict(images), labels)) for severity, images in by_severity.items()}
-        for name, by_severity in noisy.items()
-    }
+    found = {}
+    for name, batches in noisy.items():
+        (outcomes,), labels = measure([predict], batches, severities)
+        found[name] = {severity: accuracy(outcome, labels) for severity, outcome in outcomes.items()}
+    return found
 
 
 def study_runs(config: L1InfStudyConfig) -> list[Run]:
@@ -113,7 +109,7 @@ def study(config: L1InfStudyConfig, runs: Sequence[Run], console: Console) -> in
         for name, split in (("validation", shuffled(dataset.validation)), ("test", shuffled(dataset.test)))
     }
     noisy = {
-        name: noisy_images(jax.random.key(place), split.images, NOISES, config.severities)
+        name: noisy_batches(split, place, NOISES, config.severities)
         for place, (name, split) in enumerate(splits.items())
     }
 
@@ -126,12 +122,12 @@ def study(config: L1InfStudyConfig, runs: Sequence[Run], console: Console) -> in
         found = read_json(noise_file(run)) if noise_file(run).exists() else {}
         return {key: found.get(key) for key in noise} == noise
 
-    def measure(run: Run) -> dict[str, Any]:
+    def measured(run: Run) -> dict[str, Any]:
         assert run.config.batch_size is not None
         predict = predictor(read_trained(run.place, dataset), dataset, run.config.batch_size)
         return {
             **noise,
-            **{name: noisy_accuracies(predict, noisy[name], split.labels) for name, split in splits.items()},
+            **{name: noisy_accuracies(predict, noisy[name], config.severities) for name in splits},
         }
 
     records: list[dict[str, Any]] = []
@@ -140,7 +136,7 @@ def study(config: L1InfStudyConfig, runs: Sequence[Run], console: Console) -> in
         nonlocal records
         for run in runs:
             if run.summary is not None and not is_measured(run):
-                write_json(noise_file(run), measure(run))
+                write_json(noise_file(run), measured(run))
         records = study_records(config, runs, diverged)
         write_study(config, records)
 

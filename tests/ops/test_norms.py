@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnjax.ops.norms import channel_l1, circular_conv_norm, folded_l1, maximum, power_iteration, project_gain
+from bnnjax.ops.norms import channel_l1, folded_l1, maximum, power_iteration, project_gain
 
 NAN, INF = np.nan, np.inf
 
@@ -188,36 +188,3 @@ def test_zero_matrix_has_norm_zero_a_finite_gradient_and_keeps_the_vector_alive(
 def test_power_iteration_needs_an_iteration():
     with pytest.raises(ValueError, match="at least 1 iteration; got 0"):
         power_iteration(jnp.ones((2, 2)), jnp.ones(2), 0)
-
-
-def convolution_matrix(kernel, height, width, circular):
-    """Returns the matrix [h w o, h w i] of a convolution, place by place."""
-    kh, kw, inputs, features = kernel.shape
-    matrix = np.zeros((height, width, features, height, width, inputs))
-    for p, q, h, w in np.ndindex(height, width, kh, kw):
-        y, x = p + h - kh // 2, q + w - kw // 2
-        if circular or (0 <= y < height and 0 <= x < width):
-            matrix[p, q, :, y % height, x % width] += kernel[h, w].T
-    return matrix.reshape(height * width * features, -1)
-
-
-@pytest.mark.parametrize("size", [(4, 4), (5, 3), (2, 2), (1, 4)])
-@pytest.mark.parametrize("shape", [(3, 3, 2, 3), (1, 1, 3, 2), (3, 1, 2, 1)])
-def test_circular_conv_norm_is_that_of_the_whole_matrix(shape, size):
-    kernel = np.random.default_rng(3).normal(size=shape)
-    expected = np.linalg.norm(convolution_matrix(kernel, *size, circular=True), 2)
-    np.testing.assert_allclose(
-        circular_conv_norm(jnp.asarray(kernel, jnp.float32), size), expected, rtol=1e-5
-    )
-
-
-def test_circular_conv_norm_of_images_with_room_bounds_the_zero_padded_convolution():
-    # Taps that cancel where they meet: on images of one pixel they do, with room for the kernel they do not.
-    kernel = np.array([-1.0, 2.0, -1.0]).reshape(3, 1, 1, 1)
-    norm = [circular_conv_norm(jnp.asarray(kernel, jnp.float32), (rows, 1)) for rows in (1, 3)]
-    np.testing.assert_allclose(norm, [0, 3], atol=1e-6)
-    assert np.linalg.norm(convolution_matrix(kernel, 1, 1, circular=False), 2) == 2
-    for seed in range(5):
-        kernel = np.random.default_rng(seed).normal(size=(3, 3, 2, 2))
-        padded = np.linalg.norm(convolution_matrix(kernel, 4, 4, circular=False), 2)
-        assert padded <= circular_conv_norm(jnp.asarray(kernel, jnp.float32), (6, 6)) * (1 + 1e-6)

@@ -17,7 +17,6 @@ from bnnjax.robustness.scores import (
     mce,
     mean_corruption_accuracy,
     relative_mce,
-    spread,
 )
 
 
@@ -219,9 +218,3 @@ def test_the_interval_at_its_edges() -> None:
 def test_the_interval_refuses(call: Callable[[np.ndarray], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(correlated(2, 50))
-
-
-def test_the_spread_over_seeds() -> None:
-    mean, deviation = spread([90.0, 92.0, 97.0])
-    assert (mean, deviation) == (pytest.approx(93), pytest.approx(np.std([90, 92, 97], ddof=1)))
-    assert spread([90.0]) == (90, None)

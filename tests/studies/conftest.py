@@ -22,7 +22,7 @@ def dataset() -> Dataset:
 def runs(dataset: Dataset, shared_folder: Path) -> dict[str, Trained]:
     def make(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bnnjax.runs.train, "load", tiny_experiment.load)
+            patch.setattr(bnnjax.runs.plan, "load", tiny_experiment.load)
             for method in ("xnor", "fp"):
                 config = Config(
                     dataset="digits",
@@ -33,7 +33,7 @@ def runs(dataset: Dataset, shared_folder: Path) -> dict[str, Trained]:
                     noise="none",
                     workdir=folder / method,
                 )
-                assert bnnjax.runs.train.execute(bnnjax.runs.train.prepare(config), Console(quiet=True)) == 0
+                assert bnnjax.runs.train.execute(bnnjax.runs.plan.prepare(config), Console(quiet=True)) == 0
 
     folder = made_once(shared_folder, "binary_and_twin", make)
     return {name: read_trained(folder / name, dataset) for name in ("xnor", "fp")}

@@ -1,6 +1,7 @@
 """Two small trained networks under attack, one the twin of the other."""
 
 import json
+from statistics import NormalDist
 from typing import Any
 
 import jax
@@ -8,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
-from scipy.stats import binomtest
 
 from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize
-from bnnjax.models.network import infer
 from bnnjax.report.robustness.attacks import attacks_table
+from bnnjax.robustness.attacks import Target
 from bnnjax.runs.saved import Trained
 from bnnjax.studies.attacks import LADDER, attack_run, attackable, chosen_images, eps_text, wilson
 
@@ -27,16 +27,17 @@ def record(runs: dict[str, Trained], dataset: Dataset) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["xnor", "fp"])
 def test_the_forward_pass_is_the_networks_own(name: str, runs: dict[str, Trained], dataset: Dataset) -> None:
     trained = runs[name]
-    setup, arrays = trained.setup, (trained.params, trained.batch_stats)
+    network, arrays = trained.network, (trained.params, trained.batch_stats)
     images = jnp.asarray(chosen_images(dataset, len(dataset.test.labels))[0])
 
     def inputs_of(images: Any) -> Any:
-        return normalize(images, dataset.mean, dataset.std, setup.task.dtype)
+        return normalize(images, dataset.mean, dataset.std, jnp.float32)
 
     # 255 (x / 255) is x.
     np.testing.assert_array_equal(inputs_of(images * 255), inputs_of(jnp.asarray(dataset.test.images)))
-    logits_of = jax.jit(attackable(trained, dataset))
-    own_logits = jax.jit(lambda x: infer(setup.network, setup.method, arrays, inputs_of(x * 255))[0])
+    target = attackable(trained, dataset)
+    logits_of = jax.jit(lambda images, temperature: target.at(temperature)(images))
+    own_logits = jax.jit(lambda x: network.logits(*arrays, inputs_of(x * 255)))
     for temperature in (0.3, 3.0):
         np.testing.assert_array_equal(logits_of(images, jnp.float32(temperature)), own_logits(images))
 
@@ -47,6 +48,21 @@ def test_the_forward_pass_is_the_networks_own(name: str, runs: dict[str, Trained
     assert (np.asarray(narrow) != np.asarray(wide)).any() == (name == "xnor")
     assert (np.asarray(own) != np.asarray(wide)).any() == (name == "xnor")
     assert (np.asarray(wide) != 0).any()
+
+
+def test_networks_of_one_architecture_have_one_program(runs: dict[str, Trained], dataset: Dataset) -> None:
+    """So that the second finds it in the compilation cache."""
+    first = runs["xnor"]
+    network = first.network.with_method(first.network.method)
+    second = first._replace(network=network, params=jax.tree.map(lambda leaf: leaf + 1, first.params))
+    images = jnp.asarray(chosen_images(dataset, 2)[0])
+
+    @jax.jit
+    def slope(target: Target, images: Any) -> Any:
+        return jax.grad(lambda x: target(x)[:, 0].sum())(images)
+
+    programs = [slope.lower(attackable(each, dataset).at(1.0), images).as_text() for each in (first, second)]
+    assert programs[0] == programs[1]
 
 
 @pytest.mark.slow
@@ -85,10 +101,10 @@ def test_images_are_spread_over_the_classes(dataset: Dataset) -> None:
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 12), (7, 12), (12, 12), (5000, 10_000)])
 def test_the_interval_is_wilsons(successes: int, trials: int) -> None:
-    expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    np.testing.assert_allclose(
-        wilson(successes, trials), [100 * expected.low, 100 * expected.high], atol=1e-9
-    )
+    """Its ends are the p that are 1.96 of their own standard deviations from the share."""
+    share, z = successes / trials, NormalDist().inv_cdf(0.975)
+    ends = np.roots([1 + z**2 / trials, -(2 * share + z**2 / trials), share**2])
+    np.testing.assert_allclose(wilson(successes, trials), 100 * np.sort(ends), atol=1e-9)
 
 
 @pytest.mark.parametrize(("eps", "text"), [(0.0, "0"), (8 / 255, "8/255"), (1.0, "1"), (0.1, "0.1")])

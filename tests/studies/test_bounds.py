@@ -15,7 +15,8 @@ from runs import ROOT
 import bnnjax.runs.train
 from bnnjax.config.constraints import L1InfConfig
 from bnnjax.config.training import Config, Recipe
-from bnnjax.runs.train import execute, prepare
+from bnnjax.runs.plan import prepare
+from bnnjax.runs.train import execute
 from bnnjax.studies import bounds
 
 BOUNDS = ROOT / "experiments" / "bounds.py"
@@ -27,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("runs")
     hard = {"constraint": "l1inf", "l1inf": L1InfConfig(form="hard", bound=math.e**6)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bnnjax.runs.train, "load", tiny_experiment.load)
+        patch.setattr(bnnjax.runs.plan, "load", tiny_experiment.load)
         for name, constraint in (("free", {}), ("hard", hard)):
             config = Config(
                 dataset="digits",

@@ -9,10 +9,9 @@ import pytest
 
 from bnnjax.config.training import Config
 from bnnjax.data.augment import normalize
-from bnnjax.models.network import infer
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS
 from bnnjax.runs.saved import Trained
-from bnnjax.runs.setup import make_setup
+from bnnjax.runs.setup import make_network
 from bnnjax.runtime.files import write_json
 from bnnjax.studies.feature_maps import change, study_features
 
@@ -30,7 +29,7 @@ def network(method: str) -> Trained:
     config = config.with_recipe(config.common)
     _, states = noise.trained(DATASET, 0, method=method)
     return Trained(
-        Path("runs/tiny"), config, make_setup(config, DATASET), states[0].params, states[0].batch_stats
+        Path("runs/tiny"), config, make_network(config, DATASET), states[0].params, states[0].batch_stats
     )
 
 
@@ -42,9 +41,7 @@ def binary() -> Trained:
 def layers(trained: Trained, images: np.ndarray, collection: str) -> dict[str, tuple[np.ndarray, ...]]:
     shown = normalize(jnp.asarray(images), DATASET.mean, DATASET.std, jnp.float32)
     arrays = trained.params, trained.batch_stats
-    found = infer(trained.setup.network, trained.setup.method, arrays, shown, (collection,))[1].more[
-        collection
-    ]
+    found = trained.network.infer(*arrays, shown, (collection,))[1].more[collection]
     return {name: tuple(map(np.asarray, x if isinstance(x, tuple) else (x,))) for name, x in found.items()}
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from runs import ROOT
 
 import bnnjax.report.run.html
-import bnnjax.runs.train
+import bnnjax.runs.plan
 from bnnjax.config.l1inf_study import L1InfStudyConfig
 from bnnjax.runs import series
 from bnnjax.studies import l1inf
@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (l1inf, series, bnnjax.runs.train):
+    for module in (l1inf, series, bnnjax.runs.plan):
         monkeypatch.setattr(module, "load", tiny_experiment.load)
     monkeypatch.setattr(bnnjax.report.run.html, "png_bytes", tiny_experiment.picture)
 

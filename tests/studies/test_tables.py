@@ -43,7 +43,7 @@ SETTINGS = {
 def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(tables.TABLES, "tiny", ROWS)
     monkeypatch.setattr(series, "load", tiny_experiment.load)
-    monkeypatch.setattr(bnnjax.runs.train, "load", tiny_experiment.load)
+    monkeypatch.setattr(bnnjax.runs.plan, "load", tiny_experiment.load)
     monkeypatch.setattr(bnnjax.report.run.html, "png_bytes", tiny_experiment.picture)
     monkeypatch.chdir(tmp_path)
 

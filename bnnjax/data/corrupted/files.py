@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,23 +92,34 @@ def prepared_corrupted(
             if len(source) != len(labels):
                 raise DataError(f"{builder.data_dir} has {len(source)} images, others {len(labels)}.")
 
-        def read(part: slice) -> Noisy:
-            images = np.empty((len(sources), part.stop - part.start, *shape), np.uint8)
-            for place, (builder, _) in enumerate(opened):
-                encoded, own = read_records(builder, sources[place], part)
-                if np.any(own != labels[part]):
-                    raise DataError(f"{builder.data_dir} has its images in another order than the others.")
-                try:
-                    images[place] = list(pool.map(lambda data: decode(data, shape), encoded))
-                except Exception as error:  # any type: Pillow has a family of its own
-                    raise damaged(builder.data_dir, error) from error
-            return Noisy(images, labels[part])
-
+        builders = [builder for builder, _ in opened]
         with ThreadPoolExecutor(THREADS) as pool:
+            read = partial(_read_prepared, builders, sources, labels, shape, pool)
             yield from read_ahead(read, used, batch_size)
 
     source = f"TFDS {where.name} {builder.version} in {where.parent}"
     return checked_set(source, found, severities, used, in_test_order(labels, dataset), batches)
+
+
+def _read_prepared(
+    builders: Sequence[Any],
+    sources: Sequence[Any],
+    labels: np.ndarray,
+    shape: tuple[int, int, int],
+    pool: ThreadPoolExecutor,
+    part: slice,
+) -> Noisy:
+    """Returns a part of the images of a corruption, at each severity that a builder is for."""
+    images = np.empty((len(sources), part.stop - part.start, *shape), np.uint8)
+    for place, (builder, source) in enumerate(zip(builders, sources, strict=True)):
+        encoded, own = read_records(builder, source, part)
+        if np.any(own != labels[part]):
+            raise DataError(f"{builder.data_dir} has its images in another order than the others.")
+        try:
+            images[place] = list(pool.map(lambda data: decode(data, shape), encoded))
+        except Exception as error:  # any type: Pillow has a family of its own
+            raise damaged(builder.data_dir, error) from error
+    return Noisy(images, labels[part])
 
 
 def damaged(path: Any, error: BaseException) -> DataError:
@@ -211,6 +223,27 @@ def folder_images(folder: Path) -> list[str]:
     )
 
 
+def _read_file(shape: tuple[int, int, int], path: Path) -> np.ndarray:
+    try:
+        return decode(path.read_bytes(), shape)
+    except Exception as error:  # any type: Pillow has a family of its own
+        raise damaged(path, error) from error
+
+
+def _read_folders(
+    folders: Sequence[Path],
+    files: Sequence[str],
+    labels: np.ndarray,
+    shape: tuple[int, int, int],
+    pool: ThreadPoolExecutor,
+    part: slice,
+) -> Noisy:
+    """Returns a part of the images of a corruption, at each severity that a folder is for."""
+    paths = [folder / file for folder in folders for file in files[part]]
+    images = np.stack(list(pool.map(partial(_read_file, shape), paths)))
+    return Noisy(images.reshape(len(folders), -1, *shape), labels[part])
+
+
 def folder_corrupted(
     where: Path, dataset: Dataset, *, examples: int | None = None, batch_size: int = 1000
 ) -> CorruptedSet:
@@ -246,24 +279,14 @@ def folder_corrupted(
     labels = np.array([number[file.split("/")[0]] for file in chosen], np.int32)
     shape = dataset.test.images.shape[1:]
 
-    def read_file(path: Path) -> np.ndarray:
-        try:
-            return decode(path.read_bytes(), shape)
-        except Exception as error:  # any type: Pillow has a family of its own
-            raise damaged(path, error) from error
-
     def batches(corruption: str, severities: tuple[int, ...]) -> Iterator[Noisy]:
         folders = [found[corruption][severity] for severity in severities]
         for folder in folders:
             if odd := sorted({*folder_images(folder)} ^ {*files}):
                 raise DataError(f"{folder} does not hold the same images as the others: {odd[0]} differs.")
 
-        def read(part: slice) -> Noisy:
-            paths = [folder / file for folder in folders for file in chosen[part]]
-            images = np.stack(list(pool.map(read_file, paths)))
-            return Noisy(images.reshape(len(folders), -1, *shape), labels[part])
-
         with ThreadPoolExecutor(THREADS) as pool:
+            read = partial(_read_folders, folders, chosen, labels, shape, pool)
             yield from read_ahead(read, used, batch_size)
 
     return checked_set(f"image folders in {where}", found, severities, used, False, batches)

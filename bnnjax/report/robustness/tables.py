@@ -202,15 +202,6 @@ def robustness_table(records: Sequence[Record]) -> Table:
     return _checked(robustness_cells, f"Under noise, {baseline_text(records)}", records)
 
 
-def robustness_groups_table(records: Sequence[Record]) -> Table:
-    """Returns a table with a row a run: mean accuracy by group of corruptions.
-
-    Raises:
-      ValueError: as `check_records`.
-    """
-    return _checked(group_cells, "Accuracy by group of corruptions", records)
-
-
 def robustness_spread_table(records: Sequence[Record]) -> Table:
     """Returns a table with a row for each model, method and constraint: mean and deviation over runs.
 

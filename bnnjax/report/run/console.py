@@ -212,7 +212,7 @@ def result_rows(summary: Mapping[str, Any], units: Sequence[Mapping[str, Any]]) 
         ("validation accuracy", number_text(summary.get("validation_accuracy"), ".2f", "%")),
         ("log Lipschitz bound (surrogate)", number_text(summary.get("log_lipschitz_bound"), ".2f", "nats")),
         ("tightness", tightness),
-        ("units off", off),
+        ("dead units", off),
         ("training time", duration_text(summary.get("train_seconds"))),
         ("images/s", number_text(summary.get("images_per_second"), ",.1f")),
         ("parameters", count_text(summary.get("parameters"))),

@@ -169,7 +169,7 @@ def _head(
         ("validation accuracy", rows["validation accuracy"]),
         ("log Lipschitz bound", rows["log Lipschitz bound (surrogate)"]),
         ("tightness, median", f"{ratios[0]:.2f} (max {ratios[1]:.2f})" if ratios else MISSING),
-        ("units off", rows["units off"]),
+        ("dead units", rows["dead units"]),
         ("training time", rows["training time"]),
         ("images/s in training", rows["images/s"]),
         ("parameters", rows["parameters"]),

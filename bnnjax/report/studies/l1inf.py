@@ -58,7 +58,7 @@ HEADINGS = {
     "test": "test, %",
     "test_noise": "test under noise, %",
     "log_bound": "log bound, nats",
-    "units_off": "units off",
+    "units_off": "dead units",
 }
 
 

@@ -149,7 +149,7 @@ def tightness_range(units: Sequence[Mapping[str, Any]]) -> tuple[float, float] |
 
 
 def units_off(units: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> int:
-    """Counts the units that are switched off, from the units themselves or else from the summary."""
+    """Counts the dead units, from the units themselves or else from the summary."""
     if units:
         return sum(bool(unit.get("off")) for unit in units)
     return int(finite(summary.get("units_off")) or 0)

@@ -7,22 +7,25 @@ unit (8/255), and looks within eps of each image, and within [0, 1], for a point
 from bnnjax.robustness.attacks.apgd import apgd
 from bnnjax.robustness.attacks.balls import L2, LINF, Ball
 from bnnjax.robustness.attacks.batches import in_batches
+from bnnjax.robustness.attacks.bench import Bench, Run, set_up
 from bnnjax.robustness.attacks.best import Attacked, evaluate
-from bnnjax.robustness.attacks.compiled import traced
 from bnnjax.robustness.attacks.losses import cross_entropy, dlr, margins
 from bnnjax.robustness.attacks.masking import signs_of_masking
-from bnnjax.robustness.attacks.pgd import fgsm, pgd
+from bnnjax.robustness.attacks.pgd import fgsm, pgd, unattacked
 from bnnjax.robustness.attacks.square import square
-from bnnjax.robustness.attacks.temperature import Setting, at_temperature, search, strongest
+from bnnjax.robustness.attacks.target import Target
+from bnnjax.robustness.attacks.temperature import Setting, search, strongest
 
 __all__ = [
     "L2",
     "LINF",
     "Attacked",
     "Ball",
+    "Bench",
+    "Run",
     "Setting",
+    "Target",
     "apgd",
-    "at_temperature",
     "cross_entropy",
     "dlr",
     "evaluate",
@@ -31,8 +34,9 @@ __all__ = [
     "margins",
     "pgd",
     "search",
+    "set_up",
     "signs_of_masking",
     "square",
     "strongest",
-    "traced",
+    "unattacked",
 ]

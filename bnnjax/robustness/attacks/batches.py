@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bnnjax.data.batches import evaluation_batches
 from bnnjax.robustness.attacks.best import Attacked
 
 # (key, images, labels) -> what was found, for a batch.
@@ -16,7 +17,7 @@ Attack = Callable[[Array, Array, Array], Attacked]
 def in_batches(attack: Attack, key: Array, images: np.ndarray, labels: np.ndarray, size: int) -> Attacked:
     """Returns what an attack finds for all images, in host memory.
 
-    The last batch is filled up with its first image, and what is found for the fillers is dropped.
+    The last batch is filled up with the first image, and what is found for the fillers is dropped.
 
     Args:
       attack: for a batch; its size, margins and losses are those of `Attacked`.
@@ -31,9 +32,7 @@ def in_batches(attack: Attack, key: Array, images: np.ndarray, labels: np.ndarra
     if not len(images) or size < 1:
         raise ValueError(f"there must be an image and a batch size of 1 or more; got {len(images)}, {size}")
     parts = []
-    for number, first in enumerate(range(0, len(images), size)):
-        chosen = np.arange(first, first + size)
-        chosen = np.where(chosen < len(images), chosen, first)
+    for number, chosen in enumerate(evaluation_batches(len(images), size)):
         batch_key = jax.random.fold_in(key, number)
         found = attack(batch_key, jnp.asarray(images[chosen]), jnp.asarray(labels[chosen]))
         parts.append(jax.device_get(found))

@@ -1,4 +1,4 @@
-"""Attacks compiled once for all networks of one make, whose arrays are traced."""
+"""Attacks compiled with the arrays of the network as arguments."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -7,19 +7,15 @@ from typing import Any
 import jax
 from jax.tree_util import Partial
 
-from bnnjax.robustness.attacks.best import Attacked
-
-
-def traced(function: Callable[..., Any]) -> Partial:
-    """Returns a function as a pytree: a Partial's arrays are its leaves, any other function has none."""
-    return function if isinstance(function, Partial) else Partial(function)
+from bnnjax.robustness.attacks.best import Attacked, LogitsOf
+from bnnjax.robustness.attacks.target import Target
 
 
 def compiled(*static: str) -> Callable[[Callable[..., Attacked]], Callable[..., Attacked]]:
-    """Returns a decorator that compiles an attack, its network and its loss as `traced` functions.
+    """Returns a decorator that compiles an attack, for a Target or for any other function.
 
-    As constants of the program, the arrays of every network would ask for a compilation of their own, which
-    takes longer than the attack on a small network.
+    The arrays of a Target and of a loss that is a `jax.tree_util.Partial` are arguments of the program, so
+    that networks of one architecture share it.
 
     Args:
       static: the names of those settings that are no arrays and no loss.
@@ -29,10 +25,12 @@ def compiled(*static: str) -> Callable[[Callable[..., Attacked]], Callable[..., 
         program = jax.jit(attack, static_argnames=static)
 
         @wraps(attack)
-        def call(logits_of: Callable[..., Any], *given: Any, **settings: Any) -> Attacked:
-            if "loss" in settings:
-                settings["loss"] = traced(settings["loss"])
-            return program(traced(logits_of), *given, **settings)
+        def call(logits_of: LogitsOf, *given: Any, **settings: Any) -> Attacked:
+            target = logits_of if isinstance(logits_of, Target) else Target(logits_of)
+            loss = settings.get("loss")
+            if loss is not None and not isinstance(loss, Partial):
+                settings["loss"] = Partial(loss)
+            return program(target, *given, **settings)
 
         return call
 

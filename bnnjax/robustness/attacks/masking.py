@@ -3,7 +3,7 @@
 After Athalye et al. 2018 (arXiv 1802.00420, section 3.1) and Carlini et al. 2019 (arXiv 1902.06705).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -67,7 +67,7 @@ def _by_size(ladder: Mapping[str, Mapping[str, float]], tolerance: float) -> lis
     return sentences
 
 
-def _by_temperature(settings: list[Mapping[str, Any]]) -> list[str]:
+def _by_temperature(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     plain, best = settings[0], min(settings, key=lambda each: each["accuracy"])
     sentences = []
     if plain["vanished"] > 0:
@@ -85,7 +85,7 @@ def _by_temperature(settings: list[Mapping[str, Any]]) -> list[str]:
 def signs_of_masking(
     by_eps: Mapping[str, Mapping[str, float | None]],
     ladder: Mapping[str, Mapping[str, float]],
-    settings: list[Mapping[str, Any]] | None = None,
+    settings: Sequence[Mapping[str, Any]] | None = None,
     tolerance: float = TOLERANCE,
 ) -> list[str]:
     """Returns a sentence for each sign that gradients are masked; none is no proof that they are not.

@@ -1,4 +1,4 @@
-"""FGSM and PGD: one step along the gradient's signs, and many with a way back into the ball."""
+"""The images themselves, FGSM and PGD: one step along the gradient's signs, or many that stay in the ball."""
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,20 @@ def check_steps(name: str, steps: int) -> None:
     """
     if steps < 1:
         raise ValueError(f"{name} must be at least 1; got {steps}")
+
+
+@compiled()
+def unattacked(
+    logits_of: LogitsOf,
+    key: Array,
+    images: Array,
+    labels: Array,
+    eps: Array,
+    *,
+    loss: Loss = cross_entropy,
+) -> Attacked:
+    """The images themselves, which is what any attack finds at eps 0; arguments as for `fgsm`."""
+    return evaluate(logits_of, loss, images, labels)
 
 
 @compiled()

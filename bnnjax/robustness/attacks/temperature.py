@@ -1,7 +1,8 @@
 """The search for gradients that lead somewhere: temperatures of the surrogate and of the logits."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,45 +11,42 @@ from jax import Array
 from jax.tree_util import Partial
 
 from bnnjax.robustness.attacks.best import climb
-from bnnjax.robustness.attacks.compiled import traced
 from bnnjax.robustness.attacks.losses import cross_entropy
 from bnnjax.robustness.attacks.pgd import ascend
+from bnnjax.robustness.attacks.target import Target
 
 SURROGATES = (None, 0.3, 1.0, 3.0)
 # What the median of the logits' margins is brought to; None leaves the logits as they are.
 MARGINS = (None, 1.0, 5.0)
 
-# (images, temperature of the surrogate or None for the network's own gradients) -> logits
-LogitsAt = Callable[[Array, Any], Array]
-
 
 class Setting(NamedTuple):
     """A pair of temperatures, and what a short attack with them leaves."""
 
-    surrogate: float | None  # see `attackable`; None: the network's own gradients
+    surrogate: float | None  # temperature of a Target; None: the network's own gradients
     logits: float  # T of `cross_entropy`
     accuracy: float  # percent of the images that stand
     margin: float  # mean over the images, in units of the median margin without an attack
     vanished: float  # percent of the images at which the gradient is zero
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is the network as it was trained."""
-        return self.surrogate is None and self.logits == 1
+
+@jax.jit
+def _logits(target: Target, images: Array) -> Array:
+    return target(images)
 
 
-def at_temperature(logits_at: LogitsAt, surrogate: float | None) -> Partial:
-    """Returns logits_of(images), whose arrays and temperature are traced; see `attackable`."""
-    # None is a tree without leaves: the network's own gradients are another program.
-    return Partial(_call, traced(logits_at), None if surrogate is None else jnp.float32(surrogate))
-
-
-def _call(logits_at: LogitsAt, surrogate: Array | None, images: Array) -> Array:
-    return logits_at(images, surrogate)
+@partial(jax.jit, static_argnames="steps")
+def _short_attack(
+    target: Target, loss: Partial, key: Array, images: Array, labels: Array, eps: Array, *, steps: int
+) -> tuple[Array, Array]:
+    """Returns the margins that PGD leaves, [n], and where the gradient is zero at the images, bool [n]."""
+    gradients, _ = climb(target, loss, images, labels)
+    found = ascend(target, key, images, labels, eps, steps=steps, loss=loss)
+    return found.margins, jnp.all(gradients == 0, axis=(1, 2, 3))
 
 
 def search(
-    logits_at: LogitsAt,
+    target: Target,
     key: Array,
     images: Array,
     labels: Array,
@@ -64,7 +62,7 @@ def search(
     surrogate's width is searched with them is ours).
 
     Args:
-      logits_at: the network.
+      target: the network.
       key: of PGD's random start, the same for all pairs.
       images: a few, float32 [n, h, w, c] in [0, 1].
       labels: int [n].
@@ -72,24 +70,17 @@ def search(
       steps: of the attack.
       surrogates: temperatures to try; None stands for the network's own gradients.
     """
-    own = at_temperature(logits_at, None)
-    logits = np.asarray(jax.jit(lambda logits_of, x: logits_of(x))(own, images), np.float64)
+    logits = np.asarray(_logits(target.at(None), images), np.float64)
     ordered = np.sort(logits, axis=1)
     gap = max(float(np.median(ordered[:, -1] - ordered[:, -2])), 1e-12)
     temperatures = [1.0 if margin is None else gap / margin for margin in MARGINS]
-
-    @jax.jit
-    def short(logits_of: Partial, loss: Partial, *given: Array) -> tuple[Array, Array]:
-        key, images, labels, eps = given
-        gradients, _ = climb(logits_of, loss, images, labels)
-        found = ascend(logits_of, key, images, labels, eps, steps=steps, loss=loss)
-        return found.margins, jnp.all(gradients == 0, axis=(1, 2, 3))
 
     settings = []
     for surrogate in surrogates:
         for temperature in temperatures:
             loss = Partial(cross_entropy, temperature=jnp.float32(temperature))
-            found = short(at_temperature(logits_at, surrogate), loss, key, images, labels, jnp.float32(eps))
+            given = (loss, key, images, labels, jnp.float32(eps))
+            found = _short_attack(target.at(surrogate), *given, steps=steps)
             margins, is_zero = (np.asarray(each, np.float64) for each in found)
             settings.append(
                 Setting(

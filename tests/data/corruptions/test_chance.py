@@ -163,7 +163,7 @@ FROST = {
 }
 
 
-@pytest.mark.parametrize("values", ["cifar10c", "imagenetc"])
+@pytest.mark.parametrize("values", ["cifar10c", pytest.param("imagenetc", marks=pytest.mark.slow)])
 def test_frost_has_the_level_sharpness_and_contrast_of_the_published(values):
     number, side, tolerance = (1200, 32, 0.05) if values == "cifar10c" else (24, 224, 0.2)
     severities = tuple(severity for name, severity in FROST if name == values)
@@ -179,6 +179,7 @@ def test_frost_has_the_level_sharpness_and_contrast_of_the_published(values):
         assert found.std((1, 2, 3)).mean() == pytest.approx(contrast, rel=tolerance)
 
 
+@pytest.mark.slow
 def test_ice_varies_with_the_distance_as_the_photographs_do():
     """Half the mean squared difference of grey levels, measured in crops of the five scaled to a fifth."""
     found = np.asarray(
@@ -201,7 +202,13 @@ def test_colorless_images_stay_so_in_one_channel(corruption):
 
 
 @pytest.mark.parametrize(
-    "corruption", ["gaussian_noise", "shot_noise", "impulse_noise", "fog", "frost", "contrast"]
+    "corruption",
+    [
+        "gaussian_noise",
+        "shot_noise",
+        "impulse_noise",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("fog", "frost", "contrast")),
+    ],
 )
 def test_severities_grow(corruption):
     images = RANDOM.integers(60, 190, (8, 32, 32, 3), dtype=np.uint8)

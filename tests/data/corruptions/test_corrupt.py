@@ -61,7 +61,13 @@ def test_gaussian_blur_is_the_sum_over_neighbours(severity: int, sigma: float) -
         np.testing.assert_array_equal(noisy(flat, "gaussian_blur", severity), flat)
 
 
-@pytest.mark.parametrize("corruption", CORRUPTIONS)
+# The slow ones take half of the time together, most of it to compile.
+SLOW = {"elastic_transform", "fog", "frost", "glass_blur", "jpeg_compression", "snow"}
+
+
+@pytest.mark.parametrize(
+    "corruption", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CORRUPTIONS]
+)
 def test_an_image_has_its_noise_wherever_the_batch_is_cut(corruption: str) -> None:
     whole = noisy(RANDOM, corruption, 4)
     parts = [noisy(RANDOM[:2], corruption, 4), noisy(RANDOM[2:], corruption, 4, first=2)]

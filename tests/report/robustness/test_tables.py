@@ -6,20 +6,22 @@ import math
 import statistics
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from rich.table import Table
 
 from bnnjax.report.robustness.tables import (
     corruptions_of,
+    group_cells,
     group_of,
     has_seeds,
     over_group,
     robustness_csv,
-    robustness_groups_table,
     robustness_spread_table,
     robustness_table,
     worst_corruptions,
 )
+from bnnjax.report.style.formatting import spread
 
 
 def _cells(table: Table) -> list[dict[str, str]]:
@@ -55,12 +57,13 @@ def test_without_interval_and_baseline(fake_robustness: Callable) -> None:
 
 
 def test_group_means_leave_out_the_extra_corruptions(fake_robustness: Callable) -> None:
-    row = _cells(robustness_groups_table([fake_robustness(0)]))[0]
+    heading, (values,) = group_cells([fake_robustness(0)])
+    row = dict(zip(heading, values, strict=True))
     places = {"noise": (0, 1, 2), "blur": (3, 4, 5, 6), "weather": (7, 8, 9, 10), "digital": (11, 12, 13, 14)}
     for group, own in places.items():
         assert row[f"{group}, %"] == f"{80 - 12 - statistics.mean(own):.2f}"
     only = fake_robustness(0, names=("gaussian_noise", "fog"))
-    assert list(_cells(robustness_groups_table([only]))[0]) == ["network", "noise, %", "weather, %"]
+    assert group_cells([only])[0] == ["network", "noise, %", "weather, %"]
     assert over_group(only, "blur") is None
 
 
@@ -75,6 +78,12 @@ def test_spread_is_over_the_seeds_of_one_setting(fake_robustness: Callable) -> N
     assert both["flips, %"] == "–"
     assert has_seeds(records)
     assert not has_seeds(records[1:])
+
+
+def test_the_spread_over_seeds() -> None:
+    mean, deviation = spread([90.0, 92.0, 97.0])
+    assert (mean, deviation) == (pytest.approx(93), pytest.approx(np.std([90, 92, 97], ddof=1)))
+    assert spread([90.0]) == (90, None)
 
 
 def test_accuracy_under_attack_is_a_figure_where_it_was_measured(fake_robustness: Callable) -> None:
@@ -135,9 +144,7 @@ def test_the_worst_corruptions_have_the_lowest_means(fake_robustness: Callable) 
     assert worst_corruptions(record, 2) == [("fog", 3.0), ("saturate", 80 - 18 - 12.0)]
 
 
-@pytest.mark.parametrize(
-    "make", [robustness_table, robustness_groups_table, robustness_spread_table, robustness_csv]
-)
+@pytest.mark.parametrize("make", [robustness_table, robustness_spread_table, robustness_csv])
 def test_records_that_cannot_be_compared_are_refused(fake_robustness: Callable, make: Callable) -> None:
     with pytest.raises(ValueError, match="at least one record"):
         make([])

@@ -73,7 +73,7 @@ def test_the_table_has_means_and_deviations() -> None:
     assert cells["validation, %"] == "60.50 ± 0.71"
     assert cells["test under noise, %"] == "56.50 ± 0.71"  # mean of -10, 0, -2, 0 is -3
     assert cells["gaussian noise"] == "54.50 ± 0.71"
-    assert cells["units off"] == "0.50 ± 0.71"
+    assert cells["dead units"] == "0.50 ± 0.71"
     assert dict(zip(heading, hard, strict=True))["runs"] == "1, 1 diverged"
     assert dict(zip(heading, hard, strict=True))["test, %"] == "49.00"
     assert empty[2:] == ["–"] * (len(heading) - 2)

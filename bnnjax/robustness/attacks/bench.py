@@ -1,0 +1,89 @@
+"""The images that a network is attacked on, one attack after the other."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bnnjax.ops.keys import named_key
+from bnnjax.robustness.attacks.batches import in_batches
+from bnnjax.robustness.attacks.best import Attacked, LogitsOf
+from bnnjax.robustness.attacks.pgd import unattacked
+
+# (key, images, labels, eps) -> what was found, for a batch.
+Run = Callable[..., Attacked]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The images of one network that attacks are run on, with the time that each attack takes.
+
+    Attributes:
+      images: that are attacked, float32 [m, h, w, c] in [0, 1].
+      labels: theirs, int [m].
+      right: which of all images the network gets right without an attack, bool [n].
+      attacked: which of all images are attacked, bool [n].
+      batch_size: images that are attacked at once.
+      key: of all random numbers.
+      on_attack: called with the name of each attack as it begins.
+      seconds: by attack, all sizes together; filled by `timed`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    right: np.ndarray
+    attacked: np.ndarray
+    batch_size: int
+    key: Array
+    on_attack: Callable[[str], None]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Announces an attack, and adds the time that it takes."""
+        self.on_attack(name)
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def run(self, name: str, attack: Run, eps: float) -> Attacked:
+        """Returns what an attack finds; each has random numbers of its own, the same at every size."""
+        with self.timed(name):
+            batch = partial(attack, eps=jnp.float32(eps))
+            return in_batches(batch, named_key(self.key, name), self.images, self.labels, self.batch_size)
+
+    def standing(self, found: Attacked) -> np.ndarray:
+        """Returns which of all images the network still gets right, bool [n]."""
+        left = self.right.copy()
+        left[self.attacked] &= ~np.asarray(found.is_broken)
+        return left
+
+
+def set_up(
+    logits_of: LogitsOf,
+    images: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    key: Array,
+    on_attack: Callable[[str], None],
+) -> Bench:
+    """Returns the bench of a network, on which the images that it gets wrong by itself are not attacked."""
+    size = min(batch_size, len(labels))
+    clean = in_batches(partial(unattacked, logits_of, eps=jnp.float32(0)), key, images, labels, size)
+    right = ~np.asarray(clean.is_broken)
+    # A network that gets nothing right is attacked where it stands, so that there is something to show.
+    attacked = right if right.any() else np.ones(len(labels), bool)
+    return Bench(
+        images=images[attacked],
+        labels=labels[attacked],
+        right=right,
+        attacked=attacked,
+        batch_size=size,
+        key=key,
+        on_attack=on_attack,
+    )
