@@ -54,8 +54,9 @@ class Constraint:
     needs: frozenset[str] = frozenset()
     # Whether these come from a forward pass of their own.
     second_pass: bool = False
-    # What the constraint trains, without weight decay, under names of its own; is given the shapes of what it
-    # will be shown, and raises a ValueError if it can do nothing with that.
+    # Raises a ValueError if it can do nothing with what it will be shown; gets the shapes of that.
+    validate: Callable[[Seen], None] | None = None
+    # What the constraint trains, without weight decay, under names of its own; gets the same shapes.
     learned: Callable[[Seen], Mapping[str, Array]] | None = None
     # What the constraint carries from step to step, in every checkpoint, before the first step; is given the
     # shape of each unit's kernel.
@@ -73,10 +74,15 @@ def combined(constraints: Sequence[Constraint]) -> Constraint:
 
     Gains are projected from those that the projections before left; each sees the network as updated.
     """
+    checks = [one.validate for one in constraints if one.validate is not None]
     learns = [one.learned for one in constraints if one.learned is not None]
     penalties = [(n, one.penalty) for n, one in enumerate(constraints) if one.penalty is not None]
     gains = [(n, one.project_gains) for n, one in enumerate(constraints) if one.project_gains is not None]
     latents = [one.project_latent for one in constraints if one.project_latent is not None]
+
+    def validate(shapes: Seen) -> None:
+        for check in checks:
+            check(shapes)
 
     def learned(shapes: Seen) -> Mapping[str, Array]:
         return {name: array for own in learns for name, array in own(shapes).items()}
@@ -107,6 +113,7 @@ def combined(constraints: Sequence[Constraint]) -> Constraint:
         name=",".join(one.name for one in constraints) or "none",
         needs=frozenset().union(*(one.needs for one in constraints)),
         second_pass=any(one.second_pass for one in constraints),
+        validate=validate if checks else None,
         learned=learned if learns else None,
         init=lambda shapes: tuple(one.init(shapes) for one in constraints),
         penalty=penalty if penalties else None,

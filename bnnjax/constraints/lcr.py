@@ -56,10 +56,6 @@ def layer_loss(layers: Sequence[tuple[Array, Array]], beta: float, iterations: i
     return total
 
 
-def _sizes(stages: Sequence[Array]) -> list[str]:
-    return ["x".join(map(str, stage.shape[1:3])) for stage in stages]
-
-
 def lcr(config: LCRConfig, chain: Chain, batch_size: int | None) -> Constraint:
     """Returns Lipschitz continuity retention.
 
@@ -101,12 +97,22 @@ def lcr(config: LCRConfig, chain: Chain, batch_size: int | None) -> Constraint:
       batch_size: of all devices together; the repo form needs it.
 
     Raises:
-      ValueError: by `learned`, if there are fewer than two stages or binary layers, or if the stages of the
+      ValueError: by `validate`, if there are fewer than two stages or binary layers, or if the stages of the
         two networks differ in number or size.
     """
     strength = STRENGTHS[config.form] if config.strength is None else config.strength
+    if config.form == "paper":
+        return _of_layers(config, strength, chain)
+    return _of_stages(config, strength, batch_size)
 
-    def between_stages(seen: Seen, state: State) -> tuple[Array, State]:
+
+def _of_stages(config: LCRConfig, strength: float, batch_size: int | None) -> Constraint:
+    """Returns the repo form, whose loss is `stage_loss` times strength / (batch * 10,000)."""
+
+    def learned(shapes: Seen) -> Mapping[str, Array]:
+        return {GAINS: jnp.ones(len(shapes.stages))}
+
+    def penalty(seen: Seen, state: State) -> tuple[Array, State]:
         assert batch_size is not None
         ours = [hardtanh(stage.astype(jnp.float32)) for stage in seen.stages]
         if config.gains:
@@ -114,40 +120,46 @@ def lcr(config: LCRConfig, chain: Chain, batch_size: int | None) -> Constraint:
         theirs = [jax.nn.relu(stage.astype(jnp.float32)) for stage in seen.teacher]
         return strength / (batch_size * IMAGES) * stage_loss(ours, theirs, config.beta), state
 
-    def stage_gains(shapes: Seen) -> Mapping[str, Array]:
-        ours, theirs = _sizes(shapes.stages), _sizes(shapes.teacher)
-        if len(ours) < 2:
-            raise ValueError(f"lcr.form repo compares a network's stages with the next; this has {len(ours)}")
-        if theirs and theirs != ours:
-            raise ValueError(
-                f"the network that lcr compares with has stages of {', '.join(theirs)}; "
-                f"{', '.join(ours)} are needed"
-            )
-        return {GAINS: jnp.ones(len(ours))} if config.gains else {}
+    return Constraint(
+        name="lcr",
+        needs=frozenset({"stages", "teacher"}),
+        second_pass=config.second_pass,
+        validate=_check_stages,
+        learned=learned if config.gains else None,
+        penalty=penalty,
+    )
+
+
+def _check_stages(shapes: Seen) -> None:
+    ours, theirs = _sizes(shapes.stages), _sizes(shapes.teacher)
+    if len(ours) < 2:
+        raise ValueError(f"lcr.form repo compares a network's stages with the next; this has {len(ours)}")
+    if theirs and theirs != ours:
+        raise ValueError(
+            f"the network that lcr compares with has stages of {', '.join(theirs)}; "
+            f"{', '.join(ours)} are needed"
+        )
+
+
+def _sizes(stages: Sequence[Array]) -> list[str]:
+    return ["x".join(map(str, stage.shape[1:3])) for stage in stages]
+
+
+def _of_layers(config: LCRConfig, strength: float, chain: Chain) -> Constraint:
+    """Returns the paper form, whose loss is `layer_loss` times half the strength."""
 
     def layers(seen: Seen) -> list[tuple[Array, Array]]:
         return [seen.activations[name] for name in unit_names(chain) if name in seen.activations]
 
-    def between_layers(seen: Seen, state: State) -> tuple[Array, State]:
-        return strength / 2 * layer_loss(layers(seen), config.beta, config.iterations), state
-
-    def nothing(shapes: Seen) -> Mapping[str, Array]:
+    def validate(shapes: Seen) -> None:
         count = len(layers(shapes))
         if count < 2:
             raise ValueError(
                 f"lcr.form paper compares layers that quantize their inputs with the next; this network has "
                 f"{count}"
             )
-        return {}
 
-    if config.form == "paper":
-        return Constraint(
-            name="lcr", needs=frozenset({"activations"}), learned=nothing, penalty=between_layers
-        )
-    return Constraint(
-        name="lcr",
-        needs=frozenset({"stages", "teacher"}),
-        second_pass=config.second_pass,
-        learned=stage_gains,
-        penalty=between_stages,
-    )
+    def penalty(seen: Seen, state: State) -> tuple[Array, State]:
+        return strength / 2 * layer_loss(layers(seen), config.beta, config.iterations), state
+
+    return Constraint(name="lcr", needs=frozenset({"activations"}), validate=validate, penalty=penalty)

@@ -1,11 +1,10 @@
 """The training loop."""
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -14,14 +13,14 @@ from bnnjax.data.dataset import DataError, Split
 from bnnjax.runtime.processes import gather
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.feed import Feed, Step
+from bnnjax.train.pace import Pace
 from bnnjax.train.parallel import Compiled
-from bnnjax.train.state import RunState, all_finite, keep_best
+from bnnjax.train.score import accuracy, score
+from bnnjax.train.state import RunState, Totals, TrainState, all_finite, keep_best
 from bnnjax.train.step import Task
 from bnnjax.types import Tree
 
 Record = dict[str, Any]
-
-MOST_STEPS_AHEAD = 16  # steps that may be under way before the loop waits for their result
 
 
 class NonFiniteLossError(Exception):
@@ -72,31 +71,6 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
-
-
-class Scores(NamedTuple):
-    """What logits are worth, an entry an image."""
-
-    losses: np.ndarray  # float [n], cross-entropy in nats
-    predictions: np.ndarray  # int [n]
-    confidences: np.ndarray  # float [n], probability of the predicted class
-    ranks: np.ndarray  # int [n], how many classes are found likelier than the true one
-
-
-def score(logits: np.ndarray, labels: np.ndarray) -> Scores:
-    """Scores logits [n, classes] against labels [n], in double precision."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    log_normalizer = np.log(np.exp(shifted).sum(axis=1))
-    true = shifted[np.arange(len(labels)), labels]
-    # Of equals the first is predicted; NaN counts as likelier.
-    before = np.arange(logits.shape[1]) < labels[:, None]
-    likelier = ~(shifted < true[:, None]) & ((shifted != true[:, None]) | before)
-    return Scores(log_normalizer - true, logits.argmax(axis=1), np.exp(-log_normalizer), likelier.sum(axis=1))
-
-
-def accuracy(scores: Scores, among: int = 1) -> float:
-    """Returns the percentage of images whose true class is `among` the likeliest so many."""
-    return 100 * float(np.mean(scores.ranks < among))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,71 +128,104 @@ def _fit(run: Fit, feed: Iterator[Step], state: RunState) -> RunState:
     steps, epochs = run.task.steps_per_epoch, run.task.epochs
     train, best = state
     done = int(train.step)
-    compiled_yet = False
+    pace = Pace(run.batch_size)
     for epoch in range(done // steps + 1, epochs + 1):
-        # --- train
-        epoch_began = timed_from = waited_at = time.perf_counter()
-        timed_steps, ahead, stride = 0, 0, 1
+        pace.begin_epoch()
         while done < epoch * steps:
-            try:
-                step = next(feed)
-            except DataError:
-                save_if_good(run, done, RunState(train, best))
-                raise
+            step = _next_step(run, feed, done, RunState(train, best))
             train = step(train)
-            done, timed_steps, ahead = done + 1, timed_steps + 1, ahead + 1
-            if ahead >= stride or run.stop.signal_name or done == epoch * steps:
-                totals = jax.device_get(train.totals)
-                if totals.bad_step >= 0:
-                    raise NonFiniteLossError(int(totals.bad_step))
-                now = time.perf_counter()
-                # Wait about once a second: often enough to show progress and to heed a signal.
-                stride = min(max(int(ahead / max(now - waited_at, 1e-9)), 1), MOST_STEPS_AHEAD)
-                stride = run.stop.agree(stride)
-                waited_at, ahead = now, 0
-                if not compiled_yet:  # the first step's compilation is not a matter of speed
-                    compiled_yet = True
-                    if done < epoch * steps:
-                        timed_from, timed_steps = now, 0
-                speed = timed_steps * run.batch_size / max(now - timed_from, 1e-9)
-                run.display.update(
-                    step=done,
-                    loss=float(totals.loss / totals.steps),
-                    accuracy=100 * float(totals.correct / totals.steps),
-                    images_per_second=speed,
-                )
-            if (run.stop.signal_name or done == epoch * steps) and not all_finite(train):
-                # The next step's loss would tell, but the last good checkpoint must not give way to this.
-                raise NonFiniteLossError(done, "the state of training")
-            if run.stop.signal_name and done < epoch * steps:
-                run.checkpoints.save(done, RunState(train, best))
-                return RunState(train, best)
-        # --- validate
-        logits = run.compiled.predict(train.params, train.batch_stats, run.validation.images)
-        if not np.isfinite(logits).all():
-            raise NonFiniteLossError(done, "the validation loss")
-        scores = score(logits, run.validation.labels)
-        validation_accuracy = accuracy(scores)
-        best = keep_best(best, train, epoch, validation_accuracy)
-        # --- record, then save: a record without its checkpoint is cut off on resumption
-        run.on_epoch(
-            {
-                "epoch": epoch,
-                "step": done,
-                "loss": float(totals.loss / totals.steps),
-                "task_loss": float(totals.task_loss / totals.steps),
-                "penalty": float(totals.penalty / totals.steps),
-                "train_accuracy": 100 * float(totals.correct / totals.steps),
-                "validation_loss": float(scores.losses.mean()),
-                "validation_accuracy": validation_accuracy,
-                **run.measure(train.params, train.batch_stats),
-                "learning_rate": float(run.learning_rate(done - 1)),
-                "images_per_second": speed,
-                "seconds": time.perf_counter() - epoch_began,
-            }
-        )
-        if epoch % run.checkpoint_every == 0 or epoch == epochs or run.stop.signal_name:
+            done += 1
+            pace.count_step()
+            is_last = done == epoch * steps
+            if pace.is_wait_due or run.stop.signal_name or is_last:
+                totals = _totals(train)
+                pace.waited(epoch_is_over=is_last)
+                pace.stride = run.stop.agree(pace.stride)
+                _show(run.display, done, totals, pace)
+                stops_here = run.stop.signal_name is not None and not is_last
+                if (stops_here or is_last) and not all_finite(train):
+                    # The next step's loss would tell, but the last good checkpoint must not give way to this.
+                    raise NonFiniteLossError(done, "the state of training")
+                if stops_here:
+                    run.checkpoints.save(done, RunState(train, best))
+                    return RunState(train, best)
+        validation = _validation_figures(run, done, train)
+        best = keep_best(best, train, epoch, validation["validation_accuracy"])
+        # Recorded, then saved: a record without its checkpoint is cut off on resumption.
+        run.on_epoch(_record(run, epoch, done, train, totals, validation, pace))
+        stops = run.stop.signal_name is not None
+        if epoch % run.checkpoint_every == 0 or epoch == epochs or stops:
             run.checkpoints.save(done, RunState(train, best))
-        if run.stop.signal_name:
+        if stops:
             break
     return RunState(train, best)
+
+
+def _next_step(run: Fit, feed: Iterator[Step], done: int, state: RunState) -> Step:
+    """Returns the next step; if there is none, saves the state before raising the DataError."""
+    try:
+        return next(feed)
+    except DataError:
+        save_if_good(run, done, state)
+        raise
+
+
+def _totals(train: TrainState) -> Totals:
+    """Waits for all steps so far and returns the epoch's totals, on the host.
+
+    Raises:
+      NonFiniteLossError: the loss of one of them was not finite.
+    """
+    totals = jax.device_get(train.totals)
+    if totals.bad_step >= 0:
+        raise NonFiniteLossError(int(totals.bad_step))
+    return totals
+
+
+def _training_figures(totals: Totals) -> Record:
+    """Returns the means over the epoch's steps so far."""
+    return {
+        "loss": float(totals.loss / totals.steps),
+        "task_loss": float(totals.task_loss / totals.steps),
+        "penalty": float(totals.penalty / totals.steps),
+        "train_accuracy": 100 * float(totals.correct / totals.steps),
+    }
+
+
+def _show(display: Display, done: int, totals: Totals, pace: Pace) -> None:
+    means = _training_figures(totals)
+    display.update(
+        step=done,
+        loss=means["loss"],
+        accuracy=means["train_accuracy"],
+        images_per_second=pace.images_per_second,
+    )
+
+
+def _validation_figures(run: Fit, done: int, train: TrainState) -> Record:
+    """Returns loss and accuracy on the validation images.
+
+    Raises:
+      NonFiniteLossError: the network's outputs are not finite.
+    """
+    logits = run.compiled.predict(train.params, train.batch_stats, run.validation.images)
+    if not np.isfinite(logits).all():
+        raise NonFiniteLossError(done, "the validation loss")
+    scores = score(logits, run.validation.labels)
+    return {"validation_loss": float(scores.losses.mean()), "validation_accuracy": accuracy(scores)}
+
+
+def _record(
+    run: Fit, epoch: int, done: int, train: TrainState, totals: Totals, validation: Record, pace: Pace
+) -> Record:
+    """Returns the record of a finished epoch."""
+    return {
+        "epoch": epoch,
+        "step": done,
+        **_training_figures(totals),
+        **validation,
+        **run.measure(train.params, train.batch_stats),
+        "learning_rate": float(run.learning_rate(done - 1)),
+        "images_per_second": pace.images_per_second,
+        "seconds": pace.epoch_seconds(),
+    }
