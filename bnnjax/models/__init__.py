@@ -23,7 +23,24 @@ VGGS = {
     "vgg_tiny": partial(VGG, widths=(8, 8, 16, 16, 32, 32)),
 }
 
-__all__ = ["RESNETS", "VGGS", "Model", "make_model"]
+__all__ = ["RESNETS", "VGGS", "Model", "default_structure", "make_model"]
+
+
+def default_structure(name: str, method: Method, structure: str | None) -> str:
+    """Returns the structure of the network of that name; None is bireal for binarized ResNets, else plain.
+
+    Raises:
+      ValueError: for an unknown name or structure, or a structure that the network does not have.
+    """
+    if structure not in (None, "plain", "bireal"):
+        raise ValueError(f"unknown structure {structure!r}; allowed are plain, bireal")
+    if name in RESNETS:
+        return structure or ("plain" if method.name == "fp" else "bireal")
+    if name in VGGS:
+        if structure == "bireal":
+            raise ValueError(f"model {name} has no shortcuts, so its structure is plain; got bireal")
+        return "plain"
+    raise ValueError(f"unknown model {name!r}; allowed are {', '.join([*RESNETS, *VGGS])}")
 
 
 def make_model(
@@ -41,7 +58,7 @@ def make_model(
     Args:
       name: of RESNETS or VGGS.
       method: the binarization method.
-      structure: plain or bireal; None is bireal for binarized ResNets and plain for all else.
+      structure: see `default_structure`.
       classes: outputs.
       axis_name: mapped axis of the batch norms.
       remat: whether training computes blocks (of a VGG: units) again in the backward pass, to keep less.
@@ -63,13 +80,5 @@ def make_model(
         "remat": remat,
         "pack_codes": pack_codes,
     }
-    if structure not in (None, "plain", "bireal"):
-        raise ValueError(f"unknown structure {structure!r}; allowed are plain, bireal")
-    if name in RESNETS:
-        default = "plain" if method.name == "fp" else "bireal"
-        return RESNETS[name](structure=structure or default, **common)
-    if name in VGGS:
-        if structure == "bireal":
-            raise ValueError(f"model {name} has no shortcuts, so its structure is plain; got bireal")
-        return VGGS[name](**common)
-    raise ValueError(f"unknown model {name!r}; allowed are {', '.join([*RESNETS, *VGGS])}")
+    structure = default_structure(name, method, structure)
+    return RESNETS[name](structure=structure, **common) if name in RESNETS else VGGS[name](**common)

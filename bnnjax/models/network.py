@@ -1,6 +1,7 @@
-"""A model as pure functions of its arrays."""
+"""A network: a model and its method as pure functions of parameters and batch statistics."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -8,15 +9,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.bounds.chain import Chain, Units
-from bnnjax.bounds.lipschitz import network_log_bound, unit_table, units_off
-from bnnjax.methods import Method, Values
+from bnnjax.methods import Context, Method
 from bnnjax.models import Model
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS, LOSSES, PREPARED
 from bnnjax.nn.units import KERNELS, STAGES, UNITS, by_unit, by_unit_of_layer, in_order
-from bnnjax.train.parallel import once_options
 from bnnjax.types import Tree
 
-# The collections that `Network.forward` can be asked for, and how each is read.
+# The collections that `Network.apply` can be asked for, and how each is read.
 COLLECTIONS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     KERNELS: by_unit,
     ACTIVATIONS: by_unit_of_layer,
@@ -32,45 +31,6 @@ class Collected(NamedTuple):
     layer_loss: Array  # [], the mean of what the method's layers add to the loss
     latents: Mapping[str, Array]  # latent kernels by unit
     more: Mapping[str, Any]  # of COLLECTIONS those that were asked for
-
-
-class Network(NamedTuple):
-    """A model as pure functions of its parameters and batch statistics."""
-
-    chain: Chain
-    # key -> params, batch_stats
-    init: Callable[[Array], tuple[Tree, Tree]]
-    # (key, params, batch_stats) -> params, batch_stats, with what is missing initialized
-    complete: Callable[[Array, Tree, Tree], tuple[Tree, Tree]]
-    # (params, batch_stats, images, schedule) -> params, with latent kernels as the method prepares them
-    prepare: Callable[[Tree, Tree, Array, Values], Tree]
-    # (params, batch_stats, images, schedule, train, more) -> logits, batch_stats, collected
-    forward: Callable[[Tree, Tree, Array, Values, bool, Iterable[str]], tuple[Array, Tree, Collected]]
-    # (params, batch_stats, schedule) -> units at inference
-    units: Callable[[Tree, Tree, Values], Units]
-    # (params, batch_stats, schedule) -> kernels with their batch norm folded in, by unit
-    kernels: Callable[[Tree, Tree, Values], dict[str, Array]]
-
-
-def final_schedule(method: Method) -> Values:
-    """Returns the values of a method's schedule with which its networks are used, once trained."""
-    return method.schedule(jnp.float32(1))
-
-
-def infer(
-    network: Network, method: Method, arrays: tuple[Tree, Tree], images: Array, more: Iterable[str] = ()
-) -> tuple[Array, Collected]:
-    """Returns logits and what is collected of a network at inference, as it is used once trained.
-
-    Args:
-      network: as a function.
-      method: its own.
-      arrays: params and batch_stats.
-      images: normalized, [batch, h, w, c].
-      more: names in COLLECTIONS.
-    """
-    logits, _, collected = network.forward(*arrays, images, final_schedule(method), False, more)
-    return logits, collected
 
 
 def project_latents(params: Tree, project: Callable[[Array], Array]) -> Tree:
@@ -95,53 +55,81 @@ def replaced(tree: Tree, new: Tree) -> Tree:
     return {**tree, **{name: replaced(tree[name], value) for name, value in new.items()}}
 
 
-def make_network(model: Model, method: Method, image_shape: tuple[int, int, int]) -> Network:
-    """Returns the pure functions of a model.
+@dataclass(frozen=True, eq=False)  # compared by identity, so that its methods can be jitted
+class Network:
+    """A model as pure functions of its arrays, params and batch_stats.
 
-    Args:
-      model: made by `make_model`.
-      method: the one it was made with.
+    Attributes:
+      model: as `make_model` returns it.
+      method: the one that the model was made with.
       image_shape: (h, w, c).
     """
-    blank = jnp.zeros((1, *image_shape))
 
-    def projected(params: Tree) -> Tree:
-        return params if method.project_latent is None else project_latents(params, method.project_latent)
+    model: Model
+    method: Method
+    image_shape: tuple[int, ...]
 
-    def init(key: Array) -> tuple[Tree, Tree]:
-        variables = model.init(key, blank, final_schedule(method), False)
-        return projected(variables["params"]), variables["batch_stats"]
+    @property
+    def chain(self) -> Chain:
+        """The network as its bound sees it."""
+        return self.model.chain
 
-    def complete(key: Array, params: Tree, batch_stats: Tree) -> tuple[Tree, Tree]:
-        variables = {"params": projected(params), "batch_stats": batch_stats}
-        _, filled = model.apply(
+    def with_method(self, method: Method) -> "Network":
+        """Returns the network with another method in its layers, which trains the same arrays."""
+        return replace(self, model=self.model.clone(method=method), method=method)
+
+    def context(self, progress: Array | float = 1.0) -> Context:
+        """Returns the context of layers at that share of training; as used once trained, if left out."""
+        return Context(self.method.schedule(jnp.float32(progress)))
+
+    def init(self, key: Array) -> tuple[Tree, Tree]:
+        """Returns params and batch_stats with random weights."""
+        variables = self.model.init(key, self._blank(), self.context(), False)
+        return self._projected(variables["params"]), variables["batch_stats"]
+
+    def complete(self, key: Array, params: Tree, batch_stats: Tree) -> tuple[Tree, Tree]:
+        """Returns params and batch_stats with what is missing initialized."""
+        variables = {"params": self._projected(params), "batch_stats": batch_stats}
+        _, filled = self.model.apply(
             variables,
-            blank,
-            final_schedule(method),
+            self._blank(),
+            self.context(),
             False,
             rngs={"params": key},
             mutable=["params", "batch_stats"],
         )
         return filled["params"], filled["batch_stats"]
 
-    def prepare(params: Tree, batch_stats: Tree, images: Array, schedule: Values) -> Tree:
+    def prepare(self, params: Tree, batch_stats: Tree, images: Array) -> Tree:
+        """Returns params with latent kernels as the method prepares them by some images, before training."""
         # On one device, so that batch norms average over nothing else.
-        alone = model.clone(axis_name=None)
+        alone = self.model.clone(axis_name=None)
         variables = {"params": params, "batch_stats": batch_stats}
-        _, filled = alone.apply(variables, images, schedule, True, mutable=["batch_stats", PREPARED])
+        _, filled = alone.apply(variables, images, self.context(0.0), True, mutable=["batch_stats", PREPARED])
         return replaced(params, filled.get(PREPARED, {}))
 
-    def forward(
+    def apply(
+        self,
         params: Tree,
         batch_stats: Tree,
         images: Array,
-        schedule: Values,
+        context: Context,
         train: bool,
         more: Iterable[str] = (),
     ) -> tuple[Array, Tree, Collected]:
+        """Returns logits [batch, classes], batch_stats after this pass, and what else it leaves.
+
+        Args:
+          params: of the network.
+          batch_stats: likewise.
+          images: normalized, [batch, h, w, c].
+          context: the schedule, and in training the step's key.
+          train: whether batch norms use the batch's statistics and update the running ones.
+          more: names in COLLECTIONS.
+        """
         variables = {"params": params, "batch_stats": batch_stats}
         mutable = ["batch_stats", UNITS, LOSSES, *more]
-        logits, filled = model.apply(variables, images, schedule, train, mutable=mutable)
+        logits, filled = self.model.apply(variables, images, context, train, mutable=mutable)
         losses = jax.tree.leaves(filled.get(LOSSES, {}))
         layer_loss = jnp.mean(jnp.stack(losses)) if losses else jnp.zeros(())
         collected = Collected(
@@ -152,37 +140,34 @@ def make_network(model: Model, method: Method, image_shape: tuple[int, int, int]
         )
         return logits, filled["batch_stats"], collected
 
-    def collect(collection: str) -> Callable[[Tree, Tree, Values], dict[str, Any]]:
+    def infer(
+        self, params: Tree, batch_stats: Tree, images: Array, more: Iterable[str] = ()
+    ) -> tuple[Array, Collected]:
+        """Returns logits and what is collected at inference, as the network is used once trained."""
+        logits, _, collected = self.apply(params, batch_stats, images, self.context(), False, more)
+        return logits, collected
+
+    def logits(self, params: Tree, batch_stats: Tree, images: Array) -> Array:
+        """Returns the logits at inference, [batch, classes], of normalized images [batch, h, w, c]."""
+        return self.infer(params, batch_stats, images)[0]
+
+    def units(self, params: Tree, batch_stats: Tree) -> Units:
+        """Returns the statistics of the units at inference, by their names."""
+        return self._collect(UNITS, params, batch_stats)
+
+    def kernels(self, params: Tree, batch_stats: Tree) -> dict[str, Array]:
+        """Returns the kernels with their batch norm folded in, [..., o], by the names of their units."""
+        return self._collect(KERNELS, params, batch_stats)
+
+    def _collect(self, collection: str, params: Tree, batch_stats: Tree) -> dict[str, Any]:
         # The logits of the blank image are not used, so compilation drops every convolution.
-        def read(params: Tree, batch_stats: Tree, schedule: Values) -> dict[str, Any]:
-            variables = {"params": params, "batch_stats": batch_stats}
-            return by_unit(
-                model.apply(variables, blank, schedule, False, mutable=[collection])[1][collection]
-            )
+        variables = {"params": params, "batch_stats": batch_stats}
+        _, filled = self.model.apply(variables, self._blank(), self.context(), False, mutable=[collection])
+        return by_unit(filled[collection])
 
-        return read
+    def _blank(self) -> Array:
+        return jnp.zeros((1, *self.image_shape))
 
-    return Network(model.chain, init, complete, prepare, forward, collect(UNITS), collect(KERNELS))
-
-
-def tabulate_units(network: Network, method: Method, params: Tree, batch_stats: Tree) -> list[dict[str, Any]]:
-    """Returns the `unit_table` of a trained network."""
-    kernels = jax.jit(network.kernels, compiler_options=once_options())(
-        params, batch_stats, final_schedule(method)
-    )
-    return unit_table(network.chain, jax.device_get(kernels), latents_by_unit(params).__contains__)
-
-
-def make_measure(network: Network, method: Method) -> Callable[[Tree, Tree], dict[str, float]]:
-    """Returns (params, batch_stats) -> `log_lipschitz_bound` in nats and the number of `units_off`."""
-
-    @jax.jit
-    def figures(params: Tree, batch_stats: Tree) -> tuple[Array, Array]:
-        units = network.units(params, batch_stats, final_schedule(method))
-        return network_log_bound(network.chain, units), units_off(units)
-
-    def measure(params: Tree, batch_stats: Tree) -> dict[str, float]:
-        bound, off = figures(params, batch_stats)
-        return {"log_lipschitz_bound": float(bound), "units_off": int(off)}
-
-    return measure
+    def _projected(self, params: Tree) -> Tree:
+        project = self.method.project_latent
+        return params if project is None else project_latents(params, project)

@@ -167,6 +167,11 @@ def record_config(workdir: Path, config: Config, **more: Any) -> None:
         raise ValueError(f"work directory {workdir} cannot be written: {error.strerror}") from error
 
 
+def is_finished(place: Path) -> bool:
+    """Returns whether a run directory's run has come to its end."""
+    return (place / "summary.json").exists()
+
+
 def check_shared(workdir: Path) -> None:
     """Checks that another process than the first sees the run directory that this one has made.
 

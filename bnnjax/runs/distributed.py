@@ -21,7 +21,8 @@ from rich.console import Console
 
 from bnnjax.config.json import to_json
 from bnnjax.config.training import Config
-from bnnjax.runs.train import execute, prepare
+from bnnjax.runs.plan import prepare
+from bnnjax.runs.train import execute
 from bnnjax.runtime.determinism import require_determinism
 from bnnjax.runtime.exit_codes import FAILED, INTERRUPTED, LOST, NOT_WRITTEN, STOPPED_BY_DATA, WRONG_INPUT
 from bnnjax.runtime.processes import as_first, gather, in_turn, is_first, together
@@ -36,7 +37,7 @@ LOOKED_FOR = (
     f"Kubernetes and GKE ({KUBERNETES} and the package kubernetes), "
     "and Cloud TPU (libtpu, with TPU_WORKER_HOSTNAMES or the metadata server)"
 )
-SENTENCE = "stopped: another process was lost; the same command for all goes on from the last checkpoint\n"
+SENTENCE = "stopped: another process was lost; rerun all of them to resume from the last checkpoint\n"
 # Flags in which processes may differ.
 OWN_FLAGS = frozenset({"coordinator", "process_id", "workdir", "data_dir", "archive"})
 # What collectives and barriers say when the other side is gone.
@@ -133,7 +134,7 @@ def _leave(code: int) -> NoReturn:
 
 
 @contextlib.contextmanager
-def no_process_waits_in_vain() -> Iterator[None]:
+def exit_on_failure() -> Iterator[None]:
     """Ends this process at once where the block fails, since the others may be waiting for it."""
     try:
         yield
@@ -172,7 +173,7 @@ def prepare_together(config: Config) -> Callable[[Console], int]:
     """
     initialize(config)
     wrong: Exception | None = None
-    with no_process_waits_in_vain():
+    with exit_on_failure():
         try:
             run = in_turn(partial(prepare, config))
             flags = {name: value for name, value in to_json(run.config).items() if name not in OWN_FLAGS}
@@ -188,7 +189,7 @@ def prepare_together(config: Config) -> Callable[[Console], int]:
         sys.exit(WRONG_INPUT)
 
     def work(console: Console) -> int:
-        with no_process_waits_in_vain():
+        with exit_on_failure():
             code = execute(run, console if is_first() else Console(quiet=True))
             if code == STOPPED_BY_DATA:  # which the others may know nothing of
                 _leave(code)

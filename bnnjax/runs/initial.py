@@ -14,8 +14,8 @@ from bnnjax.config.constraints import CONSTRAINTS
 from bnnjax.config.training import Config
 from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize
+from bnnjax.models.network import Network
 from bnnjax.runs.saved import Trained
-from bnnjax.runs.setup import Setup
 from bnnjax.train.parallel import once_options
 from bnnjax.types import Tree
 
@@ -26,7 +26,7 @@ SAME_KERNEL = {"latent": "kernel", "kernel": "latent"}
 OWN = frozenset({"learned", "memory"})  # what a method keeps beside its kernels
 
 
-class Network(NamedTuple):
+class Arrays(NamedTuple):
     """The arrays of a network."""
 
     params: Tree
@@ -69,7 +69,7 @@ def _take(wanted: Mapping[str, Any], source: Mapping[str, Any], left: frozenset[
     return taken
 
 
-def take(config: Config, setup: Setup, source: Trained) -> Network:
+def take(config: Config, network: Network, source: Trained) -> Arrays:
     """Returns kernels, batch norms and classifier of a trained network under this network's names.
 
     A full-precision `kernel` becomes `latent` where the method quantizes it.  What a method keeps beside its
@@ -77,7 +77,7 @@ def take(config: Config, setup: Setup, source: Trained) -> Network:
 
     Args:
       config: resolved.
-      setup: made from it.
+      network: made from it.
       source: where to take from.
 
     Raises:
@@ -89,33 +89,31 @@ def take(config: Config, setup: Setup, source: Trained) -> Network:
             raise ValueError(f"the pretrained run {source.place} has {name} {theirs}; {ours} is needed")
     of_method = [(c.method, c.wbits, c.abits) for c in (config, source.config)]
     left = frozenset() if of_method[0] == of_method[1] else OWN
-    params, batch_stats = jax.eval_shape(setup.network.init, jax.random.key(0))
-    return Network(_take(params, source.params, left, ""), _take(batch_stats, source.batch_stats, left, ""))
+    params, batch_stats = jax.eval_shape(network.init, jax.random.key(0))
+    return Arrays(_take(params, source.params, left, ""), _take(batch_stats, source.batch_stats, left, ""))
 
 
-def prepare(setup: Setup, network: Network, dataset: Dataset, seed: int) -> Network:
-    """Returns the network with its latent kernels as the method prepares them.
+def prepare(network: Network, arrays: Arrays, dataset: Dataset, seed: int) -> Arrays:
+    """Returns the arrays of a network with its latent kernels as the method prepares them.
 
     The seed picks the training images, which are not augmented; batch norms use these images' statistics.
     """
     count = len(dataset.train.labels)
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:EXAMPLES])
     images = normalize(jnp.asarray(dataset.train.images[chosen]), dataset.mean, dataset.std, jnp.float32)
-    schedule = setup.method.schedule(jnp.float32(0))
-    params = jax.jit(setup.network.prepare)(network.params, network.batch_stats, images, schedule)
-    return network._replace(params=params)
+    return arrays._replace(params=jax.jit(network.prepare)(*arrays, images))
 
 
-def first_network(
-    config: Config, setup: Setup, dataset: Dataset, source: Trained | None, key: Array
-) -> tuple[Network, float | None]:
-    """Returns the network that training begins from, on the first device, and the seconds it was prepared in.
+def first_arrays(
+    config: Config, network: Network, dataset: Dataset, source: Trained | None, key: Array
+) -> tuple[Arrays, float | None]:
+    """Returns the arrays that training begins from, on the first device, and the seconds of preparing them.
 
-    They are None where the method prepares nothing; else they hold the compilation.
+    The seconds are None where the method prepares nothing; else they hold the compilation.
 
     Args:
       config: resolved.
-      setup: made from it.
+      network: made from it.
       dataset: whose training images the method prepares by.
       source: the network to begin from; None: random weights.
       key: for all that is random.
@@ -125,15 +123,15 @@ def first_network(
     """
     once = once_options()
     if source is None:
-        network = Network(*jax.jit(setup.network.init, compiler_options=once)(key))
+        arrays = Arrays(*jax.jit(network.init, compiler_options=once)(key))
     else:
-        fill = jax.jit(setup.network.complete, compiler_options=once)
-        network = Network(*fill(key, *take(config, setup, source)))
-    if setup.method.prepare is None:
-        return network, None
+        fill = jax.jit(network.complete, compiler_options=once)
+        arrays = Arrays(*fill(key, *take(config, network, source)))
+    if network.method.prepare is None:
+        return arrays, None
     began = time.perf_counter()
-    network = jax.block_until_ready(prepare(setup, network, dataset, config.seed))
-    return network, time.perf_counter() - began
+    arrays = jax.block_until_ready(prepare(network, arrays, dataset, config.seed))
+    return arrays, time.perf_counter() - began
 
 
 def path_within(workdir: Path, place: Path) -> str:

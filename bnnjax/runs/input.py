@@ -15,7 +15,7 @@ from bnnjax.data.batches import device_order
 from bnnjax.data.imagenet.load import found_damaged
 from bnnjax.data.streaming.stream import Batch, Rows, batches
 from bnnjax.runtime.processes import gather
-from bnnjax.train.feed import Feed, resident, streamed
+from bnnjax.train.feed import Feed, Resident, Streamed
 from bnnjax.train.parallel import Compiled, replicate
 from bnnjax.train.state import TrainState
 from bnnjax.train.step import Images, Task
@@ -46,7 +46,7 @@ def make_feed(
       mesh: of all devices of all processes.
       teacher: see `Images`.
       key: the run's data key.
-      on_skipped: see `streamed`.
+      on_skipped: see `Streamed`.
     """
     assert config.batch_size is not None
     teacher, key = replicate(mesh, (teacher, key))
@@ -62,7 +62,7 @@ def make_feed(
         def lower(state: TrainState) -> tuple[jax.stages.Lowered, ...]:
             return compiled.train.lower(state, data, order, key), compiled.order.lower(key, 0)
 
-        return resident(compiled, data, key, task.steps_per_epoch), lower
+        return Resident(compiled, data, key, task.steps_per_epoch), lower
     share = device_share(config.batch_size, jax.process_count())
     in_order = device_order(jnp.arange(config.batch_size)[None], config.accumulate, mesh.size)
     rows = Rows(
@@ -84,7 +84,7 @@ def make_feed(
         labels = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=split)
         return (compiled.train_on.lower(state, images, labels, teacher, key),)
 
-    return streamed(compiled, mesh, after, teacher, key, on_skipped), lower_on
+    return Streamed(compiled, mesh, after, teacher, key, on_skipped), lower_on
 
 
 def skipped_by_all(skipped: int) -> int:

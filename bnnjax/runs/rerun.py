@@ -11,9 +11,11 @@ from rich.console import Console
 from bnnjax.config.training import Config
 from bnnjax.data import Dataset
 from bnnjax.data.load import load
-from bnnjax.runs.plan import Prepared, is_finished
+from bnnjax.runs.directory import is_finished
+from bnnjax.runs.plan import Prepared, prepare
 from bnnjax.runs.saved import read_config, read_trained
-from bnnjax.runs.train import execute, prepare
+from bnnjax.runs.train import execute
+from bnnjax.runtime.console import say
 from bnnjax.runtime.determinism import require_determinism
 from bnnjax.runtime.exit_codes import UNEQUAL
 from bnnjax.runtime.files import read_json, write_json
@@ -108,13 +110,10 @@ def repeat(
 ) -> int:
     """Trains and compares; returns the exit code: that of the run, or 5 if its results are others."""
 
-    def say(text: str) -> None:
-        console.print(text, soft_wrap=True, markup=False, highlight=False)
-
     place = prepared.place
     conditions = list(other_conditions(record, read_json(place / "config.json")))
     for sentence in conditions:
-        say(sentence)
+        say(console, sentence)
     code = execute(prepared, console)
     if not is_finished(place):
         return code
@@ -128,11 +127,11 @@ def repeat(
     for name in before:
         text = name.replace("_", " ")
         if name in unequal:
-            say(f"{text}: {before[name]} before, {now[name]} now")
+            say(console, f"{text}: {before[name]} before, {now[name]} now")
         else:
-            say(f"{text}: the same to the bit, {now[name]}")
+            say(console, f"{text}: the same to the bit, {now[name]}")
     if unequal:
-        say(f"this is not a repetition of {run}")
+        say(console, f"this is not a repetition of {run}")
         return UNEQUAL
-    say(f"this repeats {run} to the bit")
+    say(console, f"this repeats {run} to the bit")
     return 0

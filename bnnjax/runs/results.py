@@ -16,7 +16,7 @@ from bnnjax.config.training import Config
 from bnnjax.constraints.objective import LEARNED
 from bnnjax.data import Dataset
 from bnnjax.data.corruptions import CORRUPTIONS
-from bnnjax.models.network import tabulate_units
+from bnnjax.models.figures import tabulate_units
 from bnnjax.report.run.console import progress_bar
 from bnnjax.report.run.html import draw_plots, write_report
 from bnnjax.report.run.pictures import Examples
@@ -26,8 +26,8 @@ from bnnjax.runs.input import SKIPPED, grey_images
 from bnnjax.runs.setup import Setup
 from bnnjax.runtime.files import read_metrics, write_json
 from bnnjax.runtime.processes import is_first
-from bnnjax.train.loop import accuracy, score
 from bnnjax.train.parallel import Compiled
+from bnnjax.train.score import accuracy, score
 from bnnjax.train.state import Best
 from bnnjax.types import Tree
 
@@ -76,7 +76,7 @@ def conclude(
       config: resolved.
       setup: made from it.
       dataset: whose test images are used.
-      compiled: the setup's task.
+      compiled: its task.
       best: the network.
       about: what else the summary tells of the run.
       console: for progress.
@@ -90,7 +90,7 @@ def conclude(
     test_seconds = time.perf_counter() - began
     figures = setup.measure(best.params, best.batch_stats)
     on_host = jax.device_get(best)  # the one of this process, which is alone with it
-    units = tabulate_units(setup.network, setup.method, on_host.params, on_host.batch_stats)
+    units = tabulate_units(setup.network, on_host.params, on_host.batch_stats)
     confusion = confusion_of(dataset.test.labels, scores.predictions, len(dataset.class_names))
     examples = Examples(
         dataset.test.images,

@@ -1,5 +1,6 @@
 """The network that a run has trained, read back from the run's directory without touching it."""
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,13 +8,15 @@ import jax
 
 from bnnjax.config.json import from_json
 from bnnjax.config.training import Config
-from bnnjax.constraints.objective import LCR
+from bnnjax.constraints.objective import LCR, without_learned
 from bnnjax.data import Dataset
+from bnnjax.models.network import Network
 from bnnjax.robustness.outcomes import Predict
-from bnnjax.runs.setup import TARGETS, Setup, make_setup
+from bnnjax.runs.learner import TARGETS
+from bnnjax.runs.setup import make_network, normalization_of
 from bnnjax.runtime.files import read_json
 from bnnjax.train.checkpoint import Checkpoints, MisfitError, check_fit, digest
-from bnnjax.train.parallel import compile_task, make_mesh, replicate
+from bnnjax.train.parallel import Predictor, make_mesh, replicate
 from bnnjax.types import Tree
 
 
@@ -22,7 +25,7 @@ class Trained(NamedTuple):
 
     place: Path
     config: Config  # of the run, with nothing left out
-    setup: Setup  # made for the data set given to `read_trained`; its task is not for training
+    network: Network  # for images and classes of the data set given to `read_trained`
     params: Tree
     batch_stats: Tree
 
@@ -61,8 +64,7 @@ def read_trained(place: Path, dataset: Dataset) -> Trained:
     config = read_config(place)
     if not (place / "checkpoints").is_dir():
         raise ValueError(f"the run {place} has no checkpoint yet")
-    # How its training was cut into steps is of no matter here, and need not fit this data set.
-    setup = make_setup(config.with_values(batch_size=1, warmup_epochs=0.0), dataset)
+    network = make_network(config, dataset)
     complaints: list[str] = []
     checkpoints = Checkpoints(place / "checkpoints", complaints.append, read_only=True)
     try:
@@ -77,14 +79,15 @@ def read_trained(place: Path, dataset: Dataset) -> Trained:
         raise ValueError(f"the run {place} has not finished an epoch yet")
     arrays = best["params"], best["batch_stats"]
     try:
-        check_fit(arrays, jax.eval_shape(setup.task.init, jax.random.key(0)))
+        found_here = without_learned(best["params"]), best["batch_stats"]
+        check_fit(found_here, jax.eval_shape(network.init, jax.random.key(0)))
     except MisfitError as error:
         size = "x".join(map(str, dataset.train.images.shape[1:]))
         raise ValueError(
             f"the run {place} has no network for images of {size} and {len(dataset.class_names)} classes: "
             f"{error}"
         ) from error
-    return Trained(place, config, setup, *arrays)
+    return Trained(place, config, network, *arrays)
 
 
 def _read_teacher(place: Path, config: Config, dataset: Dataset) -> Trained:
@@ -118,7 +121,6 @@ def require_full_precision(what: str, network: Trained) -> None:
 
 def predictor(trained: Trained, dataset: Dataset, batch_size: int) -> Predict:
     """Returns the network as a function, compiled for batches of this size over all devices."""
-    mesh = make_mesh(batch_size)
-    compiled = compile_task(trained.setup.task, mesh, batch_size, len(dataset.train.labels))
-    params, batch_stats = replicate(mesh, (trained.params, trained.batch_stats))
-    return lambda images: compiled.predict(params, batch_stats, images)
+    mesh, normalization = make_mesh(batch_size), normalization_of(trained.config, dataset)
+    predict = Predictor(trained.network.logits, normalization, mesh, batch_size)
+    return partial(predict, *replicate(mesh, (trained.params, trained.batch_stats)))

@@ -10,8 +10,9 @@ from rich.console import Console
 from bnnjax.config.training import Config
 from bnnjax.data.load import load
 from bnnjax.runs import directory
-from bnnjax.runs.train import execute, prepare
-from bnnjax.runtime.console import complain
+from bnnjax.runs.plan import prepare
+from bnnjax.runs.train import execute
+from bnnjax.runtime.console import complain, say
 from bnnjax.runtime.exit_codes import STOPPED_BY_LOSS, WRONG_INPUT
 from bnnjax.runtime.files import read_json
 from bnnjax.runtime.lock import hold
@@ -65,7 +66,7 @@ def execute_runs(runs: Sequence[Run], console: Console, after: Callable[[set[Pat
     for number, run in enumerate(runs, start=1):
         if run.summary is None:
             text = f"\nrun {number} of {len(runs)}: {run.name}, seed {run.config.seed}"
-            console.print(text, soft_wrap=True, markup=False, highlight=False)
+            say(console, text)
             try:
                 prepared = prepare(run.config)
             except ValueError as error:  # since all were checked, something has changed

@@ -5,6 +5,7 @@ Beside them stands what the rival LCR takes for Lipschitz constants, which are e
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,7 @@ from bnnjax.bounds.lower import NOTHING, LogitsOf, empirical_log_bound
 from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize
 from bnnjax.data.load import load
-from bnnjax.models import make_model
-from bnnjax.models.network import final_schedule, infer, make_network, tabulate_units
+from bnnjax.models.figures import tabulate_units
 from bnnjax.nn.layers import ACTIVATIONS
 from bnnjax.ops.retention import largest_singular_value, retention_matrix
 from bnnjax.report.studies.bounds import bound_comparison, bound_tables, bounds_side_by_side
@@ -31,21 +31,12 @@ from bnnjax.runs.saved import Trained, read_config, read_trained
 from bnnjax.runtime.cache import use_compilation_cache
 from bnnjax.runtime.files import write_bytes_atomically, write_json
 from bnnjax.runtime.lock import check_writable
-from bnnjax.types import Tree
 
 
-def surrogate(trained: Trained, dataset: Dataset) -> LogitsOf:
+def surrogate(trained: Trained) -> LogitsOf:
     """Returns the surrogate network of a trained one, at inference: arrays, normalized images -> logits."""
-    config, method = trained.config, trained.setup.method
-    model = make_model(
-        config.model, method.relaxed(), structure=config.structure, classes=len(dataset.class_names)
-    )
-    network = make_network(model, method.relaxed(), dataset.train.images.shape[1:])
-
-    def logits_of(arrays: tuple[Tree, Tree], images: Array) -> Array:
-        return infer(network, method, arrays, images)[0]
-
-    return logits_of
+    network = trained.network.with_method(trained.network.method.relaxed())
+    return lambda arrays, images: network.logits(arrays[0], arrays[1], images)
 
 
 def retention_estimates(
@@ -89,17 +80,16 @@ def study_run(trained: Trained, dataset: Dataset, images: int, steps: int) -> di
       `log_empirical` by the size of the noise, and `log_retention`, the sum of the logarithms of the
       estimates between inputs, which is no bound.
     """
-    network, method = trained.setup.network, trained.setup.method
-    arrays = (trained.params, trained.batch_stats)
-    units = tabulate_units(network, method, *arrays)
-    activations = slopes(jax.jit(network.units)(*arrays, final_schedule(method)))
+    network, arrays = trained.network, (trained.params, trained.batch_stats)
+    units = tabulate_units(network, *arrays)
+    activations = slopes(jax.jit(network.units)(*arrays))
 
     def factors(norm: str) -> dict[str | Slope, Array]:
         return activations | {str(unit["unit"]): jnp.float32(unit[norm]) for unit in units}
 
     batch = normalize(jnp.asarray(dataset.test.images[:images]), dataset.mean, dataset.std, jnp.float32)
-    collected = jax.jit(lambda arrays, batch: infer(network, method, arrays, batch, (ACTIVATIONS,))[1])
-    retention = retention_estimates(network.chain, collected(arrays, batch).more[ACTIVATIONS])
+    collected = jax.jit(partial(network.infer, more=(ACTIVATIONS,)))(*arrays, batch)[1]
+    retention = retention_estimates(network.chain, collected.more[ACTIVATIONS])
     logs = [math.log(max(each["inputs"], NOTHING)) for each in retention.values()]
     return {
         "run": str(trained.place),
@@ -111,7 +101,7 @@ def study_run(trained: Trained, dataset: Dataset, images: int, steps: int) -> di
         "median_tightness": float(np.median([unit["tightness"] for unit in units])),
         "retention": retention,
         "log_retention": sum(logs) if logs else None,
-        "log_empirical": empirical_log_bound(surrogate(trained, dataset), arrays, batch, steps),
+        "log_empirical": empirical_log_bound(surrogate(trained), arrays, batch, steps),
     }
 
 

@@ -1,6 +1,7 @@
 """Where in its feature maps noise changes a trained network."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,10 +10,10 @@ import numpy as np
 from jax import Array
 
 from bnnjax.data import Dataset
-from bnnjax.data.augment import normalize
-from bnnjax.models.network import infer
+from bnnjax.models.network import Network
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS
 from bnnjax.runs.saved import Trained
+from bnnjax.train.step import Normalization
 from bnnjax.types import Tree
 
 BATCH = 100  # images that go through the network at once, clean and noisy
@@ -89,17 +90,14 @@ def study_features(
         raise ValueError(f"clean and noisy images differ in shape: {clean.shape} and {noisy.shape}")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    method, arrays = trained.setup.method, (trained.params, trained.batch_stats)
-    collection = ACTIVATIONS if method.abits < 32 else INPUTS
+    network, arrays = trained.network, (trained.params, trained.batch_stats)
+    collection = ACTIVATIONS if network.method.abits < 32 else INPUTS
+
+    layers = partial(_layers, network, Normalization(dataset.mean, dataset.std, jnp.float32), collection)
 
     @jax.jit
     def measure(arrays: tuple[Tree, Tree], both: Array, weights: Array) -> dict[str, Change]:
-        def layers(images: Array) -> Mapping[str, Any]:
-            shown = normalize(images, dataset.mean, dataset.std, jnp.float32)
-            found = infer(trained.setup.network, method, arrays, shown, (collection,))[1].more[collection]
-            return found if collection == ACTIVATIONS else {name: (x, None) for name, x in found.items()}
-
-        before, after = layers(both[0]), layers(both[1])
+        before, after = layers(arrays, both[0]), layers(arrays, both[1])
         return {
             name: change(x, after[name][0], None if own is None else (own, after[name][1]), weights)
             for name, (x, own) in before.items()
@@ -124,6 +122,15 @@ def study_features(
         "images": len(clean),
         "units": {name: _summary(own, len(clean)) for name, own in total.items()},
     }
+
+
+def _layers(
+    network: Network, normalization: Normalization, collection: str, arrays: tuple[Tree, Tree], images: Array
+) -> Mapping[str, Any]:
+    """Returns the input of each layer and the codes made of it, None in a network that makes none."""
+    params, batch_stats = arrays
+    found = network.infer(params, batch_stats, normalization(images), (collection,))[1].more[collection]
+    return found if collection == ACTIVATIONS else {name: (x, None) for name, x in found.items()}
 
 
 def _summary(total: Change, images: int) -> dict[str, Any]:

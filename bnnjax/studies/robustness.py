@@ -39,6 +39,7 @@ from bnnjax.robustness.scores import Outcome
 from bnnjax.runs import directory
 from bnnjax.runs.saved import Trained, predictor, read_config, read_trained, require_full_precision
 from bnnjax.runtime.cache import use_compilation_cache
+from bnnjax.runtime.console import say
 from bnnjax.runtime.files import read_json, write_json, write_text_atomically
 from bnnjax.runtime.lock import check_writable
 from bnnjax.studies.attacks import attack_run
@@ -210,7 +211,7 @@ def study(asked: Asked, console: Console) -> int:
         command=["python", *sys.argv],
         about=directory.provenance(),
     )
-    console.print(f"report: {page}", soft_wrap=True, markup=False, highlight=False)
+    say(console, f"report: {page}")
     return 0
 
 

@@ -16,8 +16,9 @@ from bnnjax.report.studies.published_table import (
     comparison_page,
     comparison_table,
 )
+from bnnjax.runs.plan import resolve
 from bnnjax.runs.series import Run, check_runs, execute_runs
-from bnnjax.runs.train import resolve
+from bnnjax.runtime.console import say
 from bnnjax.runtime.files import write_text_atomically
 from bnnjax.studies.published_rows import TABLES, Row, select
 
@@ -68,7 +69,7 @@ def prepare_table(config: TableConfig) -> Callable[[Console], int]:
 def fill_table(place: Path, config: TableConfig, runs: Sequence[Run], console: Console) -> int:
     """Executes the runs that are not finished, and writes the table anew after each; returns the exit code.
 
-    0: finished, or stopped by a signal with everything saved; the same command goes on.  Else as `execute`,
+    0: finished, or stopped by a signal with everything saved.  Else as `execute`,
     but a run whose loss stops being finite is counted in its row and does not stop the others.
     """
     records: list[dict[str, Any]] = []
@@ -85,7 +86,7 @@ def fill_table(place: Path, config: TableConfig, runs: Sequence[Run], console: C
         "\n" + comparison_table(records),
         f"table: {place / 'table.md'}, table.csv, table.tex",
     ):
-        console.print(text, soft_wrap=True, markup=False, highlight=False)
+        say(console, text)
     return 0
 
 

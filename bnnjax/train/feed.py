@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 
 import jax
 from jax import Array
@@ -19,61 +21,62 @@ Step = Callable[[TrainState], TrainState]  # consumes the state that it is given
 Feed = Callable[[int], Generator[Step]]
 
 
-def resident(compiled: Compiled, data: Images, key: Array, steps_per_epoch: int) -> Feed:
-    """Returns the steps over images that live on the device.
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """The steps over images that live on the device.
 
-    Args:
+    Attributes:
       compiled: the task.
       data: the training images, and the teacher if there is one, on every device.
       key: the run's data key, on every device.
       steps_per_epoch: batches in an epoch.
     """
 
-    def feed(done: int) -> Generator[Step]:
+    compiled: Compiled
+    data: Images
+    key: Array
+    steps_per_epoch: int
+
+    def __call__(self, done: int) -> Generator[Step]:
         while True:
-            epoch, position = divmod(done, steps_per_epoch)
-            batches = compiled.order(key, epoch)
-
-            def step(state: TrainState, batches: Array = batches) -> TrainState:
-                return compiled.train(state, data, batches, key)
-
-            for _ in range(position, steps_per_epoch):
+            epoch, position = divmod(done, self.steps_per_epoch)
+            step = partial(self._step, self.compiled.order(self.key, epoch))
+            for _ in range(position, self.steps_per_epoch):
                 yield step
-            done += steps_per_epoch - position
+            done += self.steps_per_epoch - position
 
-    return feed
+    def _step(self, batches: Array, state: TrainState) -> TrainState:
+        return self.compiled.train(state, self.data, batches, self.key)
 
 
-def streamed(
-    compiled: Compiled,
-    mesh: Mesh,
-    batches: Callable[[int], Generator[Batch]],
-    teacher: Tree,
-    key: Array,
-    on_skipped: Callable[[int], None],
-) -> Feed:
-    """Returns the steps over batches that come from the host; the next is on its way while one is used.
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """The steps over batches that come from the host; the next is on its way while one is used.
 
-    Args:
+    Attributes:
       compiled: the task.
       mesh: whose devices share each batch.
       batches: how many steps of the run are done -> those of the rest, this process's rows of each.
       teacher: see `Images`; on every device.
       key: the run's data key, on every device.
-      on_skipped: is told how many damaged images a batch has others in place of, when its step is taken.
+      on_skipped: gets how many damaged images others stand in for in a batch, when its step is taken.
     """
-    shared = NamedSharding(mesh, P(AXIS))
 
-    def feed(done: int) -> Generator[Step]:
-        with closing(batches(done)) as coming:
+    compiled: Compiled
+    mesh: Mesh
+    batches: Callable[[int], Generator[Batch]]
+    teacher: Tree
+    key: Array
+    on_skipped: Callable[[int], None]
+
+    def __call__(self, done: int) -> Generator[Step]:
+        shared = NamedSharding(self.mesh, P(AXIS))
+        with closing(self.batches(done)) as coming:
             for batch in coming:
                 # Returns at once: the copy goes on while steps before this one are computed.
                 images, labels = (jax.make_array_from_process_local_data(shared, rows) for rows in batch[:2])
-                on_skipped(batch.skipped)
+                self.on_skipped(batch.skipped)
+                yield partial(self._step, images, labels)
 
-                def step(state: TrainState, images: Array = images, labels: Array = labels) -> TrainState:
-                    return compiled.train_on(state, images, labels, teacher, key)
-
-                yield step
-
-    return feed
+    def _step(self, images: Array, labels: Array, state: TrainState) -> TrainState:
+        return self.compiled.train_on(state, images, labels, self.teacher, self.key)

@@ -5,7 +5,8 @@ The mapped axis is called `data`.  `jax.shard_map` is what `jax.pmap` itself is 
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +24,7 @@ from bnnjax.data.batches import (
     training_batches,
 )
 from bnnjax.train.state import RunState, initial_state
-from bnnjax.train.step import Task, predict_step, share_step, train_step
+from bnnjax.train.step import Normalization, Task, share_step, train_step
 from bnnjax.types import AXIS, Tree
 
 
@@ -92,6 +93,41 @@ def once_options() -> dict[str, int]:
     return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
 
 
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """(params, batch_stats, images uint8 [n, h, w, c]) -> logits float32 [n, classes], for any n.
+
+    Attributes:
+      logits: (params, batch_stats, normalized images) -> logits of one device's share.
+      normalization: of the images.
+      mesh: whose devices share a batch.
+      batch_size: of all devices together.
+    """
+
+    logits: Callable[[Tree, Tree, Array], Array]
+    normalization: Normalization
+    mesh: Mesh
+    batch_size: int
+
+    def predict_share(self, params: Tree, batch_stats: Tree, images: Array) -> Array:
+        logits = self.logits(params, batch_stats, self.normalization(images))
+        return jax.lax.all_gather(logits, AXIS, tiled=True)  # all processes are to see all of them
+
+    @cached_property
+    def _compiled(self) -> jax.stages.Wrapped:
+        split = (P(), P(), P(AXIS))
+        mapped = jax.shard_map(
+            self.predict_share, mesh=self.mesh, in_specs=split, out_specs=P(), check_vma=False
+        )
+        return jax.jit(mapped, compiler_options=step_options())
+
+    def __call__(self, params: Tree, batch_stats: Tree, images: np.ndarray | Array) -> np.ndarray:
+        indices = evaluation_batches(len(images), self.batch_size)
+        shared = NamedSharding(self.mesh, P(AXIS))
+        parts = [self._compiled(params, batch_stats, put_rows(images, batch, shared)) for batch in indices]
+        return np.concatenate([np.asarray(part) for part in parts])[: len(images)]
+
+
 class Compiled(NamedTuple):
     """A task's functions, compiled and mapped over a mesh."""
 
@@ -103,8 +139,7 @@ class Compiled(NamedTuple):
     train: jax.stages.Wrapped
     # (state, images and labels of the batch, split over the devices, teacher, key) -> likewise
     train_on: jax.stages.Wrapped
-    # (params, batch_stats, images uint8 [n, h, w, c]) -> logits float32 [n, classes], for any n
-    predict: Callable[[Tree, Tree, np.ndarray | Array], np.ndarray]
+    predict: Predictor
 
 
 def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Compiled:
@@ -113,34 +148,23 @@ def compile_task(task: Task, mesh: Mesh, batch_size: int, examples: int) -> Comp
     # replicated parameter is already a sum over devices, and averaging it silently gives N times too much;
     # surrogate gradients with two arguments do not pass its type check either.
     mapped = partial(jax.shard_map, mesh=mesh, check_vma=False)
-    everywhere, shared = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
+    everywhere = NamedSharding(mesh, P())
     train = mapped(partial(train_step, task), in_specs=(P(), P(), P(), P()), out_specs=P())
     split = (P(), P(AXIS), P(AXIS), P(), P())
     train_on = mapped(partial(share_step, task), in_specs=split, out_specs=P())
-
-    def predict_share(params: Tree, batch_stats: Tree, images: Array) -> Array:
-        logits = predict_step(task, params, batch_stats, images)
-        return jax.lax.all_gather(logits, AXIS, tiled=True)  # all processes are to see all of them
-
-    predictions = mapped(predict_share, in_specs=(P(), P(), P(AXIS)), out_specs=P())
-    logits = jax.jit(predictions, compiler_options=step_options())
+    learner = task.learner
 
     def init(key: Array) -> RunState:
-        return initial_state(*task.init(key), task.optimizer, task.carried())
+        return initial_state(*learner.init(key), task.optimizer, learner.carried())
 
     def order(key: Array, epoch: int) -> Array:
         batches = training_batches(epoch_keys(key, epoch), examples, batch_size)
         return device_order(batches, task.accumulate, mesh.size)
-
-    def predict(params: Tree, batch_stats: Tree, images: np.ndarray | Array) -> np.ndarray:
-        indices, _ = evaluation_batches(len(images), batch_size)
-        parts = [logits(params, batch_stats, put_rows(images, batch, shared)) for batch in indices]
-        return np.concatenate([np.asarray(part) for part in parts])[: len(images)]
 
     return Compiled(
         init=jax.jit(init, out_shardings=everywhere, compiler_options=once_options()),
         order=jax.jit(order, out_shardings=everywhere),
         train=jax.jit(train, donate_argnums=0, compiler_options=step_options()),
         train_on=jax.jit(train_on, donate_argnums=0, compiler_options=step_options()),
-        predict=predict,
+        predict=Predictor(learner.logits, task.normalization, mesh, batch_size),
     )

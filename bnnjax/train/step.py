@@ -1,6 +1,6 @@
-"""One training step and one prediction, as a single device sees them.
+"""One training step, as a single device sees it.
 
-Both run under a mapped axis; `train.parallel` maps them over all devices.
+It runs under a mapped axis; `train.parallel` maps it over all devices.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from jax import Array
 
 from bnnjax.data.augment import Augmentation, augment, normalize
 from bnnjax.data.batches import device_slice, epoch_keys, step_key
+from bnnjax.train.learner import Learner, Means, Moment, Pass
 from bnnjax.train.state import Totals, TrainState, no_totals
 from bnnjax.types import AXIS, Tree
 
@@ -25,55 +26,32 @@ class Images(NamedTuple):
 
     images: Array  # uint8 [n, h, w, c]
     labels: Array  # int32 [n]
-    teacher: Tree = ()  # what `Task.targets` takes, and `Task.schedule` in its moment
+    teacher: Tree = ()  # arrays of other networks, for `Learner.loss`
 
 
-class Moment(NamedTuple):
-    """Where training stands, for what changes on the way."""
+class Normalization(NamedTuple):
+    """How images become a network's input: (images / 255 - mean) / std in the compute dtype."""
 
-    progress: Array  # epoch / epochs, [] float32
-    epoch_begins: Array  # bool []; whether this is the first step of an epoch
-    key: Array  # of this step, the same on all devices
-    teacher: Tree  # see Images
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: Any
+
+    def __call__(self, images: Array) -> Array:
+        """Normalizes uint8 [batch, h, w, c]."""
+        return normalize(images, self.mean, self.std, self.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The functions and constants that a step is made from; it knows no method and no model."""
+    """A learner, and how it is trained; it knows no method and no model."""
 
-    # key -> params, batch_stats
-    init: Callable[[Array], tuple[Tree, Tree]]
-    # (params, batch_stats, images, schedule, train) -> logits [batch, classes], batch_stats, for `penalty`
-    forward: Callable[[Tree, Tree, Array, Any, bool], tuple[Array, Tree, Any]]
-    # moment, or None at inference -> what `forward` takes as its schedule
-    schedule: Callable[[Moment | None], Any]
-    # (what `forward` gave, carried) -> float32 [], of which the step takes the mean over devices, and carried
-    # after this step, which must be the same on all
-    penalty: Callable[[Any, Tree], tuple[Array, Tree]]
-    # what the penalty carries before the first step
-    carried: Callable[[], Tree] = lambda: ()
-    # (params, batch_stats, gradients, carried) -> params, batch_stats; projections after the update
-    after_update: Callable[[Tree, Tree, Tree, Tree], tuple[Tree, Tree]]
+    learner: Learner
     optimizer: optax.GradientTransformation
     augmentation: Augmentation
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    dtype: Any
-    label_smoothing: float
-    # (teacher, images) -> the targets' probabilities, [batch, classes]; None: the labels
-    targets: Callable[[Tree, Array], Array] | None = None
+    normalization: Normalization
     epochs: int
     steps_per_epoch: int
     accumulate: int = 1  # parts of a batch, whose gradients are averaged
-
-
-class Means(NamedTuple):
-    """Of a step's images; all float32 []."""
-
-    loss: Array  # task loss + penalty
-    task_loss: Array
-    penalty: Array
-    correct: Array  # share that was right
 
 
 def mean_over_parts(function: Callable[[Array], tuple[Tree, Tree]], parts: int) -> tuple[Tree, Tree]:
@@ -123,28 +101,22 @@ def share_step(
     # Schedules move once an epoch.
     progress = epoch.astype(jnp.float32) / task.epochs
     method_key = jax.random.fold_in(augment_key, METHOD)
-    schedule = task.schedule(Moment(progress, position == 0, method_key, teacher))
+    moment = Moment(progress, position == 0, method_key)
     share = labels.shape[0] // task.accumulate
 
-    def loss_of(params: Tree, images: Array, labels: Array) -> tuple[Array, tuple[Means, Tree, Tree]]:
-        logits, batch_stats, collected = task.forward(params, state.batch_stats, images, schedule, True)
-        if task.targets is None:
-            targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), task.label_smoothing)
-        else:
-            targets = jax.lax.stop_gradient(task.targets(teacher, images))
-        task_loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
-        penalty, carried = task.penalty(collected, state.carried)
-        correct = jnp.mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32))
-        loss = task_loss + penalty
-        return loss, (Means(loss, task_loss, penalty, correct), batch_stats, carried)
+    def loss_of(params: Tree, images: Array, labels: Array) -> tuple[Array, tuple[Means, Pass]]:
+        means, after = task.learner.loss(
+            params, state.batch_stats, images, labels, moment, state.carried, teacher
+        )
+        return means.loss, (means, after)
 
     def part_of_step(part: Array) -> tuple[tuple[Tree, Means, Tree], Tree]:
         ours, theirs = (jax.lax.dynamic_slice_in_dim(a, part * share, share) for a in (images, labels))
         first = (part * jax.lax.axis_size(AXIS) + jax.lax.axis_index(AXIS)) * share  # see `device_order`
         ours = augment(augment_key, ours, task.augmentation, first=first)
-        ours = normalize(ours, task.mean, task.std, task.dtype)
-        gradients, (means, batch_stats, carried) = jax.grad(loss_of, has_aux=True)(state.params, ours, theirs)
-        return (gradients, means, batch_stats), carried
+        ours = task.normalization(ours)
+        gradients, (means, after) = jax.grad(loss_of, has_aux=True)(state.params, ours, theirs)
+        return (gradients, means, after.batch_stats), after.carried
 
     # Mapped without varying-axis types, so each device has the gradient of its own loss here, and their mean
     # is the gradient of the global one.
@@ -152,7 +124,7 @@ def share_step(
     gradients, means = jax.lax.pmean((gradients, means), AXIS)
     updates, opt_state = task.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    params, batch_stats = task.after_update(params, batch_stats, gradients, carried)
+    params, batch_stats = task.learner.after_update(params, batch_stats, gradients, carried)
 
     # The sums start anew with each epoch; they are left standing at its end, for the loop to read.
     totals = jax.tree.map(lambda new, old: jnp.where(position == 0, new, old), no_totals(), state.totals)
@@ -166,16 +138,3 @@ def share_step(
         bad_step=jnp.where(is_first_bad, state.step + 1, totals.bad_step),
     )
     return TrainState(state.step + 1, params, batch_stats, opt_state, totals, carried)
-
-
-def predict_step(task: Task, params: Tree, batch_stats: Tree, images: Array) -> Array:
-    """Returns the logits of this device's share of a batch, [batch, classes] float32.
-
-    Args:
-      task: static.
-      params: the same on all devices.
-      batch_stats: likewise.
-      images: uint8 [batch, h, w, c], this device's share.
-    """
-    images = normalize(images, task.mean, task.std, task.dtype)
-    return task.forward(params, batch_stats, images, task.schedule(None), False)[0]

@@ -13,8 +13,8 @@ from bnnjax.constraints import Seen
 from bnnjax.constraints.base import InputGradient
 from bnnjax.constraints.gradpenalty import gradpenalty, squared_jacobian
 from bnnjax.runs.setup import make_setup
+from bnnjax.train.learner import Moment
 from bnnjax.train.parallel import make_mesh
-from bnnjax.train.step import Moment
 
 
 def linear(jacobian, batch, seed=0):
@@ -82,20 +82,20 @@ def test_of_a_network_it_is_that_of_the_whole_jacobian(method):
         gradpenalty=GradPenaltyConfig(strength=1.0),
     )
     setup = make_setup(config.with_recipe(config.common), dataset)
-    task = setup.task
-    params, batch_stats = jax.jit(task.init)(jax.random.key(0))
+    constrained = setup.learner.constrained
+    params, batch_stats = jax.jit(constrained.init)(jax.random.key(0))
     images = jnp.asarray(np.random.default_rng(0).normal(size=(4, 8, 8, 3)), jnp.float32)
 
-    def given(key):
-        return task.schedule(Moment(jnp.float32(0), jnp.bool_(True), key, ()))
+    def forward(images, key):
+        moment = Moment(jnp.float32(0), jnp.bool_(True), key)
+        return constrained.forward(params, batch_stats, images, moment, constrained.carried(), {})
 
     def both(keys):
         def estimate(key):
-            _, _, collected = task.forward(params, batch_stats, images, given(key), True)
-            return task.penalty(collected, task.carried())[0]
+            return forward(images, key)[1].penalty
 
         def logits(images):
-            return task.forward(params, batch_stats, images, given(keys[0]), True)[0]
+            return forward(images, keys[0])[0]
 
         return jax.lax.map(estimate, keys), jax.jacrev(logits)(images)
 

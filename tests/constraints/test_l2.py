@@ -8,7 +8,6 @@ import pytest
 from bnnjax.config.constraints import L1InfConfig, L2Config
 from bnnjax.constraints import Seen
 from bnnjax.constraints.l2 import l2
-from bnnjax.methods import make_method
 from bnnjax.models.network import latents_by_unit
 
 LATENTS = {"a": jnp.array([[1.0, -2.0]])}
@@ -49,9 +48,7 @@ def test_without_latent_kernels_the_folded_target_alone_is_defined(train):
 
 
 def folded(network, state):
-    kernels = jax.jit(network.kernels)(
-        state.params, state.batch_stats, make_method("irnet").schedule(jnp.float32(0))
-    )
+    kernels = jax.jit(network.kernels)(state.params, state.batch_stats)
     return sum(float(np.sum(np.asarray(kernel, np.float64) ** 2)) for kernel in kernels.values())
 
 

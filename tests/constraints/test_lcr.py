@@ -1,5 +1,7 @@
 """Lipschitz continuity retention: both losses by hand and by NumPy in float64, and what it refuses."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,8 @@ from bnnjax.config.constraints import LCRConfig
 from bnnjax.config.training import Config
 from bnnjax.constraints import Seen, make_constraint
 from bnnjax.constraints.lcr import lcr
+from bnnjax.constraints.objective import constrain
+from bnnjax.models.network import Collected
 
 CHAIN = ("stem", "c", "a", "b", "head")  # the layers' order is not that of their names
 BATCH = 6
@@ -143,7 +147,7 @@ def test_gains_multiply_the_features_and_begin_as_nothing():
     slope = slope_by_differences(lambda g: repo_by_numpy(OURS, THEIRS, gains=g), gains, [1.0, -1.0, 2.0])
     gradient = jax.grad(lambda g: penalty(config, learned={name: g}, **parts))(gains)
     np.testing.assert_allclose(gradient @ np.array([1.0, -1.0, 2.0]), slope, rtol=1e-3)
-    assert lcr(LCRConfig(), CHAIN, BATCH).learned(seen(**parts)) == {}
+    assert lcr(LCRConfig(), CHAIN, BATCH).learned is None
 
 
 def layers(seed=0):
@@ -242,17 +246,18 @@ def test_bfloat16_features_give_a_float32_penalty():
 )
 def test_stages_that_do_not_fit_are_refused(ours, theirs, sentence):
     with pytest.raises(ValueError, match=sentence):
-        lcr(LCRConfig(), CHAIN, BATCH).learned(seen(stages=ours, teacher=theirs))
+        lcr(LCRConfig(), CHAIN, BATCH).validate(seen(stages=ours, teacher=theirs))
 
 
 def test_fewer_than_two_binary_layers_are_refused_by_the_paper_form():
     constraint = lcr(LCRConfig(form="paper"), CHAIN, None)
-    assert constraint.learned(seen(activations=layers())) == {}
+    constraint.validate(seen(activations=layers()))
+    assert constraint.learned is None
     for kept in ({}, {"a": layers()["a"]}):
         with pytest.raises(
             ValueError, match=rf"^lcr.form paper compares layers .*; this network has {len(kept)}$"
         ):
-            constraint.learned(seen(activations=kept))
+            constraint.validate(seen(activations=kept))
 
 
 @pytest.mark.parametrize(
@@ -293,3 +298,24 @@ def test_combined_with_l1inf_both_add_and_what_is_learned_is_kept_apart():
     np.testing.assert_allclose(both.penalty(shown, state)[0], repo_by_numpy(OURS, THEIRS), rtol=1e-5)
     alone = make_constraint(Config(constraint="l1inf"), ())
     assert (alone.learned, alone.second_pass) == (None, False)
+
+
+def test_a_combination_refuses_what_any_of_its_constraints_refuses():
+    for names in ("lcr,l1inf", "l1inf,lcr"):
+        both = make_constraint(Config(constraint=names, batch_size=BATCH), ())
+        both.validate(seen(stages=OURS, teacher=THEIRS))
+        with pytest.raises(ValueError, match=r"this has 1$"):
+            both.validate(seen(stages=OURS[:1], teacher=THEIRS[:1]))
+        assert both.learned is None
+    assert make_constraint(Config(constraint="l1inf"), ()).validate is None
+
+
+@pytest.mark.parametrize("gains", [False, True])
+def test_a_network_that_does_not_fit_is_refused_when_it_is_constrained(gains):
+    def infer(params, batch_stats, images, collections):
+        return None, Collected({}, {}, jnp.zeros(()), dict.fromkeys(collections, (images,)))
+
+    one_stage = SimpleNamespace(init=lambda key: ({}, {}), infer=infer, image_shape=(4, 4, 3))
+    constraint = lcr(LCRConfig(gains=gains), CHAIN, BATCH)
+    with pytest.raises(ValueError, match=r"this has 1$"):
+        constrain(one_stage, constraint)

@@ -16,7 +16,7 @@ from bnnjax.constraints.lcr import GAINS
 from bnnjax.constraints.objective import LEARNED
 from bnnjax.data import Dataset
 from bnnjax.runs.initial import full_precision
-from bnnjax.runs.setup import make_setup
+from bnnjax.runs.setup import make_network, make_setup
 from bnnjax.train.parallel import compile_task, make_mesh
 from bnnjax.train.step import Images
 
@@ -37,12 +37,12 @@ def configured(lcr: LCRConfig, **fields: Any) -> Config:
 
 def compiled_for(dataset: Dataset, config: Config) -> tuple[Any, Any, Any, partial[Images]]:
     """Returns the compiled task, its state, its arguments and the data but for its teacher."""
-    teachers = {"lcr": make_setup(full_precision(config), dataset)} if config.compares else {}
+    teachers = {"lcr": make_network(full_precision(config), dataset)} if config.compares else {}
     mesh = make_mesh(BATCH, jax.devices()[:1])
     compiled = compile_task(make_setup(config, dataset, teachers).task, mesh, BATCH, BATCH)
     data = Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
     if teachers:
-        arrays = jax.jit(teachers["lcr"].network.init)(jax.random.key(7))
+        arrays = jax.jit(teachers["lcr"].init)(jax.random.key(7))
         data = data._replace(teacher={"lcr": arrays})
     key = jax.random.key(1)
     return compiled, compiled.init(jax.random.key(0)).train, (compiled.order(key, 0), key), data

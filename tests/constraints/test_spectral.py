@@ -11,7 +11,6 @@ from bnnjax.config.constraints import L1InfConfig, SpectralConfig
 from bnnjax.config.training import Config
 from bnnjax.constraints import After, Seen, make_constraint
 from bnnjax.constraints.spectral import spectral
-from bnnjax.methods import make_method
 from bnnjax.train.checkpoint import Checkpoints
 
 # Singular values by hand: the columns of a are orthogonal, 5 and 2 long; b has one channel, 3 long.
@@ -158,9 +157,7 @@ def test_settings_outside_their_range_are_refused(options, message):
 
 
 def exact(network, state):
-    kernels = jax.jit(network.kernels)(
-        state.params, state.batch_stats, make_method("irnet").schedule(jnp.float32(0))
-    )
+    kernels = jax.jit(network.kernels)(state.params, state.batch_stats)
     return {name: svd(kernel) for name, kernel in kernels.items()}, kernels
 
 

@@ -26,7 +26,7 @@ def test_a_clock_that_jumps_in_the_middle_changes_no_bit(
     saved = last_step(workdir)
     done = run(SCRIPT, "--workdir", workdir, JUMP=str(-HOUR))
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"going on from step {saved}\n" in done.stdout
+    assert f"resuming from step {saved}\n" in done.stdout
     assert_same_run(workdir, reference)
 
 

@@ -36,7 +36,7 @@ def test_a_damaged_checkpoint_is_told_kept_and_made_good(
     done = run(TINY, "--workdir", finished)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"checkpoint {EPOCHS * STEPS} is damaged (")
-    assert f"going on from step {(EPOCHS - 1) * STEPS}\n" in done.stdout
+    assert f"resuming from step {(EPOCHS - 1) * STEPS}\n" in done.stdout
     (moved,) = (finished / "damaged").iterdir()
     assert contents(moved) == before
     assert_same_run(finished, reference)
@@ -51,7 +51,7 @@ def test_with_every_checkpoint_damaged_the_run_says_so_and_begins_again(
         flip_a_bit(checkpoint)
     done = run(TINY, "--workdir", finished)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "there is no checkpoint to go on from; starting at the beginning\n" in done.stdout
+    assert "there is no checkpoint to resume from; starting at the beginning\n" in done.stdout
     assert len(list((finished / "damaged").iterdir())) == 2
     assert_same_run(finished, reference)
 

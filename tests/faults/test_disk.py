@@ -61,7 +61,7 @@ def test_a_full_disk_ends_a_run_with_a_sentence_and_it_goes_on_when_there_is_spa
         assert done.returncode == 4
         (line,) = done.stderr.splitlines()
         before, _, after = line.partition(f": {reason}; ")
-        assert after == "what was saved before is intact, and the same command goes on from there"
+        assert after == "what was saved before is intact; rerun the command to resume"
         start, _, file = before.partition(f" {workdir}/")
         assert start == "tiny_experiment.py: stopped:"
         assert not (workdir / "summary.json").exists()

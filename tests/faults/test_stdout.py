@@ -23,7 +23,7 @@ def test_a_reader_that_goes_away_ends_a_run_with_a_sentence_and_it_goes_on(
         process.stdout.close()
         errors = process.stderr.read()
     assert process.returncode == 4
-    intact = "what was saved before is intact, and the same command goes on from there"
+    intact = "what was saved before is intact; rerun the command to resume"
     assert errors == f"tiny_experiment.py: stopped: standard output: {os.strerror(32)}; {intact}\n"
     done = run(TINY, *SHORT, "--workdir", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

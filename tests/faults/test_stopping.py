@@ -1,4 +1,4 @@
-"""Runs that are killed or told to stop: the same command goes on and ends with the same bits."""
+"""Runs that are killed or told to stop: the same command resumes and ends with the same bits."""
 
 import signal
 import time
@@ -52,7 +52,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
         process.kill()
         done = finish(process)
         assert done.stderr == ""
-        assert ("going on from step" in done.stdout) <= (f"going on from step {saved}\n" in done.stdout)
+        assert ("resuming from step" in done.stdout) <= (f"resuming from step {saved}\n" in done.stdout)
         assert last_step(workdir) >= saved
         if done.returncode == 0:  # it was faster
             assert_same_run(workdir, reference)
@@ -63,7 +63,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     saved, is_finished = last_step(workdir), (workdir / "summary.json").exists()
     done = run(TINY, "--workdir", workdir)
     assert (done.returncode, done.stderr) == (0, "")
-    assert is_finished or (f"going on from step {saved}\n" in done.stdout) == (saved > 0)
+    assert is_finished or (f"resuming from step {saved}\n" in done.stdout) == (saved > 0)
     assert_same_run(workdir, reference)
     names = {path.name for folder in (workdir, workdir / "checkpoints") for path in folder.iterdir()}
     assert [name for name in names if "tmp" in name or name == ".lock"] == []
@@ -80,7 +80,7 @@ def test_a_run_killed_in_an_epoch_ends_with_the_same_bits(
     assert len(records(workdir)) == 1
     done = run(TINY, "--workdir", workdir)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"going on from step {STEPS}" in done.stdout
+    assert f"resuming from step {STEPS}" in done.stdout
     assert_same_run(workdir, reference)
 
 
@@ -98,7 +98,7 @@ def test_a_run_killed_in_a_save_ends_with_the_same_bits(
     assert (last_step(workdir), len(records(workdir))) == (STEPS, 2)
     done = run(TINY, "--workdir", workdir)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"going on from step {STEPS}\n" in done.stdout
+    assert f"resuming from step {STEPS}\n" in done.stdout
     assert_same_run(workdir, reference)
 
 
@@ -119,7 +119,7 @@ def test_a_run_stopped_by_a_signal_says_how_to_resume_and_ends_with_the_same_bit
     last = stopped.stdout.splitlines()[-1]
     assert last.startswith(f"stopped by {number.name} at step ")
     assert last.endswith(
-        f" of {EPOCHS * STEPS}; everything is saved in {workdir}, and the same command goes on from there"
+        f" of {EPOCHS * STEPS}; everything is saved in {workdir}; rerun the command to resume"
     )
     step = int(last.split()[5])
     assert step >= after
@@ -127,5 +127,5 @@ def test_a_run_stopped_by_a_signal_says_how_to_resume_and_ends_with_the_same_bit
     assert not (workdir / "summary.json").exists()
     done = run(TINY, "--workdir", workdir)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"going on from step {step}\n" in done.stdout
+    assert f"resuming from step {step}\n" in done.stdout
     assert_same_run(workdir, reference)

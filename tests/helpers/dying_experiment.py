@@ -12,7 +12,8 @@ from typing import Any
 from runs import STEPS
 from tiny_experiment import DEFAULTS, stand_in
 
-from bnnjax.cli.main import main, prepare_run
+from bnnjax.cli.main import main
+from bnnjax.cli.train import prepare_run
 
 
 def is_temporary(path: Path) -> bool:

@@ -21,7 +21,7 @@ from bnnjax.config.constraints import GradPenaltyConfig, L1InfConfig, LCRConfig,
 from bnnjax.config.training import Config
 from bnnjax.data import Augmentation
 from bnnjax.runs.initial import full_precision
-from bnnjax.runs.setup import make_setup
+from bnnjax.runs.setup import make_network, make_setup
 from bnnjax.runtime.cache import use_compilation_cache
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
 from bnnjax.train.step import Images
@@ -40,7 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "parts": {"constraint": "l1inf", "l1inf": L1InfConfig(strength=0.1, target="gain"), "accumulate": 2},
     "lqnet": {"method": "lqnet"},  # remembers statistics of activations
     "rad": {"method": "rad"},  # adds a loss on such statistics
-    "streamed": {"method": "irnet"},  # batches come from the host
+    "streamed": {"constraint": "l1inf", "l1inf": L1InfConfig(strength=0.1)},  # batches come from the host
     # Taught by networks with random weights.
     "teacher": {"method": "irnet"},
     "lcr": {"constraint": "lcr", "lcr": LCRConfig(strength=1e5, gains=True)},
@@ -59,12 +59,12 @@ def train(devices: int, setting: str, file: str) -> None:
     config = config.with_recipe(config.common)
     role = {"teacher": "targets", "lcr": "lcr"}.get(setting)
     other = full_precision(config.with_values(workdir=Path()))
-    teachers = {} if role is None else {role: make_setup(other, dataset)}
+    teachers = {} if role is None else {role: make_network(other, dataset)}
     compiled = compile_task(make_setup(config, dataset, teachers).task, mesh, BATCH, EXAMPLES)
     state = compiled.init(jax.random.key(1)).train
     # Batch norms begin with means of exactly 0, where rad's loss has a kink.
     state = state._replace(params=jax.tree.map(partial(shaken, rng), state.params))
-    taught_by = {name: jax.jit(one.network.init)(jax.random.key(3)) for name, one in teachers.items()}
+    taught_by = {name: jax.jit(one.init)(jax.random.key(3)) for name, one in teachers.items()}
     images, labels = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)
     data = replicate(mesh, Images(images, labels, taught_by))
     key = replicate(mesh, jax.random.key(2))

@@ -7,7 +7,8 @@ import numpy as np
 
 import bnnjax.report.run.html
 import bnnjax.runs.train
-from bnnjax.cli.main import main, prepare_run
+from bnnjax.cli.main import main
+from bnnjax.cli.train import prepare_run
 from bnnjax.config.training import Config, Recipe
 from bnnjax.data import Augmentation, Dataset, Split
 from bnnjax.data.dataset import assemble
@@ -29,7 +30,7 @@ def images(count: int, seed: int) -> Split:
 
 
 def load(config: Config) -> Dataset:
-    """In place of `bnnjax.runs.train.load`: 2,400 images for training, 30 for validation, 20 for the test."""
+    """In place of `bnnjax.runs.plan.load`: 2,400 images for training, 30 for validation, 20 for the test."""
     return assemble(
         name="tiny",
         class_names=tuple("0123456789"),
@@ -49,7 +50,7 @@ def picture(figure: object) -> bytes:
 
 def stand_in() -> None:
     """Puts the made-up images and pictures in their places."""
-    bnnjax.runs.train.load = load
+    bnnjax.runs.plan.load = load
     bnnjax.report.run.html.png_bytes = picture
     for plot in ("curves", "bounds", "worst_examples", "confusion_matrix"):
         setattr(bnnjax.report.run.html, plot, lambda *arguments, **more: None)

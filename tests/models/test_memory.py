@@ -7,8 +7,8 @@ import pytest
 
 from bnnjax.benchmarks.steps import random_images
 from bnnjax.config.training import Config, Recipe
-from bnnjax.methods import make_method
-from bnnjax.models.network import make_network
+from bnnjax.methods import Training, make_method
+from bnnjax.models.network import Network
 from bnnjax.models.resnet import ResNet
 from bnnjax.models.vgg import VGG
 from bnnjax.runs.setup import make_setup
@@ -29,12 +29,13 @@ def assert_close(ours, plain, tolerance):
 def pass_of(kind, method, **keeping):
     """Returns loss, batch statistics and gradients of a small network in training."""
     model = kind(method=method, classes=3, **keeping)
-    network = make_network(model, method, (12, 12, 3))
+    network = Network(model, method, (12, 12, 3))
     images = jax.random.normal(jax.random.key(1), (4, 12, 12, 3))
-    values = {**method.schedule(jnp.float32(0.5)), "key": jax.random.key(2), "epoch_begins": jnp.bool_(True)}
+    training = Training(jax.random.key(2), jnp.bool_(True))
+    context = network.context(0.5)._replace(training=training)
 
     def loss(params, batch_stats):
-        logits, new, collected = network.forward(params, batch_stats, images, values, True, ())
+        logits, new, collected = network.apply(params, batch_stats, images, context, True)
         l1 = sum(jnp.sum(unit.l1 * unit.gain) for unit in collected.units.values())
         return jnp.sum(logits**2) + 1e-3 * l1 + collected.layer_loss, new
 
@@ -67,7 +68,11 @@ def test_blocks_that_are_computed_again_have_the_same_gradients(kind, name):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(resnet, "dorefa"), pytest.param(resnet, "abcnet", marks=pytest.mark.slow), (vgg, "irnet")],
+    [
+        (resnet, "dorefa"),
+        pytest.param(resnet, "abcnet", marks=pytest.mark.slow),
+        pytest.param(vgg, "irnet", marks=pytest.mark.slow),
+    ],
 )
 def test_codes_kept_as_bits_give_the_same_gradients_bit_by_bit(kind, name):
     method = make_method(name, abits=1)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_values import schedule_of
+from method_values import network_context
 
 from bnnjax.bounds.chain import Residual, Slope, unit_names
 from bnnjax.config.constraints import L1InfConfig
@@ -29,18 +29,18 @@ def abstract(name, method_name, structure=None, image=CIFAR, dtype=jnp.float32, 
     model = make_model(name, method, structure=structure, classes=classes)
 
     def init_and_apply(key):
-        x, schedule = jnp.zeros((4, *image), dtype), schedule_of(method, 0.0)
-        variables = model.init(key, x, schedule, False)
+        x, context = jnp.zeros((4, *image), dtype), network_context(method, 0.0)
+        variables = model.init(key, x, context, False)
         variables = {key: variables[key] for key in ("params", "batch_stats")}
         mutable = ["batch_stats", UNITS, KERNELS]
-        return variables, *model.apply(variables, x, schedule, train, mutable=mutable)
+        return variables, *model.apply(variables, x, context, train, mutable=mutable)
 
     return model, *jax.eval_shape(init_and_apply, jax.random.key(0))
 
 
-def initial(model, x, schedule):
+def initial(model, x, context):
     """Returns variables as training starts with them, drawn by NumPy, which compiles nothing."""
-    shapes = jax.eval_shape(lambda key: model.init(key, x, schedule, False), jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: model.init(key, x, context, False), jax.random.key(0))
     rng = np.random.default_rng(0)
 
     def fill(path, leaf):
@@ -132,13 +132,13 @@ STAGE_SHAPES = {
 def test_stages_and_activations_are_recorded_where_they_are_asked_for(name):
     method = make_method("irnet")
     model = make_model(name, method, classes=10)
-    schedule = schedule_of(method, 0.0)
+    context = network_context(method, 0.0)
 
     def apply(key, mutable):
         x = jnp.zeros((4, *CIFAR))
-        variables = model.init(key, x, schedule, False)
+        variables = model.init(key, x, context, False)
         variables = {key: variables[key] for key in ("params", "batch_stats")}
-        return variables, model.apply(variables, x, schedule, False, mutable=mutable)[1]
+        return variables, model.apply(variables, x, context, False, mutable=mutable)[1]
 
     key = jax.random.key(0)
     variables, filled = jax.eval_shape(lambda key: apply(key, [STAGES, ACTIVATIONS]), key)
@@ -157,15 +157,15 @@ def test_stages_and_activations_are_recorded_where_they_are_asked_for(name):
 def test_a_stage_ends_with_its_last_block_and_activations_are_inputs_and_their_signs():
     method = make_method("irnet")
     model = make_model("resnet_tiny", method, classes=10)
-    x, schedule = jax.random.normal(jax.random.key(1), (4, *DIGITS)), schedule_of(method, 0.0)
-    variables = initial(model, x, schedule)
+    x, context = jax.random.normal(jax.random.key(1), (4, *DIGITS)), network_context(method, 0.0)
+    variables = initial(model, x, context)
 
     @jax.jit
     def apply(variables):
         _, filled = model.apply(
             variables,
             x,
-            schedule,
+            context,
             False,
             mutable=[STAGES, ACTIVATIONS],
             capture_intermediates=lambda module, _: module.name in ("stem", *BLOCKS, "conv1"),
@@ -191,10 +191,10 @@ def test_only_layers_that_quantize_their_input_record_it(method, count):
     model = make_model("resnet_tiny", method, classes=10)
 
     def apply(key):
-        x, schedule = jnp.zeros((4, *DIGITS)), schedule_of(method, 0.0)
-        variables = model.init(key, x, schedule, False)
+        x, context = jnp.zeros((4, *DIGITS)), network_context(method, 0.0)
+        variables = model.init(key, x, context, False)
         variables = {key: variables[key] for key in ("params", "batch_stats")}
-        return model.apply(variables, x, schedule, False, mutable=[ACTIVATIONS])[1]
+        return model.apply(variables, x, context, False, mutable=[ACTIVATIONS])[1]
 
     assert len(by_unit_of_layer(jax.eval_shape(apply, jax.random.key(0)).get(ACTIVATIONS, {}))) == count
 
@@ -286,16 +286,16 @@ def test_what_does_not_exist_is_refused_with_what_does(name, structure, message)
 @pytest.mark.parametrize(("name", "method_name"), [("resnet_tiny", "irnet"), ("vgg_tiny", "dorefa")])
 def test_network_trains_with_finite_numbers_even_from_kernels_of_zeros(name, method_name):
     method = make_method(method_name)
-    model, schedule = make_model(name, method, classes=10), schedule_of(method)
+    model, context = make_model(name, method, classes=10), network_context(method)
     x = jax.random.normal(jax.random.key(0), (8, *DIGITS))
-    variables = initial(model, x, schedule)
+    variables = initial(model, x, context)
     constraint = l1inf(L1InfConfig(strength=0.1), model.chain)
 
     @jax.jit
     def gradient(params):
         def loss(params):
             both = {"params": params, "batch_stats": variables["batch_stats"]}
-            logits, filled = model.apply(both, x, schedule, True, mutable=["batch_stats", UNITS])
+            logits, filled = model.apply(both, x, context, True, mutable=["batch_stats", UNITS])
             value = jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 3])
             seen = Seen(by_unit(filled[UNITS]), {}, jnp.float32(1))
             return value + constraint.penalty(seen, ())[0], (logits, filled["batch_stats"])
@@ -320,15 +320,15 @@ def test_network_trains_with_finite_numbers_even_from_kernels_of_zeros(name, met
 
 def test_hard_projection_brings_every_unit_but_the_classifier_below_the_radius():
     method = make_method("xnor")
-    model, schedule = make_model("resnet_tiny", method, classes=10), schedule_of(method, 0.0)
+    model, context = make_model("resnet_tiny", method, classes=10), network_context(method, 0.0)
     x = jnp.zeros((1, *DIGITS))
 
     @jax.jit
     def units_of(params, batch_stats):
         both = {"params": params, "batch_stats": batch_stats}
-        return by_unit(model.apply(both, x, schedule, False, mutable=[UNITS])[1][UNITS])
+        return by_unit(model.apply(both, x, context, False, mutable=[UNITS])[1][UNITS])
 
-    variables = initial(model, x, schedule)
+    variables = initial(model, x, context)
     params, batch_stats = variables["params"], variables["batch_stats"]
     radius = 2.0
     before = units_of(params, batch_stats)

@@ -237,7 +237,7 @@ def goes_on(launch: Launch, original: Path, after: int, place: Path) -> None:
     ended = train(launch, after, workdir, place / "seen")
     assert [(one.code, one.errors) for one in ended] == [(0, "")] * after
     assert ended[0].output.startswith(f"checkpoint {2 * STEPS} is damaged (")
-    assert f"going on from step {STEPS}\n" in ended[0].output
+    assert f"resuming from step {STEPS}\n" in ended[0].output
     assert len(list((workdir / "damaged").iterdir())) == 1
     assert len(images_seen(place / "seen")) == STEPS * BATCH
     assert_close(arrays(workdir, 2 * STEPS), arrays(original, 2 * STEPS))
@@ -300,7 +300,7 @@ def test_a_restart_after_a_loss_goes_on_and_a_signal_to_one_stops_all(launch: La
         processes[1].send_signal(signal.SIGTERM)
         first, second = (ends(process) for process in processes)
     assert (first.code, first.errors, second) == (0, "", (0, "", ""))
-    assert f"going on from step {latest}\n" in first.output
+    assert f"resuming from step {latest}\n" in first.output
     last = first.output.splitlines()[-1]
     assert last.startswith("stopped by SIGTERM at step ")
     assert int(last.split()[5]) in checkpoints(workdir)

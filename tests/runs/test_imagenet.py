@@ -118,7 +118,7 @@ def test_a_run_that_is_stopped_or_killed_ends_with_the_same_bits(
     # Other workers: the stream does not depend on them.
     done = run(SCRIPT, *arguments(imagenet_dir, workdir, "--data-workers", 2))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "going on from step " in done.stdout
+    assert "resuming from step " in done.stdout
     assert records(workdir) == records(reference)
     assert last_arrays(workdir) == last_arrays(reference)
 
@@ -138,12 +138,12 @@ def test_a_damaged_image_ends_a_run_with_everything_saved_or_is_counted(
     assert done.returncode == 7
     assert done.stderr.startswith("stopped: record ")
     assert f" of {path} is damaged: " in done.stderr
-    assert f"; what is saved in {workdir} is intact, and the same command goes on" in done.stderr
+    assert f"; what is saved in {workdir} is intact; rerun the command to resume" in done.stderr
     assert done.stderr.count("\n") == 1
     saved = [path.name for path in (workdir / "checkpoints").iterdir()]
     done = run(SCRIPT, *arguments(root, workdir, "--skip-corrupt"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert all(f"going on from step {step}" in done.stdout for step in saved)
+    assert all(f"resuming from step {step}" in done.stdout for step in saved)
     found = summary(workdir)
     assert found["skipped_images"] == sum(record["skipped_images"] for record in records(workdir))
     assert found["skipped_images"] + found["grey_images"] >= 1

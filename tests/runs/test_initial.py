@@ -13,11 +13,11 @@ from noise import noise
 
 from bnnjax.config.training import Config
 from bnnjax.data import Augmentation, Dataset
-from bnnjax.methods import make_method
+from bnnjax.methods import Context, make_method
 from bnnjax.models import make_model
-from bnnjax.models.network import make_network
+from bnnjax.models.network import Network
 from bnnjax.nn.layers import PREPARED, BinaryConv, BinaryDense
-from bnnjax.runs.initial import EXAMPLES, Network, first_network, full_precision, path_within, take
+from bnnjax.runs.initial import EXAMPLES, Arrays, first_arrays, full_precision, path_within, take
 from bnnjax.runs.saved import Trained
 from bnnjax.runs.setup import Setup, make_setup
 
@@ -41,7 +41,7 @@ def trained(dataset: Dataset, method: str, **fields: Any) -> Trained:
     shapes = jax.eval_shape(setup.network.init, jax.random.key(0))
     rng = np.random.default_rng(5)
     arrays = jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(0.5, 2, leaf.shape), jnp.float32), shapes)
-    return Trained(Path("elsewhere"), config, setup, *arrays)
+    return Trained(Path("elsewhere"), config, setup.network, *arrays)
 
 
 def flat(tree: Any) -> dict[str, np.ndarray]:
@@ -55,11 +55,11 @@ def test_kernels_norms_and_classifier_are_taken_and_the_rest_is_initialized(
 ) -> None:
     source = trained(dataset, "fp")
     config, setup = configured(dataset, method)
-    network, seconds = first_network(config, setup, dataset, source, jax.random.key(1))
+    network, seconds = first_arrays(config, setup.network, dataset, source, jax.random.key(1))
     assert seconds is None
-    usual = Network(*jax.jit(setup.network.init)(jax.random.key(1)))
+    usual = Arrays(*jax.jit(setup.network.init)(jax.random.key(1)))
     assert jax.tree.structure(network) == jax.tree.structure(usual)
-    project = setup.method.project_latent or (lambda latent: latent)
+    project = setup.network.method.project_latent or (lambda latent: latent)
     for new, old in zip(network, (source.params, source.batch_stats), strict=True):
         theirs = flat(old)
         for name, leaf in flat(new).items():
@@ -75,7 +75,7 @@ def test_kernels_norms_and_classifier_are_taken_and_the_rest_is_initialized(
 def test_what_a_method_learns_begins_from_the_kernels_that_were_taken(dataset: Dataset) -> None:
     source = trained(dataset, "fp")
     config, setup = configured(dataset, "rbnn")
-    params = flat(first_network(config, setup, dataset, source, jax.random.key(1))[0].params)
+    params = flat(first_arrays(config, setup.network, dataset, source, jax.random.key(1))[0].params)
     kernels = flat(source.params)
     scales = [name for name in params if name.endswith("learned/scale")]
     assert len(scales) == 4
@@ -87,11 +87,13 @@ def test_what_a_method_learns_begins_from_the_kernels_that_were_taken(dataset: D
 def test_of_a_run_of_the_same_method_everything_is_taken(dataset: Dataset) -> None:
     source = trained(dataset, "rbnn")
     config, setup = configured(dataset, "rbnn")
-    taken = take(config, setup, source)
+    taken = take(config, setup.network, source)
     assert flat(taken.params).keys() == flat(source.params).keys()
     assert flat(taken.batch_stats).keys() == flat(source.batch_stats).keys()
     config, setup = configured(dataset, "lqnet")
-    assert not [name for part in take(config, setup, source) for name in flat(part) if "memory" in name]
+    assert not [
+        name for part in take(config, setup.network, source) for name in flat(part) if "memory" in name
+    ]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_of_a_run_of_the_same_method_everything_is_taken(dataset: Dataset) -> No
 def test_another_network_is_refused(dataset: Dataset, fields: dict[str, Any], sentence: str) -> None:
     config, setup = configured(dataset, "irnet")
     with pytest.raises(ValueError, match=sentence):
-        take(config, setup, trained(dataset, "fp", **fields))
+        take(config, setup.network, trained(dataset, "fp", **fields))
 
 
 def test_an_array_of_another_shape_is_named(dataset: Dataset) -> None:
@@ -117,7 +119,7 @@ def test_an_array_of_another_shape_is_named(dataset: Dataset) -> None:
     with pytest.raises(
         ValueError, match=r"network's stem/conv/kernel has shape \(3, 3, 1, 8\); \(3, 3, 3, 8\) is"
     ):
-        take(config, setup, source._replace(params={**source.params, "stem": stem}))
+        take(config, setup.network, source._replace(params={**source.params, "stem": stem}))
 
 
 def test_the_full_precision_run_keeps_model_recipe_and_seed(dataset: Dataset) -> None:
@@ -136,13 +138,13 @@ class Two(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        y, _ = BinaryConv(5, self.method, stride=2, name="first")(x, {}, True)
-        y, _ = BinaryDense(3, self.method, name="second")(jax.nn.relu(y).reshape(len(y), -1), {}, True)
+        y, _ = BinaryConv(5, self.method, stride=2, name="first")(x, Context(), True)
+        y, _ = BinaryDense(3, self.method, name="second")(jax.nn.relu(y).reshape(len(y), -1), Context(), True)
         return y
 
 
 def test_each_layer_is_prepared_from_what_the_prepared_layers_before_it_give() -> None:
-    def prepare(latent: jax.Array, patches: jax.Array, values: Any) -> jax.Array:
+    def prepare(latent: jax.Array, patches: jax.Array, context: Context) -> jax.Array:
         return latent + jnp.mean(patches, axis=0).reshape(*latent.shape[:-1], 1)
 
     method = replace(make_method("bwnh"), prepare=prepare)
@@ -157,7 +159,7 @@ def test_each_layer_is_prepared_from_what_the_prepared_layers_before_it_give() -
     windows = [padded[:, p : p + 3, q : q + 3] for p in (0, 2) for q in (0, 2)]
     mean = np.mean([window.mean(0) for window in windows], axis=0)
     np.testing.assert_allclose(first, params["first"]["latent"] + mean[..., None], rtol=1e-5, atol=1e-6)
-    y, _ = BinaryConv(5, method, stride=2).apply({"params": {"latent": first}}, x, {})
+    y, _ = BinaryConv(5, method, stride=2).apply({"params": {"latent": first}}, x, Context())
     hidden = jax.nn.relu(y).reshape(6, -1)
     expected = params["second"]["latent"] + hidden.mean(0)[:, None]
     np.testing.assert_allclose(filled[PREPARED]["second"]["latent"], expected, rtol=1e-4, atol=1e-5)
@@ -173,10 +175,10 @@ def test_hashed_layers_give_nearly_what_the_pretrained_ones_gave(dataset: Datase
     )
     source = source._replace(params=params)
     config, setup = configured(dataset, "bwnh")
-    network, seconds = first_network(config, setup, dataset, source, jax.random.key(1))
+    network, seconds = first_arrays(config, setup.network, dataset, source, jax.random.key(1))
     assert seconds is not None
     assert seconds > 0
-    again, _ = first_network(config, setup, dataset, source, jax.random.key(2))
+    again, _ = first_arrays(config, setup.network, dataset, source, jax.random.key(2))
     ours, theirs, same = flat(network.params), flat(source.params), flat(again.params)
     latents = [name for name in ours if name.endswith("latent")]
     assert len(latents) == 4
@@ -189,15 +191,15 @@ def test_hashed_layers_give_nearly_what_the_pretrained_ones_gave(dataset: Datase
         np.testing.assert_allclose(np.abs(leaf), np.broadcast_to(scale, leaf.shape), rtol=1e-5)
         agree = np.mean(np.sign(leaf) == np.sign(theirs[name.replace("latent", "kernel")]))
         assert 0.6 < agree < 1  # most signs are those of the kernel, and some were flipped
-    other, _ = first_network(config.with_values(seed=1), setup, dataset, source, jax.random.key(1))
+    other, _ = first_arrays(config.with_values(seed=1), setup.network, dataset, source, jax.random.key(1))
     assert any(not np.array_equal(flat(other.params)[name], ours[name]) for name in latents)
 
 
 def test_only_latent_kernels_are_prepared(dataset: Dataset) -> None:
-    method = replace(make_method("bwnh"), prepare=lambda latent, patches, values: 0 * latent)
-    network = make_network(make_model("resnet_tiny", method, classes=10, axis_name="data"), method, (8, 8, 3))
+    method = replace(make_method("bwnh"), prepare=lambda latent, patches, context: 0 * latent)
+    network = Network(make_model("resnet_tiny", method, classes=10, axis_name="data"), method, (8, 8, 3))
     params, batch_stats = jax.jit(network.init)(jax.random.key(0))
-    prepared = jax.jit(network.prepare)(params, batch_stats, jnp.ones((4, 8, 8, 3)), {})
+    prepared = jax.jit(network.prepare)(params, batch_stats, jnp.ones((4, 8, 8, 3)))
     assert jax.tree.structure(prepared) == jax.tree.structure(params)
     for name, leaf in flat(prepared).items():
         np.testing.assert_array_equal(leaf, 0 * leaf if name.endswith("latent") else flat(params)[name])

@@ -96,7 +96,7 @@ def test_the_best_network_is_read_back_bit_for_bit_and_the_run_is_left_alone(
         best = last_state(place)["best"]
         assert list(leaves(found.params)) == list(leaves(best["params"]))
         assert list(leaves(found.batch_stats)) == list(leaves(best["batch_stats"]))
-        assert (found.place, found.config.method, found.setup.method.name) == (place, method, method)
+        assert (found.place, found.config.method, found.network.method.name) == (place, method, method)
         assert found.config == read_config(place)
         assert found.config.workdir == place
     assert contents(hashed) == before
@@ -107,8 +107,7 @@ def test_the_network_that_is_read_back_has_the_accuracy_that_the_run_reports(
 ) -> None:
     found = read_trained(hashed / "pretrained", dataset)
     images = (dataset.test.images / 255 - np.array(dataset.mean)) / np.array(dataset.std)
-    forward = jax.jit(found.setup.network.forward, static_argnums=4)
-    logits = forward(found.params, found.batch_stats, images.astype(np.float32), {}, False)[0]
+    logits = jax.jit(found.network.logits)(found.params, found.batch_stats, images.astype(np.float32))
     accuracy = 100 * np.mean(np.argmax(logits, 1) == dataset.test.labels)
     assert accuracy == pytest.approx(read(hashed / "pretrained" / "summary.json")["test_accuracy"])
 
@@ -206,11 +205,11 @@ def test_stopped_while_the_first_network_trains_and_after_it_ends_with_the_same_
     first = place / "pretrained"
     said = stop_at(first / "checkpoints" / str(STEPS)).splitlines()[-1]
     assert said.startswith("stopped by SIGTERM at step ")
-    assert said.endswith(f"everything is saved in {first}, and the same command goes on from there")
+    assert said.endswith(f"everything is saved in {first}; rerun the command to resume")
     assert not (place / "metrics.jsonl").exists()
     assert not (first / "summary.json").exists()
     output = stop_at(place / "checkpoints" / str(STEPS))
-    assert "going on from step " in output
+    assert "resuming from step " in output
     assert "stopped by SIGTERM at step " in output
     took = read(place / "beginning.json")["prepare_seconds"]
     moved = tmp_path / "moved"
@@ -218,7 +217,7 @@ def test_stopped_while_the_first_network_trains_and_after_it_ends_with_the_same_
     done = run(TINY, "--method=bwnh", "--workdir", moved, *FEW)
     assert (done.returncode, done.stderr) == (0, "")
     assert "prepared" not in done.stdout
-    assert done.stdout.startswith("going on from step ")
+    assert done.stdout.startswith("resuming from step ")
     for folder in (moved, moved / "pretrained"):
         theirs = hashed / folder.relative_to(moved)
         assert best_of(folder) == best_of(theirs)
@@ -249,11 +248,11 @@ def test_a_run_from_a_network_that_is_given_trains_none_itself(
 @pytest.fixture
 def prepare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
     """prepare(field=value, ...): checks a run in tmp_path / "run", which is not held afterwards."""
-    monkeypatch.setattr(bnnjax.runs.train, "load", tiny_experiment.load)
+    monkeypatch.setattr(bnnjax.runs.plan, "load", tiny_experiment.load)
 
     def prepared(**fields: Any) -> Any:
         given = {"workdir": tmp_path / "run", "epochs": EPOCHS} | fields
-        run = bnnjax.runs.train.prepare(tiny_experiment.DEFAULTS.with_values(**given))
+        run = bnnjax.runs.plan.prepare(tiny_experiment.DEFAULTS.with_values(**given))
         run.held.close()
         return run
 
@@ -305,7 +304,7 @@ def test_a_run_goes_on_with_the_network_that_lcr_compared_it_with(
 
 def test_one_twin_serves_method_and_constraint(prepare: Callable[..., Any], tmp_path: Path) -> None:
     run = prepare(method="bwnh", constraint="lcr")
-    assert (run.twin.place, run.is_twins_pupil, run.begins_from_twin) == (
+    assert (run.twin.place, run.needs_reference, run.begins_from_twin) == (
         tmp_path / "run" / "pretrained",
         True,
         True,
@@ -344,7 +343,7 @@ def test_lcr_compares_with_a_network_that_the_command_trains_first(
     finish(process)
     done = run(*arguments("halves"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(("going on from step ", "this run is finished already"))
+    assert done.stdout.startswith(("resuming from step ", "this run is finished already"))
     assert best_of(tmp_path / "halves") == best_of(tmp_path / "whole")
 
     given = ("--constraint=lcr", "--lcr.teacher", first, "--lcr.second-pass", "--train-examples=80")
@@ -359,7 +358,7 @@ def test_a_taught_run_goes_on_with_its_own_teacher_only_wherever_that_lies(
     prepare: Callable[..., Any], hashed: Path, copy: Path
 ) -> None:
     first = prepare(teacher=hashed / "pretrained")
-    assert first.setup.task.targets is not None
+    assert first.setup.learner.teacher is not None
     assert first.twin is None
     assert prepare(teacher=copy / "pretrained").is_known
     for other in (copy, None):
@@ -373,9 +372,8 @@ def test_the_targets_are_the_teachers_probabilities_at_inference(
     teacher = prepare(teacher=hashed).teachers["targets"]
     images = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
     arrays = (teacher.params, teacher.batch_stats)
-    found = jax.jit(prepare(teacher=hashed).setup.task.targets)({"targets": arrays}, images)
-    forward = jax.jit(teacher.setup.network.forward, static_argnums=4)
-    logits = np.asarray(forward(*arrays, images, {}, False)[0], np.float64)
+    found = jax.jit(prepare(teacher=hashed).setup.learner.targets)(arrays, images)
+    logits = np.asarray(jax.jit(teacher.network.logits)(*arrays, images), np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 

@@ -15,7 +15,8 @@ from bnnjax.config.training import Config
 from bnnjax.data import Dataset
 from bnnjax.methods import make_method
 from bnnjax.models import make_model
-from bnnjax.models.network import make_measure, make_network, project_latents
+from bnnjax.models.figures import Measure
+from bnnjax.models.network import Network, project_latents
 from bnnjax.runs.setup import make_setup
 from bnnjax.train.state import TrainState
 
@@ -64,10 +65,9 @@ def test_hard_l1inf_keeps_every_unit_with_a_gain_within_the_radius_after_every_s
     radius = 2.0
     network, states = train(6, constraint="l1inf", l1inf=L1InfConfig(form="hard", radius=radius))
     kernels = jax.jit(network.kernels)
-    schedule = make_method("irnet").schedule(jnp.float32(0))
 
     def norms(state: TrainState) -> dict[str, float]:
-        folded = kernels(state.params, state.batch_stats, schedule)
+        folded = kernels(state.params, state.batch_stats)
         return {
             name: float(np.abs(kernel).sum(axis=(0, 1, 2)).max())
             for name, kernel in folded.items()
@@ -107,14 +107,13 @@ def bound_by_hand(chain: Any, norms: dict[str, float]) -> float:
 def test_the_bound_measured_is_the_one_computed_by_hand_from_the_kernels(train: Train) -> None:
     network, states = train(2)
     state = states[-1]
-    method = make_method("irnet")
-    kernels = network.kernels(state.params, state.batch_stats, method.schedule(jnp.float32(0)))
+    kernels = network.kernels(state.params, state.batch_stats)
     assert set(kernels) == set(unit_names(network.chain))
     norms = {
         name: float(np.abs(np.asarray(kernel, np.float64)).reshape(-1, kernel.shape[-1]).sum(0).max())
         for name, kernel in kernels.items()
     }
-    figures = make_measure(network, method)(state.params, state.batch_stats)
+    figures = Measure(network)(state.params, state.batch_stats)
     assert figures["log_lipschitz_bound"] == pytest.approx(
         np.log(bound_by_hand(network.chain, norms)), rel=1e-5
     )
@@ -127,7 +126,7 @@ def test_units_that_pass_nothing_on_are_counted(train: Train) -> None:
         lambda path, leaf: leaf * 0 if path[-1].key == "gain" and path[0].key == "stage1_block1" else leaf,
         states[0].params,
     )
-    figures = make_measure(network, make_method("irnet"))(params, states[0].batch_stats)
+    figures = Measure(network)(params, states[0].batch_stats)
     assert figures["units_off"] == 2
     assert np.isfinite(figures["log_lipschitz_bound"])
 
@@ -135,7 +134,7 @@ def test_units_that_pass_nothing_on_are_counted(train: Train) -> None:
 def test_folded_kernels_are_those_the_network_computes_with(train: Train) -> None:
     network, states = train(1)
     state = states[-1]
-    kernels = network.kernels(state.params, state.batch_stats, make_method("irnet").schedule(jnp.float32(0)))
+    kernels = network.kernels(state.params, state.batch_stats)
     stem, norm, stats = (
         state.params["stem"]["conv"]["kernel"],
         state.params["stem"]["norm"],
@@ -152,7 +151,7 @@ def test_folded_kernels_are_those_the_network_computes_with(train: Train) -> Non
 def test_initial_latent_weights_are_projected_where_the_method_says_so() -> None:
     method = make_method("bnn")
     assert method.project_latent is not None
-    network = make_network(make_model("resnet_tiny", method, classes=10), method, SHAPE)
+    network = Network(make_model("resnet_tiny", method, classes=10), method, SHAPE)
     params, _ = network.init(jax.random.key(0))
     for latent in by_name(params)["latent"]:
         np.testing.assert_array_equal(method.project_latent(latent), latent)
@@ -174,7 +173,7 @@ def test_the_learning_rate_starts_anew_with_the_epoch_in_which_the_method_change
     # What the method's quantizers are told, epoch by epoch, changes there too, and nowhere else.
     if method != "irnet":
         told = [
-            float(*setup.method.schedule(jnp.float32(epoch) / jnp.float32(epochs)).values())
+            float(*setup.network.method.schedule(jnp.float32(epoch) / jnp.float32(epochs)).values())
             for epoch in range(epochs)
         ]
         changes = [epoch for epoch in range(1, epochs) if told[epoch] != told[epoch - 1]]

@@ -11,7 +11,7 @@ import pytest
 
 from bnnjax.data import Augmentation, Split
 from bnnjax.data.streaming.stream import Batch
-from bnnjax.train.feed import Feed, resident, streamed
+from bnnjax.train.feed import Feed, Resident, Streamed
 from bnnjax.train.parallel import Compiled, compile_task, make_mesh
 from bnnjax.train.state import RunState, TrainState
 from bnnjax.train.step import Images, Task
@@ -33,7 +33,7 @@ def compiled(task: Task) -> Compiled:
 @pytest.fixture
 def on_device(compiled: Compiled, split: Split) -> Feed:
     data = Images(jnp.asarray(split.images), jnp.asarray(split.labels))
-    return resident(compiled, data, jax.random.key(KEY), STEPS)
+    return Resident(compiled, data, jax.random.key(KEY), STEPS)
 
 
 class Host:
@@ -56,7 +56,7 @@ class Host:
 
     def feed(self) -> Feed:
         mesh = make_mesh(BATCH, jax.devices()[:1])
-        return streamed(self.compiled, mesh, self.batches, (), jax.random.key(KEY), self.skipped.append)
+        return Streamed(self.compiled, mesh, self.batches, (), jax.random.key(KEY), self.skipped.append)
 
 
 def after(state: TrainState, feed: Feed, done: int, steps: int) -> TrainState:

@@ -23,11 +23,10 @@ SCRIPT = Path(__file__).parents[1] / "helpers" / "three_steps.py"
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 
 
-# Compared with one device: two images on each of eight, and for some settings also more on fewer.
+# Compared with one device: two images on each of eight, and in some settings also more on fewer.
 SETTINGS = [
-    ("folded", (2, 8)),
     ("streamed", (8,)),
-    pytest.param(("parts", (2, 8)), marks=pytest.mark.slow),
+    *(pytest.param((setting, (2, 8)), marks=pytest.mark.slow) for setting in ("folded", "parts")),
     *(
         pytest.param((setting, (8,)), marks=pytest.mark.slow)
         for setting in ("carried", "gain", "hard", "lqnet", "rad", "teacher", "lcr")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bnnjax.data import Augmentation, Split
+from bnnjax.runs.learner import TARGETS
 from bnnjax.train.parallel import Compiled, compile_task, make_mesh, replicate
 from bnnjax.train.state import RunState, TrainState
 from bnnjax.train.step import Images, Task
@@ -64,16 +65,18 @@ def test_task_loss_is_cross_entropy_with_smoothed_targets(
 def test_with_targets_the_labels_take_no_part_and_the_teacher_gets_no_gradient(
     make_task: MakeTask, make_state: MakeState, split: Split
 ) -> None:
-    def targets(teacher: Any, images: jax.Array) -> jax.Array:
-        return jax.nn.softmax(jnp.mean(images, axis=(1, 2)) @ teacher)
+    class Teacher:
+        def logits(self, kernel: jax.Array, batch_stats: Any, images: jax.Array) -> jax.Array:
+            return jnp.mean(images, axis=(1, 2)) @ kernel
 
     teacher = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
-    task = make_task(targets=targets, augmentation=Augmentation(flip=True), label_smoothing=0.5)
+    task = make_task(teacher=Teacher(), augmentation=Augmentation(flip=True), label_smoothing=0.5)
     before = jax.tree.map(np.asarray, make_state(task).train.params)
     compiled, key = compiled_on_one_device(task), jax.random.key(0)
 
     def step(labels: np.ndarray) -> TrainState:
-        data = Images(jnp.asarray(split.images), jnp.asarray(labels), jnp.asarray(teacher))
+        arrays = {TARGETS: (jnp.asarray(teacher), {})}
+        data = Images(jnp.asarray(split.images), jnp.asarray(labels), arrays)
         return compiled.train(make_state(task).train, data, compiled.order(key, 0), key)
 
     state, other = step(split.labels), step(np.zeros_like(split.labels))
