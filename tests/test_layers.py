@@ -134,6 +134,21 @@ def test_no_module_imports_itself_in_a_circle():
         visit(name, [])
 
 
+def functions_within(node, depth):
+    """Yields the functions of a module that lie within `depth` others."""
+    for child in ast.iter_child_nodes(node):
+        is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        if is_function and depth == 0:
+            yield child.name
+        yield from functions_within(child, depth - is_function)
+
+
+def test_no_function_is_two_deep_in_others():
+    assert list(functions_within(ast.parse("def a():\n def b():\n  def c(): pass"), 2)) == ["c"]
+    for name, path in SOURCES.items():
+        assert list(functions_within(ast.parse(path.read_text("utf-8")), 2)) == [], name
+
+
 def test_modules_have_at_most_300_lines():
     lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in SOURCES.items()}
     assert {name: count for name, count in lines.items() if count > 300} == {}

@@ -29,17 +29,18 @@ SLURM = """\
 #SBATCH --output={name}-%j.log
 
 # Submit with sbatch.  A process a GPU.  Five minutes before its time is over the run saves and stops;
-# submitted again it goes on.
+# submitted again it resumes.
 set -euo pipefail
 cd {here}
 srun --kill-on-bad-exit=1 {command}
 """
 
 GKE = """\
-# Apply with kubectl.  A pod a host.  New pods go on from the last checkpoint; wrong input (exit code 2) and a
-# loss that is not finite (3) are not tried again.  The image holds this repository in its working directory,
-# and what it requires; the claim is a volume that all pods can write, where --workdir and --data-dir belong.
-# Evicted, the run saves and the job counts as complete: delete it and apply again, to go on.
+# Apply with kubectl.  A pod a host.  New pods resume from the last checkpoint; wrong input (exit code 2)
+# and a loss that is not finite (3) are not tried again.  The image holds this repository in its working
+# directory, and what it requires; the claim is a volume that all pods can write, where --workdir and
+# --data-dir belong.  Evicted, the run saves and the job counts as complete: delete it and apply again to
+# resume.
 apiVersion: v1
 kind: Service
 metadata:

@@ -20,7 +20,7 @@ EXPERIMENT = Experiment(
     bnnjax robustness RUN...
 
 All 19 corruptions of the benchmark at 5 severities on all test images: accuracy, mean corruption accuracy,
-mCE against the first run, calibration, flip rate, with intervals.  The same command goes on where it stopped.
+mCE against the first run, calibration, flip rate, with intervals.  Rerun the command to resume.
 """,
     defaults=RobustnessConfig(),
     prepare=prepare,

@@ -22,8 +22,8 @@ L1INF = Experiment(
     bnnjax study l1inf --dataset cifar10 --data-dir DIR --train-examples 10000 --epochs 12
 
 Accuracy, accuracy under Gaussian, impulse and blur noise, the bound and the dead units, by
-strength (soft form, each target) and by radius (hard form), beside networks without a constraint.  The same
-command goes on where it stopped.
+strength (soft form, each target) and by radius (hard form), beside networks without a constraint.  Rerun the
+command to resume.
 """,
     defaults=L1InfStudyConfig(dataset="digits"),
     prepare=prepare,

@@ -23,7 +23,7 @@ EXPERIMENTS = {
     bnnjax table table3 --rows resnet20 --epochs 40 --seeds 1 --data-dir DIR
 
 All rows have the same schedule and augmentation, and no pretrained weights but where a method's definition
-needs them, which the table says.  The same command goes on where it stopped.
+needs them, which the table says.  Rerun the command to resume.
 """,
         defaults=TableConfig(table="table3", dataset="cifar10"),
         prepare=prepare,
@@ -36,7 +36,7 @@ needs them, which the table says.  The same command goes on where it stopped.
 
 On other data sets than ImageNet the networks have the stem for small images.  All rows have the same schedule
 and augmentation, and no pretrained weights but where a method's definition needs them, which the table says.
-The same command goes on where it stopped.
+Rerun the command to resume.
 """,
         defaults=TableConfig(table="table4", dataset="imagenet2012"),
         prepare=prepare,

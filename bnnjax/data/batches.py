@@ -1,6 +1,6 @@
 """Which images make up which batch: a pure function of key, epoch and step, with nothing to save.
 
-A run that stops in the middle of an epoch goes on from (seed, epoch, step): `epoch_keys` and
+A run that stops in the middle of an epoch resumes from (seed, epoch, step): `epoch_keys` and
 `training_batches` give the same order and the same augmentation again, and the loop starts at `step`.
 """
 

@@ -91,7 +91,7 @@ def create(root: Path, directory: Path, given: dict[str, Split] | None, origin: 
         raise DataError(
             f"CIFAR-10 is not prepared in {directory} and {origin.url} cannot be reached ({reason}): "
             "use --data-dir with a prepared copy, --archive with cifar-10-binary.tar.gz, "
-            "or experiments/digits.py, which needs no download."
+            "or bnnjax train digits, which needs no download."
         )
     from bnnjax.data.tfds_write import Cifar10, prepare
 

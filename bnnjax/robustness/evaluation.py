@@ -1,4 +1,4 @@
-"""The evaluation of trained networks under corruptions, which goes on where it stopped."""
+"""The evaluation of trained networks under corruptions, which resumes where it stopped."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ from bnnjax.robustness.records import Evaluated, robustness_record
 QUICK_SEVERITIES, QUICK_EXAMPLES = (1, 3, 5), 1000
 QUICK_BATCH = 250  # images that are made at once: large ones take gigabytes on the way
 
-Advance = Callable[[str], None]  # is told of each corruption that is done
+Advance = Callable[[str], None]  # called with the name of each corruption that is done
 
 
 def chosen(names: Sequence[str], corrupted: CorruptedSet) -> tuple[str, ...]:

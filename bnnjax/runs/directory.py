@@ -183,7 +183,7 @@ def check_shared(workdir: Path) -> None:
 
 
 def check_digest(workdir: Path, digest: str) -> None:
-    """Checks that a run goes on with the data that it began with.
+    """Checks that a run resumes with the data that it began with.
 
     Raises:
       ValueError: if the data has another digest.
@@ -201,7 +201,7 @@ def check_digest(workdir: Path, digest: str) -> None:
 
 
 def check_networks(workdir: Path, networks: Mapping[str, Mapping[str, str] | None]) -> None:
-    """Checks that a run goes on with the networks that it began with.
+    """Checks that a run resumes with the networks that it began with.
 
     Args:
       workdir: of a run.

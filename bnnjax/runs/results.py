@@ -1,7 +1,7 @@
 """The end of a run: its best network is tested, once, and its results are written."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bnnjax.config.json import to_json
 from bnnjax.config.training import Config
-from bnnjax.constraints.objective import LEARNED
+from bnnjax.constraints.objective import without_learned
 from bnnjax.data import Dataset
 from bnnjax.data.corruptions import CORRUPTIONS
 from bnnjax.models.figures import tabulate_units
@@ -84,7 +84,6 @@ def conclude(
     Returns:
       The summary and the table of units; None in other processes.
     """
-    assert config.wbits is not None
     began = time.perf_counter()
     scores = score(compiled.predict(best.params, best.batch_stats, dataset.test.images), dataset.test.labels)
     test_seconds = time.perf_counter() - began
@@ -121,47 +120,17 @@ def conclude(
     grey = grey_images(dataset)
     if not is_first():
         return None
-    best = on_host
-    # What a constraint learns is no part of the network that is used.
-    params = {name: tree for name, tree in best.params.items() if name != LEARNED}
-    seconds = [record["seconds"] for record in metrics]
-    validation = {record["epoch"]: record["validation_accuracy"] for record in metrics}
-    summary = {
-        "dataset": dataset.name,
-        "model": config.model,
-        "structure": config.structure,
-        "method": config.method,
-        "bits": f"{config.wbits}/{config.abits}",
-        "constraint": config.constraint,
+    tested = {
         "test_accuracy": accuracy(scores),
         "test_top5_accuracy": accuracy(scores, among=5),
         "test_loss": float(scores.losses.mean()),
         **({} if noise is None else {key: noise[name] for key, name in NOISE.items()}),
-        "validation_accuracy": validation.get(int(best.epoch), float(best.accuracy)),
-        "best_epoch": int(best.epoch),
-        **figures,
-        "median_tightness": float(np.median([unit["tightness"] for unit in units])),
-        "train_seconds": sum(seconds),
-        "epoch_seconds": float(np.median(seconds)),
         "test_seconds": test_seconds,
-        "images_per_second": float(np.median([record["images_per_second"] for record in metrics])),
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "model_bytes": -(-stored_bits(params, config.wbits) // 8),
-        **({SKIPPED: sum(record.get(SKIPPED, 0) for record in metrics)} | grey if grey else {}),
-        **about,
-        "epochs": config.epochs,
-        "batch_size": config.batch_size,
-        "accumulate": config.accumulate,
-        "optimizer": config.optimizer,
-        "learning_rate": config.learning_rate,
-        "weight_decay": config.weight_decay,
-        "precision": config.precision,
-        "seed": config.seed,
-        "train_examples": len(dataset.train.labels),
-        "data_source": dataset.source,
-        "data_digest": dataset.digest,
-        **directory.provenance(),
+        "median_tightness": float(np.median([unit["tightness"] for unit in units])),
+        **figures,
+        **grey,
     }
+    summary = summary_of(config, dataset, on_host, metrics, tested, about)
     write_json(place / "units.json", units)
     if noise is not None:
         write_json(place / "robustness.json", noise)
@@ -180,3 +149,58 @@ def conclude(
     # Last, so that a run with a summary has everything else.
     write_json(place / "summary.json", summary)
     return summary, units
+
+
+def summary_of(
+    config: Config,
+    dataset: Dataset,
+    best: Best,
+    metrics: Sequence[Mapping[str, Any]],
+    tested: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Returns the summary of a run, flat.
+
+    Args:
+      config: resolved.
+      dataset: that it was trained on.
+      best: its network.
+      metrics: the records of its epochs.
+      tested: what the test found.
+      about: what else is to be told.
+    """
+    assert config.wbits is not None
+    params = without_learned(best.params)
+    seconds = [record["seconds"] for record in metrics]
+    validation = {record["epoch"]: record["validation_accuracy"] for record in metrics}
+    may_skip = any(SKIPPED in record for record in metrics)
+    return {
+        "dataset": dataset.name,
+        "model": config.model,
+        "structure": config.structure,
+        "method": config.method,
+        "bits": f"{config.wbits}/{config.abits}",
+        "constraint": config.constraint,
+        **tested,
+        "validation_accuracy": validation.get(int(best.epoch), float(best.accuracy)),
+        "best_epoch": int(best.epoch),
+        "train_seconds": sum(seconds),
+        "epoch_seconds": float(np.median(seconds)),
+        "images_per_second": float(np.median([record["images_per_second"] for record in metrics])),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "model_bytes": -(-stored_bits(params, config.wbits) // 8),
+        **({SKIPPED: sum(record.get(SKIPPED, 0) for record in metrics)} if may_skip else {}),
+        **about,
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "accumulate": config.accumulate,
+        "optimizer": config.optimizer,
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "precision": config.precision,
+        "seed": config.seed,
+        "train_examples": len(dataset.train.labels),
+        "data_source": dataset.source,
+        "data_digest": dataset.digest,
+        **directory.provenance(),
+    }

@@ -21,7 +21,7 @@ def hold(
     """Holds a directory for this process.
 
     The kernel takes the lock back when the process ends, in whatever way.  On a file system without locks
-    nothing is held, and stderr is told so.
+    nothing is held, and a sentence on stderr says so.
 
     Args:
       directory: made if it is not there; at the end what was made is removed again if it is empty.

@@ -114,8 +114,9 @@ class Checkpoints:
 
     Args:
       directory: made if it is not there.
-      say: is told, in one sentence, of each checkpoint that is found damaged.
-      read_only: nothing is made, written, moved or cleaned up: the run may be somebody else's, and going on.
+      say: called with one sentence for each checkpoint that is found damaged.
+      read_only: nothing is made, written, moved or cleaned up: the run may be somebody else's, and not
+        have ended.
     """
 
     def __init__(self, directory: Path, say: Callable[[str], None], *, read_only: bool = False) -> None:
@@ -186,8 +187,8 @@ class Checkpoints:
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """Returns the step and state of the latest undamaged checkpoint, or None if there is none.
 
-        Of a damaged one `say` is told, and unless read-only it is moved to `damaged/` beside the checkpoints,
-        never deleted.
+        A damaged one is reported by `say`, and unless read-only it is moved to `damaged/` beside the
+        checkpoints, never deleted.
 
         Args:
           like: a state of the same structure, shapes, dtypes and shardings.

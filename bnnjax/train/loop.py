@@ -96,12 +96,12 @@ class Fit:
 def fit(run: Fit, state: RunState) -> RunState:
     """Trains from `state` to the last epoch, or to the step at which a stop is asked for.
 
-    Checkpoints are written at the end of epochs and at a stop; going on from any of them gives the same
+    Checkpoints are written at the end of epochs and at a stop; resuming from any of them gives the same
     parameters, bit for bit, as never having stopped.
 
     Args:
       run: all that stays the same.
-      state: where to go on from; consumed.
+      state: where to resume from; consumed.
 
     Raises:
       NonFiniteLossError: at the first step whose loss is not finite, or at a checkpoint whose state or

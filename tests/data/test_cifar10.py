@@ -112,7 +112,7 @@ def test_without_data_or_network_the_remedies_are_named(root: Path, origin: Orig
     with pytest.raises(DataError) as caught:
         load_cifar10(root, validation_examples=10, origin=origin)
     message = str(caught.value)
-    for part in (str(root), origin.url, "--data-dir", "--archive", "experiments/digits.py"):
+    for part in (str(root), origin.url, "--data-dir", "--archive", "bnnjax train digits"):
         assert part in message
     assert "\n" not in message
     assert capfd.readouterr() == ("", "")

@@ -1,7 +1,7 @@
 """Writes ImageNet as TFDS's `imagenet2012` in array_record files, without TensorFlow, in parallel.
 
 A shard is written under another name and renamed when it is whole; the directory is renamed when all shards
-are.  What was stopped therefore goes on where it was.  This module imports TFDS: import it inside functions.
+are.  What was stopped therefore resumes where it was.  This module imports TFDS: import it inside functions.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ SPLITS = ("train", "validation")
 SHARD_IMAGES = 5000  # about 550 MB
 WRITER_OPTIONS = "group_size:1,uncompressed"  # JPEGs do not become smaller
 
-Progress = Callable[[int], None]  # is told how many images are done
+Progress = Callable[[int], None]  # called with the number of images that are done
 
 
 class Shard(NamedTuple):
@@ -163,7 +163,7 @@ def digest_of_plan(splits: dict[str, Images]) -> str:
 
 
 def begin(directory: Path, plan: Path, splits: dict[str, Images]) -> None:
-    """Makes the unfinished directory, or goes on with it.
+    """Makes the unfinished directory, or resumes it.
 
     Args:
       directory: not there without its plan.
@@ -214,7 +214,7 @@ def prepare_imagenet(
       root: the directory of all data sets.
       labels: the classes that are wanted.
       jobs: processes.
-      begins: is told the number of images and gives what is told of progress.
+      begins: called with the number of images; returns what reports progress.
 
     Returns:
       The directory, and the number of images of each split.

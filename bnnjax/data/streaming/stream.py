@@ -2,7 +2,7 @@
 
 Grain starts the workers, puts their results in order and keeps some ready.  What is in a batch is a function
 of the seed, the step and the place in the batch (`order`), whoever makes it: the number of workers,
-processes and devices does not matter, and a run that goes on needs to know its step alone.
+processes and devices does not matter, and a run that resumes needs to know its step alone.
 """
 
 import gc

@@ -225,7 +225,7 @@ def result_rows(summary: Mapping[str, Any], units: Sequence[Mapping[str, Any]]) 
 def progress_bar(console: Console, what: str, total: int) -> Iterator[Callable[[str], None]]:
     """Shows a bar in a terminal and a line for each part elsewhere.
 
-    Yields a function that is told the name of each part that is done.
+    Yields a function to be called with the name of each part that is done.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
