@@ -1,5 +1,6 @@
 """Quantized layers: a convolution and a dense layer that work on codes and scales."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -79,21 +80,21 @@ class _Quantized(nn.Module):
     def _name(self) -> str:
         return "kernel" if self.method.wbits == 32 else "latent"
 
+    @abstractmethod
     def _kernel_shape(self, x: Array) -> tuple[int, ...]:
         """Returns the shape of the kernel, [..., i, o]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _output_shape(self, x: Array) -> tuple[int, ...]:
         """Returns the shape of one image's output, [..., o]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _product(self) -> Callable[[Array, Array], Array]:
         """Returns (inputs, kernel) -> their product."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _patches(self, inputs: Array) -> Array:
         """Returns what the kernel meets in the inputs, [n, fan_in]."""
-        raise NotImplementedError
 
     def _variables(self, x: Array, context: Context) -> tuple[Array, Context]:
         """Returns the trained kernel, and the context with what is this layer's own."""
