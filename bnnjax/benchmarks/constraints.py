@@ -12,6 +12,7 @@ from rich.console import Console
 from bnnjax.benchmarks.steps import Case, compile_case, median_ratio, time_in_turn
 from bnnjax.report.style.formatting import MISSING, duration_text, finite, markdown_table, number_text
 from bnnjax.runtime.cache import use_compilation_cache
+from bnnjax.runtime.console import say
 from bnnjax.runtime.files import write_json, write_text_atomically
 from bnnjax.runtime.lock import check_writable
 from bnnjax.train.parallel import make_mesh
@@ -119,7 +120,7 @@ def prepare_overhead(
         )
         write_json(place / "overhead.json", records)
         write_text_atomically(place / "overhead.md", page)
-        console.print(page, soft_wrap=True, markup=False, highlight=False)
+        say(console, page)
         return 0
 
     return work

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import tyro
 
 from bnnjax.cli.main import Experiment, Work, WorkError, run_one_of
+from bnnjax.runtime.console import say
 from bnnjax.runtime.exit_codes import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _work(place: Path, arguments: Arguments, labels: "Labels", console: "Console
     found = " and ".join(f"{count:,} {split} images" for split, count in counts.items())
     synsets = len(labels.synsets)
     unchecked = f" of {synsets} synsets, not counted against any list" if arguments.synsets else ""
-    console.print(f"prepared {found}{unchecked} in {directory}", soft_wrap=True, highlight=False)
+    say(console, f"prepared {found}{unchecked} in {directory}")
     return 0
 
 

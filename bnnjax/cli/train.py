@@ -10,6 +10,7 @@ from bnnjax.cli.main import Experiment, Work
 from bnnjax.cli.refusal import choose, fail
 from bnnjax.config.presets import defaults_for, expectation
 from bnnjax.config.training import COMMON_RECIPES, Config
+from bnnjax.runtime.console import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +51,7 @@ A tenth of the training images is held out; none is augmented.  The recipe is th
 
 
 def _announce(sentence: str, work: Work, console: "Console") -> int:
-    console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+    say(console, sentence)
     return work(console)
 
 

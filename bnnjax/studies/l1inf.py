@@ -26,6 +26,7 @@ from bnnjax.robustness.scores import accuracy
 from bnnjax.runs.plan import resolve
 from bnnjax.runs.saved import predictor, read_trained
 from bnnjax.runs.series import Run, check_runs, execute_runs
+from bnnjax.runtime.console import say
 from bnnjax.runtime.files import read_json, write_bytes_atomically, write_json, write_text_atomically
 
 NOISES = ("gaussian_noise", "impulse_noise", "gaussian_blur")
@@ -145,7 +146,7 @@ def study(config: L1InfStudyConfig, runs: Sequence[Run], console: Console) -> in
         return code
     table = constraint_study_table(records)
     for text in ("\n" + table, f"study: {config.place / 'study.md'}, study.csv, study.png"):
-        console.print(text, soft_wrap=True, markup=False, highlight=False)
+        say(console, text)
     return 0
 
 
@@ -161,7 +162,7 @@ def noise_file(run: Run) -> Path:
 
 
 def study_records(config: L1InfStudyConfig, runs: Sequence[Run], diverged: set[Path]) -> list[dict[str, Any]]:
-    """Returns a record a setting, as `report.constraint_study` describes it."""
+    """Returns a record a setting, as `report.studies.l1inf` describes it."""
     records = []
     for name, settings in config.settings().items():
         own = [run for run in runs if run.name == name]

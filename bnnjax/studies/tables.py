@@ -91,7 +91,7 @@ def fill_table(place: Path, config: TableConfig, runs: Sequence[Run], console: C
 
 
 def table_records(config: TableConfig, runs: Sequence[Run], diverged: set[Path]) -> list[dict[str, Any]]:
-    """Returns a record a row, as `report.comparison` describes it, in the table's order."""
+    """Returns a record a row, as `report.studies.published_table` describes it, in the table's order."""
     table = TABLES[config.table]
     records = []
     for row in select(table, config.rows):

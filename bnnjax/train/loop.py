@@ -32,7 +32,7 @@ class NonFiniteLossError(Exception):
 
 
 class Display(Protocol):
-    """What shows progress; see `report.console`."""
+    """What shows progress; see `report.run.console`."""
 
     def update(self, *, step: int, loss: float, accuracy: float, images_per_second: float) -> None: ...
 

@@ -17,6 +17,7 @@ from bnnjax.report.style.formatting import (
     tightness_range,
     units_off,
 )
+from bnnjax.runtime.console import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +72,7 @@ class TrainingDisplay:
 
     def epoch_line(self, record: Mapping[str, Any]) -> None:
         """Prints one line for a finished epoch, above the bar if there is one."""
-        self.console.print(epoch_text(record, self.epochs), markup=False, highlight=False, soft_wrap=True)
+        say(self.console, epoch_text(record, self.epochs))
 
     def _epoch(self, step: int) -> int:
         return min(step // self.steps_per_epoch + 1, self.epochs)
