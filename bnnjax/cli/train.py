@@ -98,7 +98,7 @@ def experiment(dataset: str, arguments: Sequence[str]) -> Experiment[Config]:
         description, defaults = DESCRIPTIONS["imagenet"], defaults_for(arguments)
     elif dataset == "digits":
         # An epoch takes seconds, and a checkpoint half of one.
-        defaults = Config(dataset="digits", common=COMMON_RECIPES["digits"], checkpoint_every=4)
+        defaults = Config(dataset="digits", common=COMMON_RECIPES["digits"], checkpoint_every=3)
         description = DESCRIPTIONS["digits"]
     else:
         description = DESCRIPTIONS.get(dataset, OTHER.format(dataset=dataset))

@@ -70,7 +70,7 @@ class Recipe:
 # The recipe that all methods are compared under, by data set: IR-Net's, and one for a set of 1,500 images.
 COMMON_RECIPES = {
     "cifar10": Recipe(),
-    "digits": Recipe(batch_size=32, epochs=8),
+    "digits": Recipe(batch_size=16, epochs=5),
     "imagenet2012": Recipe(batch_size=256, epochs=100),
 }
 

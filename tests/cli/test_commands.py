@@ -201,8 +201,8 @@ def test_training_on_the_digits_is_the_scripts_configuration(
         runpy.run_path(str(script), run_name="__main__")
     ours, theirs = configs
     assert ours == theirs
-    assert (ours.dataset, ours.constraint, ours.checkpoint_every) == ("digits", "l1inf", 4)
-    assert ours.common.epochs == 8
+    assert (ours.dataset, ours.constraint, ours.checkpoint_every) == ("digits", "l1inf", 3)
+    assert (ours.common.epochs, ours.common.batch_size) == (5, 16)
 
 
 def test_another_data_set_has_the_defaults_of_cifar10(command: Command, calls: list[tuple[Any, ...]]) -> None:
