@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnnjax.config.constraints import check
-from bnnjax.config.training import MethodName, ModelName, Precision
+from bnnjax.config.names import MethodName, ModelName, Precision
 
 # What is timed in place of steps, one at a time.
 MODES = ("starts", "weak_scaling", "memory", "noise", "yardstick", "first_step")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bnnjax.config.constraints import check
-from bnnjax.config.training import COMMON_RECIPES, Config, Noise, Precision, Recipe
+from bnnjax.config.names import Noise, Precision
+from bnnjax.config.training import Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,5 +52,4 @@ class SeriesConfig:
         """Returns the configuration of a run with the settings that both have, and these values."""
         shared = {f.name for f in dataclasses.fields(self)} & {f.name for f in dataclasses.fields(Config)}
         settings = {name: getattr(self, name) for name in shared}
-        common = COMMON_RECIPES.get(self.dataset, Recipe())
-        return Config(**{**settings, "common": common, **values})
+        return Config(**{**settings, **values})

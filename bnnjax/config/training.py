@@ -1,92 +1,39 @@
-"""The configuration of a run: one frozen tree, from which the command line is made.
+"""The flags of a training run: one frozen dataclass, from which the command line is made.
 
-Nothing here imports JAX, so that `--help` and a mistyped flag answer at once.
+Nothing in `config` imports JAX, so that `--help` and a mistyped flag answer at once.
 """
 
 import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import tyro
+from typing import Any, Literal, Self
 
 from bnnjax.config.constraints import NOT_NEGATIVE, ConstraintSettings, check, refuse_idle
-
-MethodName = Literal[
-    "fp",
-    "bnn",
-    "xnor",
-    "bwn",
-    "dorefa",
-    "birealnet",
-    "irnet",
-    "abcnet",
-    "bnnplus",
-    "bwnh",
-    "dsq",
-    "fda",
-    "hwgq",
-    "lab",
-    "lqnet",
-    "rad",
-    "rbnn",
-    "reactnet",
-    "recu",
-    "reste",
-    "sqbwn",
-    "sqtwn",
-    "twn",
-    "xnorplusplus",
-]
-ModelName = Literal[
-    "resnet20",
-    "resnet18",
-    "resnet34",
-    "resnet18_imagenet",
-    "resnet34_imagenet",
-    "vgg_small",
-    "resnet_tiny",
-    "vgg_tiny",
-]
-Precision = Literal["float32", "bfloat16"]
-Noise = Literal["quick", "none"]
-LaunchName = Literal["slurm", "gke", "tpu"]
-Decay = Literal["cosine", "linear", "steps"]
-PresetName = Literal["irnet", "birealnet", "reactnet"]  # see `presets`
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a network is trained: an optimizer's settings and a length."""
-
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.1
-    weight_decay: float = 1e-4
-    batch_size: int = 128
-    epochs: int = 400
-
-
-# The recipe that all methods are compared under, by data set: IR-Net's, and one for a set of 1,500 images.
-COMMON_RECIPES = {
-    "cifar10": Recipe(),
-    "digits": Recipe(batch_size=32, epochs=8),
-    "imagenet2012": Recipe(batch_size=256, epochs=100),
-}
+from bnnjax.config.names import (
+    Decay,
+    LaunchName,
+    MethodName,
+    ModelName,
+    Noise,
+    Optimizer,
+    Precision,
+    PresetName,
+    Structure,
+)
+from bnnjax.config.processes import check_processes
 
 OF_IMAGENET = ("image_size", "data_workers", "data_timeout", "skip_corrupt")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ConstraintSettings):
-    """One training run."""
+    """What a training run is asked for; what is None is filled in by `runs.resolve.resolve`."""
 
     # cifar10, digits, imagenet2012, or any prepared TFDS data set of small images: its directory in
     # --data-dir (mnist, emnist/digits/3.1.0).  Of such a set a tenth of the training images is held out; none
     # is augmented.
     dataset: str = "cifar10"
-    # The recipe that all methods are compared under, from which flags left out are filled.
-    common: tyro.conf.Suppress[Recipe] = Recipe()
 
     # Binarization method; bwhn is another spelling of bwnh.
     method: Literal[MethodName, "bwhn"] = "irnet"
@@ -99,14 +46,14 @@ class Config(ConstraintSettings):
     model: ModelName = "resnet20"
     # plain: a shortcut around two convolutions; bireal: around each.  Left out: bireal for binarized
     # ResNets, else plain.
-    structure: Literal["plain", "bireal"] | None = None
+    structure: Structure | None = None
 
     # Of ImageNet: a published recipe whole, in place of the flags' defaults.
     preset: PresetName | None = None
     # common: the same for every method; published: the method's own.  The five flags that follow override it.
     recipe: Literal["common", "published"] = "common"
     # Optimizer.
-    optimizer: Literal["sgd", "adamw"] | None = None
+    optimizer: Optimizer | None = None
     # Peak of the learning rate, reached after the warm-up; from there it falls.  Both start anew in each
     # stage of a method that has several.
     learning_rate: float | None = None
@@ -236,54 +183,13 @@ class Config(ConstraintSettings):
                 f"got {self.label_smoothing}"
             )
         check("seed", self.seed, "between 0 and 2^32 - 1", 0 <= self.seed < 2**32)
-        self._check_processes()
-
-    def _check_processes(self) -> None:
-        by_hand = {name: getattr(self, name) for name in ("coordinator", "process_id", "num_processes")}
-        missing = [name for name, value in by_hand.items() if value is None]
-        if len(missing) == len(by_hand):
-            return
-        if missing:
-            raise ValueError(
-                f"coordinator, process_id and num_processes must be given together; {missing[0]} is missing"
-            )
-        if self.distributed == "auto":
-            raise ValueError(
-                "distributed auto finds coordinator, process_id and num_processes; give one or the other"
-            )
-        assert self.coordinator is not None
-        assert self.process_id is not None
-        assert self.num_processes is not None
-        host, _, port = self.coordinator.rpartition(":")
-        is_address = bool(host) and port.isdecimal() and 0 < int(port) < 2**16
-        check("coordinator", self.coordinator, "HOST:PORT", is_address)
-        check("num_processes", self.num_processes, "at least 1", self.num_processes >= 1)
-        last = self.num_processes - 1
-        check("process_id", self.process_id, f"between 0 and {last}", 0 <= self.process_id <= last)
-
-    @property
-    def peak_learning_rate(self) -> float:
-        """The learning rate at its peak, scaled with the batch size; the recipe is filled in."""
-        assert self.learning_rate is not None
-        if self.scale_learning_rate == "none":
-            return self.learning_rate
-        assert self.batch_size is not None
-        assert self.base_batch_size is not None
-        ratio = self.batch_size / self.base_batch_size
-        return self.learning_rate * (ratio if self.scale_learning_rate == "linear" else math.sqrt(ratio))
+        check_processes(self.distributed, self.coordinator, self.process_id, self.num_processes)
 
     @property
     def is_distributed(self) -> bool:
         """Whether this is one of many processes."""
         return self.distributed == "auto" or self.coordinator is not None
 
-    def with_values(self, **values: Any) -> "Config":
+    def with_values(self, **values: Any) -> Self:
         """Returns the configuration with these values in place of its own."""
         return dataclasses.replace(self, **values)
-
-    def with_recipe(self, recipe: Recipe) -> "Config":
-        """Returns the configuration with those of the recipe's five flags filled in that were left out."""
-        missing = {name: value for name, value in vars(recipe).items() if getattr(self, name) is None}
-        if self.scale_learning_rate != "none" and self.base_batch_size is None:
-            missing["base_batch_size"] = recipe.batch_size
-        return self.with_values(**missing)

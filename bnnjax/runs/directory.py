@@ -12,6 +12,7 @@ from typing import Any
 
 from bnnjax import __version__
 from bnnjax.config.json import to_json
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.config.training import Config
 from bnnjax.runtime.files import read_json, read_metrics, write_json
 from bnnjax.runtime.lock import LOCK
@@ -119,7 +120,7 @@ def first_difference(
     return None
 
 
-def claim(workdir: Path, config: Config) -> bool:
+def claim(workdir: Path, config: ResolvedConfig) -> bool:
     """Checks that a directory, which is held, is free or this configuration's own; returns whether its own.
 
     Raises:
@@ -155,8 +156,8 @@ def claim(workdir: Path, config: Config) -> bool:
     return True
 
 
-def record_config(workdir: Path, config: Config, **more: Any) -> None:
-    """Makes the run directory with config.json: the resolved configuration, the software, what else is given.
+def record_config(workdir: Path, config: ResolvedConfig, **more: Any) -> None:
+    """Makes the run directory with config.json: the configuration, the software, what else is given.
 
     Raises:
       ValueError: if it cannot be written.

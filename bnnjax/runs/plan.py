@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.config.training import Config
 from bnnjax.constraints.objective import LCR
 from bnnjax.data import Dataset
 from bnnjax.data.load import load
-from bnnjax.methods import make_method
-from bnnjax.models import default_structure
 from bnnjax.robustness.evaluation import check_quick
 from bnnjax.runs import directory
 from bnnjax.runs.initial import full_precision, take
 from bnnjax.runs.learner import TARGETS
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.saved import Trained, read_teachers, read_trained
 from bnnjax.runs.setup import Setup, make_network, make_setup
 from bnnjax.runtime.cache import use_compilation_cache
@@ -25,13 +25,11 @@ from bnnjax.runtime.lock import hold
 from bnnjax.runtime.processes import is_first
 from bnnjax.train.parallel import describe, make_mesh
 
-IMAGENET_STEMS = ("resnet18", "resnet34")  # which have another stem for it
-
 
 class Prepared(NamedTuple):
     """A run that is known to be possible; nothing has been compiled yet."""
 
-    config: Config  # with nothing left out
+    config: ResolvedConfig
     place: Path
     setup: Setup
     dataset: Dataset
@@ -53,26 +51,6 @@ class Prepared(NamedTuple):
         return self.setup.network.method.pretrained and self.pretrained is None
 
 
-def resolve(config: Config) -> Config:
-    """Returns the configuration with everything that was left out filled in.
-
-    Raises:
-      ValueError: if the method, its bits or the network are not defined.
-    """
-    method = make_method(config.method, config.wbits, config.abits)
-    config = config.with_recipe(method.recipe if config.recipe == "published" else config.common)
-    if config.dataset == "imagenet2012" and config.model in IMAGENET_STEMS:
-        config = config.with_values(model=f"{config.model}_imagenet")
-    structure = default_structure(config.model, method, config.structure)
-    config = config.with_values(method=method.name)  # not an alias
-    return config.with_values(
-        wbits=method.wbits,
-        abits=method.abits,
-        structure=structure,
-        workdir=config.workdir or directory.default_workdir(config),
-    )
-
-
 def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     """Checks everything that can be wrong with a run before anything is compiled, and takes its directory.
 
@@ -88,21 +66,18 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Prepared:
     if config.deterministic:
         require_determinism()
     use_compilation_cache()
-    config = resolve(config)
-    assert config.workdir is not None
+    resolved = resolve(config)
     with ExitStack() as held:
         if is_first():
-            held.enter_context(hold(config.workdir))
-        run = check(config, dataset)
+            held.enter_context(hold(resolved.workdir))
+        run = check(resolved, dataset)
         if run.twin is not None:
             held.enter_context(run.twin.held)
         return run._replace(held=held.pop_all())
 
 
-def check(config: Config, dataset: Dataset | None) -> Prepared:
+def check(config: ResolvedConfig, dataset: Dataset | None) -> Prepared:
     """Returns what `prepare` does, for a resolved configuration whose directory is held."""
-    assert config.workdir is not None
-    assert config.batch_size is not None
     mesh = make_mesh(config.batch_size, parts=config.accumulate)
     is_known = is_first() and directory.claim(config.workdir, config)
     if dataset is None:
@@ -128,7 +103,7 @@ def check(config: Config, dataset: Dataset | None) -> Prepared:
 
 
 def record_or_check(
-    config: Config,
+    config: ResolvedConfig,
     setup: Setup,
     dataset: Dataset,
     mesh: Mesh,
@@ -141,7 +116,6 @@ def record_or_check(
     Raises:
       ValueError: if they are others, or if the directory cannot be written or is not shared.
     """
-    assert config.workdir is not None
     sources = {"pretrained": source, "teacher": teachers.get(TARGETS), "lcr.teacher": teachers.get(LCR)}
     networks: dict[str, Any] = {
         name: None if net is None else {"run": str(net.place), "digest": net.digest}

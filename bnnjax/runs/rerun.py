@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bnnjax.config.training import Config
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.data import Dataset
 from bnnjax.data.load import load
 from bnnjax.runs.directory import is_finished
@@ -68,7 +68,7 @@ def prepare_repetition(
     return partial(repeat, prepare(config, dataset), run, record, before)
 
 
-def check_sources(run: Path, record: Mapping[str, Any], config: Config, dataset: Dataset) -> None:
+def check_sources(run: Path, record: Mapping[str, Any], config: ResolvedConfig, dataset: Dataset) -> None:
     """Checks that data and other networks are those of a run's record.
 
     Raises:

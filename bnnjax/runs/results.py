@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from bnnjax.config.json import to_json
-from bnnjax.config.training import Config
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.constraints.objective import without_learned
 from bnnjax.data import Dataset
 from bnnjax.data.corruptions import CORRUPTIONS
@@ -59,7 +59,7 @@ def confusion_of(labels: np.ndarray, predictions: np.ndarray, classes: int) -> n
 
 def conclude(
     place: Path,
-    config: Config,
+    config: ResolvedConfig,
     setup: Setup,
     dataset: Dataset,
     compiled: Compiled,
@@ -73,7 +73,7 @@ def conclude(
 
     Args:
       place: the run's directory.
-      config: resolved.
+      config: of the run.
       setup: made from it.
       dataset: whose test images are used.
       compiled: its task.
@@ -152,7 +152,7 @@ def conclude(
 
 
 def summary_of(
-    config: Config,
+    config: ResolvedConfig,
     dataset: Dataset,
     best: Best,
     metrics: Sequence[Mapping[str, Any]],
@@ -162,14 +162,13 @@ def summary_of(
     """Returns the summary of a run, flat.
 
     Args:
-      config: resolved.
+      config: of the run.
       dataset: that it was trained on.
       best: its network.
       metrics: the records of its epochs.
       tested: what the test found.
       about: what else is to be told.
     """
-    assert config.wbits is not None
     params = without_learned(best.params)
     seconds = [record["seconds"] for record in metrics]
     validation = {record["epoch"]: record["validation_accuracy"] for record in metrics}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 
 from bnnjax.config.json import from_json
-from bnnjax.config.training import Config
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.constraints.objective import LCR, without_learned
 from bnnjax.data import Dataset
 from bnnjax.models.network import Network
@@ -24,7 +24,7 @@ class Trained(NamedTuple):
     """The best network of a run, on the first device."""
 
     place: Path
-    config: Config  # of the run, with nothing left out
+    config: ResolvedConfig  # of the run
     network: Network  # for images and classes of the data set given to `read_trained`
     params: Tree
     batch_stats: Tree
@@ -35,7 +35,7 @@ class Trained(NamedTuple):
         return digest((self.params, self.batch_stats))
 
 
-def read_config(place: Path) -> Config:
+def read_config(place: Path) -> ResolvedConfig:
     """Returns the configuration of the run in a directory.
 
     Raises:
@@ -90,14 +90,14 @@ def read_trained(place: Path, dataset: Dataset) -> Trained:
     return Trained(place, config, network, *arrays)
 
 
-def _read_teacher(place: Path, config: Config, dataset: Dataset) -> Trained:
+def _read_teacher(place: Path, config: ResolvedConfig, dataset: Dataset) -> Trained:
     theirs = read_config(place).dataset
     if theirs != config.dataset:
         raise ValueError(f"the teacher {place} was trained on {theirs}; the data set is {config.dataset}")
     return read_trained(place, dataset)
 
 
-def read_teachers(config: Config, dataset: Dataset) -> dict[str, Trained]:
+def read_teachers(config: ResolvedConfig, dataset: Dataset) -> dict[str, Trained]:
     """Returns the best networks of the runs that teach a configuration's, as `make_setup` names them.
 
     Raises:

@@ -65,7 +65,6 @@ def train(run: Prepared, console: Console) -> int:
         show_finished(run, console)
         return 0
     config = run.config
-    assert config.batch_size is not None
     compiled = compile_task(run.setup.task, run.mesh, config.batch_size, len(run.dataset.train.labels))
     init_key, data_key = jax.random.split(jax.random.key(config.seed))
     checkpoints = Checkpoints(run.place / "checkpoints", lambda text: say(console, text))
@@ -172,7 +171,6 @@ def steps_of(
 ) -> tuple[StopRequest, RunState]:
     """Takes the steps that are left; returns the request to stop, if there was one, and the last state."""
     config, task = run.config, run.setup.task
-    assert config.batch_size is not None
     with (
         stop_on_signals() as stop,
         events_of(run, done) as write_events,

@@ -140,7 +140,7 @@ def test_a_directory_that_holds_no_network_is_told_in_one_sentence(copy: Path, d
     assert complaint(copy.parent / "empty").endswith("has no checkpoint yet")
     record = read(copy / "config.json")
     (copy / "config.json").write_text(json.dumps(record | {"config": record["config"] | {"shape": 1}}))
-    assert complaint(copy).endswith("this version knows: Config has no field shape")
+    assert complaint(copy).endswith("this version knows: ResolvedConfig has no field shape")
     (copy / "config.json").write_text("[]")
     assert "is not the record of a run that this version knows" in complaint(copy)
 
@@ -358,7 +358,7 @@ def test_a_taught_run_goes_on_with_its_own_teacher_only_wherever_that_lies(
     prepare: Callable[..., Any], hashed: Path, copy: Path
 ) -> None:
     first = prepare(teacher=hashed / "pretrained")
-    assert first.setup.learner.teacher is not None
+    assert first.setup.task.learner.teacher is not None
     assert first.twin is None
     assert prepare(teacher=copy / "pretrained").is_known
     for other in (copy, None):
@@ -372,7 +372,8 @@ def test_the_targets_are_the_teachers_probabilities_at_inference(
     teacher = prepare(teacher=hashed).teachers["targets"]
     images = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
     arrays = (teacher.params, teacher.batch_stats)
-    found = jax.jit(prepare(teacher=hashed).setup.learner.targets)(arrays, images)
+    learner = prepare(teacher=hashed).setup.task.learner
+    found = jax.jit(learner.targets)(images, np.eye(4, 10), {"targets": arrays})
     logits = np.asarray(jax.jit(teacher.network.logits)(*arrays, images), np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
