@@ -1,6 +1,6 @@
 """Scripts that start a command on many hosts, to be copied and edited.
 
-Nothing here imports JAX; see `bnnjax.config.training`.
+Nothing here imports JAX; see `bnnjax.config`.
 """
 
 import json

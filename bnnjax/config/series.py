@@ -1,7 +1,4 @@
-"""The settings that all runs of a series have in common.
-
-Nothing here imports JAX; see `bnnjax.config.training`.
-"""
+"""The flags that all runs of a series have in common."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -39,10 +36,10 @@ class SeriesConfig:
     archive: Path | None = None
     # Train on the first N images only.
     train_examples: int | None = None
-    # Save a checkpoint each N epochs, and at the end.
+    # Save a checkpoint every N epochs, and at the end.
     checkpoint_every: int = 1
 
-    # Where the runs and what comes of them are left; left out: a place named after the settings.
+    # Where the runs and their results go; left out: a directory named after the settings.
     workdir: Path | None = None
 
     def __post_init__(self) -> None:

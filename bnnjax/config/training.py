@@ -1,7 +1,4 @@
-"""The flags of a training run: one frozen dataclass, from which the command line is made.
-
-Nothing in `config` imports JAX, so that `--help` and a mistyped flag answer at once.
-"""
+"""The flags of a training run: one frozen dataclass, from which the command line is made."""
 
 import dataclasses
 import math
@@ -31,8 +28,8 @@ class Config(ConstraintSettings):
     """What a training run is asked for; what is None is filled in by `runs.resolve.resolve`."""
 
     # cifar10, digits, imagenet2012, or any prepared TFDS data set of small images: its directory in
-    # --data-dir (mnist, emnist/digits/3.1.0).  Of such a set a tenth of the training images is held out; none
-    # is augmented.
+    # --data-dir (mnist, emnist/digits/3.1.0).  Of such a set a tenth of the training images is held out for
+    # validation, and none is augmented.
     dataset: str = "cifar10"
 
     # Binarization method; bwhn is another spelling of bwnh.
@@ -44,20 +41,20 @@ class Config(ConstraintSettings):
     # Network; those for ImageNet begin with a stem for images of 224x224, as resnet18 and resnet34 do there,
     # the tiny ones are for tests.
     model: ModelName = "resnet20"
-    # plain: a shortcut around two convolutions; bireal: around each.  Left out: bireal for binarized
+    # plain: a shortcut around every two convolutions; bireal: around each.  Left out: bireal for binarized
     # ResNets, else plain.
     structure: Structure | None = None
 
-    # Of ImageNet: a published recipe whole, in place of the flags' defaults.
+    # For ImageNet: a complete published recipe, in place of the flags' defaults.
     preset: PresetName | None = None
     # common: the same for every method; published: the method's own.  The five flags that follow override it.
     recipe: Literal["common", "published"] = "common"
     # Optimizer.
     optimizer: Optimizer | None = None
-    # Peak of the learning rate, reached after the warm-up; from there it falls.  Both start anew in each
+    # Peak of the learning rate, reached after the warm-up, from where it decays.  Both start over in each
     # stage of a method that has several.
     learning_rate: float | None = None
-    # Of kernels; batch norm parameters and biases have none.
+    # Weight decay of kernels; batch norm parameters and biases have none.
     weight_decay: float | None = None
     # Images in a step, over all devices.
     batch_size: int | None = None
@@ -69,26 +66,26 @@ class Config(ConstraintSettings):
     remat: bool = False
     # Keep activations of one bit as bits for the backward pass: less memory, little time.
     pack_codes: bool = False
-    # The peak of the learning rate goes with the batch size, from that of the recipe on: linear or sqrt.
+    # Scale the peak of the learning rate with the batch size over the recipe's: linearly, or by its root.
     scale_learning_rate: Literal["none", "linear", "sqrt"] = "none"
-    # The batch size at which learning_rate is not scaled; left out: the recipe's.
+    # The batch size that learning_rate is meant for, if it is scaled; left out: the recipe's.
     base_batch_size: int | None = None
     # Passes over the training images.
     epochs: int | None = None
-    # How the learning rate falls: as a cosine or a line to 0, or to a tenth at 30, 60 and 90 %.
+    # How the learning rate decays: as a cosine or a line to 0, or to a tenth at 30, 60 and 90 %.
     decay: Decay = "cosine"
-    # Of SGD.
+    # Momentum of SGD.
     momentum: float = 0.9
-    # Of SGD.
+    # Nesterov's momentum in SGD.
     nesterov: bool = False
     # Epochs over which the learning rate rises to its peak.
     warmup_epochs: float = 0.0
     # Weight of the uniform distribution in the targets.
     label_smoothing: float = 0.0
-    # Clip latent weights of binary layers to [-C, C] after every update; 0: only as the method defines.
+    # Clip latent weights of binary layers to [-C, C] after every update; 0: only where the method does.
     latent_clip: float = 0.0
     # A run whose best network training begins from; left out: random weights, or, if the method must begin
-    # from a network in full precision, one that the same command trains first, in WORKDIR/pretrained.
+    # from a full-precision network, one that this command trains first, in WORKDIR/pretrained.
     pretrained: Path | None = None
     # A run whose best network gives the targets in place of the labels (distillation).
     teacher: Path | None = None
@@ -96,12 +93,12 @@ class Config(ConstraintSettings):
     precision: Precision = "float32"
     # Drives initialization, the order of images and their augmentation.
     seed: int = 0
-    # Equal runs on equal devices end with equal bits, on GPUs too, which get slower; refused elsewhere.  On
-    # CPUs they do anyway.
+    # Make equal runs on equal GPUs end with equal bits, which is slower; on CPUs they do anyway.  Refused on
+    # other devices.
     deterministic: bool = False
 
-    # quick: at the end the network is shown all kinds of noise at severities 1, 3 and 5, on at most 1,000
-    # test images; none: it is not.
+    # quick: at the end the network is tested under all kinds of noise at severities 1, 3 and 5, on at most
+    # 1,000 test images; none: it is not.
     noise: Noise = "quick"
 
     # Where prepared TFDS data sets lie; left out: TFDS's own place.
@@ -113,26 +110,26 @@ class Config(ConstraintSettings):
 
     # Random changes of brightness, contrast and saturation of training images, by up to these shares.
     color_jitter: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    # Standard deviation of random light in the directions of ImageNet's colours; as published 0.1.
+    # Standard deviation of random lighting along the principal colours of ImageNet (AlexNet's: 0.1).
     lighting: float = 0.0
-    # Of ImageNet: height and width of the images that the network sees.
+    # For ImageNet: height and width of the images that the network sees.
     image_size: int = 224
-    # Of ImageNet: processes that decode training images; left out: the CPU cores.
+    # For ImageNet: processes that decode training images; left out: the CPU cores.
     data_workers: int | None = None
-    # Of ImageNet: seconds without a batch after which a run ends, as a worker seems to hang.
+    # For ImageNet: seconds without a batch after which a run stops, as a worker seems to hang.
     data_timeout: float = 300.0
-    # Of ImageNet: count damaged images and go on with others in their place, rather than end.
+    # For ImageNet: count damaged images and train on others in their place, rather than stop.
     skip_corrupt: bool = False
 
     # Where the run leaves its results; left out: runs/DATASET-MODEL-METHOD-CONSTRAINT-SEED.
     workdir: Path | None = None
-    # auto: go on from the last checkpoint in workdir, if there is one; never: refuse a workdir in use.
+    # auto: resume from the last checkpoint in workdir, if there is one; never: refuse a workdir in use.
     resume: Literal["auto", "never"] = "auto"
-    # Save a checkpoint each N epochs, and at the end.
+    # Save a checkpoint every N epochs, and at the end.
     checkpoint_every: int = 1
 
-    # auto: this is one of the processes, started by Slurm, Open MPI, Kubernetes (GKE) or on a Cloud TPU, that
-    # train together.
+    # auto: this is one of several processes that train together, started by Slurm, Open MPI, Kubernetes (GKE)
+    # or on a Cloud TPU.
     distributed: Literal["none", "auto"] = "none"
     # The same by hand: HOST:PORT of process 0, which all others can reach ...
     coordinator: str | None = None
@@ -140,7 +137,7 @@ class Config(ConstraintSettings):
     process_id: int | None = None
     # ... and how many there are, N.
     num_processes: int | None = None
-    # Print a script that starts this very command on many hosts, and do nothing else.
+    # Print a script that starts this command on many hosts, and do nothing else.
     print_launch: LaunchName | None = None
 
     def __post_init__(self) -> None:

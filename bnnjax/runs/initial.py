@@ -1,4 +1,4 @@
-"""Training that begins from another network: its parameters, and what a method prepares from them."""
+"""Training that begins from another network: what is taken of it, and what a method prepares from that."""
 
 import time
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ from bnnjax.runs.saved import Trained
 from bnnjax.train.parallel import once_options
 from bnnjax.types import Tree
 
-PLACE = "pretrained"  # of the full-precision network's run, in the run directory that it is for
-BEGINNING = "beginning.json"  # there, what a run tells of its beginning: `prepare_seconds`
+PLACE = "pretrained"  # the run directory of the full-precision twin, in that of the run that it is for
+BEGINNING = "beginning.json"  # in a run directory, how the run began: `prepare_seconds`
 EXAMPLES = 256  # training images that a method prepares by
 SAME_KERNEL = {"latent": "kernel", "kernel": "latent"}
 OWN = frozenset({"learned", "memory"})  # what a method keeps beside its kernels

@@ -24,7 +24,7 @@ class Classifier:
 
     Attributes:
       constrained: the network under its constraint.
-      label_smoothing: what of a label's probability is spread over all classes.
+      label_smoothing: the share of a label's probability that is spread over all classes.
       teacher: the network whose probabilities are learned in place of labels; each step brings its arrays.
       latent_clip: latent weights are clipped to +- this after every update; 0 leaves them.
     """

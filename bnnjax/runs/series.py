@@ -67,11 +67,11 @@ def execute_runs(runs: Sequence[Run], console: Console, after: Callable[[set[Pat
             text = f"\nrun {number} of {len(runs)}: {run.name}, seed {run.config.seed}"
             say(console, text)
             try:
-                prepared = prepare(run.config)
+                plan = prepare(run.config)
             except ValueError as error:  # since all were checked, something has changed
                 complain(str(error))
                 return WRONG_INPUT
-            code = execute(prepared, console)
+            code = execute(plan, console)
             if code == STOPPED_BY_LOSS:
                 diverged.add(run.place)
             elif run.summary is None:  # stopped by a signal or refused, which it has told
