@@ -10,10 +10,11 @@ from typing import Any
 import jax
 
 from bnnjax.benchmarks.steps import Case, random_images, seconds, spread
-from bnnjax.config.training import Config, Recipe
+from bnnjax.config.training import Config
 from bnnjax.data.corrupted import generated
 from bnnjax.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt_severities
 from bnnjax.robustness.outcomes import measure
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.saved import Trained, predictor
 from bnnjax.runs.setup import make_network
 
@@ -72,8 +73,7 @@ def time_evaluation(case: Case, examples: int, batch_size: int) -> dict[str, Any
       batch_size: images that the network is given at once.
     """
     dataset = random_images(examples)
-    config = Config(method=case.method, model=case.model, precision=case.precision, workdir=Path())
-    config = config.with_recipe(Recipe())
+    config = resolve(Config(method=case.method, model=case.model, precision=case.precision))
     network = make_network(config, dataset)
     trained = Trained(Path(), config, network, *jax.jit(network.init)(jax.random.key(0)))
     predict = predictor(trained, dataset, batch_size)

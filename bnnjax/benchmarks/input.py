@@ -15,7 +15,8 @@ from PIL import Image
 
 from bnnjax.benchmarks.fake_imagenet import write_official
 from bnnjax.benchmarks.steps import median_ratio, time_in_turn
-from bnnjax.config.training import Config, ModelName
+from bnnjax.config.names import ModelName
+from bnnjax.config.training import Config
 from bnnjax.data import StreamedDataset
 from bnnjax.data.imagenet.sources import official_labels
 from bnnjax.data.imagenet.write import prepare_imagenet
@@ -23,6 +24,7 @@ from bnnjax.data.streaming.decode import UNIFORMS, random_crop
 from bnnjax.data.streaming.order import crop_uniforms
 from bnnjax.data.streaming.stream import Rows, batches
 from bnnjax.runs.input import make_feed
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import compile_task, describe, make_mesh
 
@@ -93,8 +95,7 @@ def streaming(dataset: StreamedDataset, batch: int, steps: int) -> dict[str, Any
 
 def waiting(dataset: StreamedDataset, model: ModelName, batch: int, steps: int) -> dict[str, Any]:
     """Trains, each step to its end before the next is taken, and counts how long the next was waited for."""
-    config = Config(dataset="imagenet2012", model=model, batch_size=batch, epochs=10**6)
-    config = config.with_recipe(config.common)
+    config = resolve(Config(dataset="imagenet2012", model=model, batch_size=batch, epochs=10**6))
     mesh, setup = make_mesh(batch), make_setup(config, dataset)
     compiled = compile_task(setup.task, mesh, batch, len(dataset.train.labels))
     key = jax.random.key(0)

@@ -11,7 +11,7 @@ from bnnjax.benchmarks import corruptions, memory, processes, steps
 from bnnjax.benchmarks.steps import Case
 from bnnjax.benchmarks.yardstick import compare_with
 from bnnjax.config.benchmarks import StepsConfig
-from bnnjax.config.training import MethodName
+from bnnjax.config.names import MethodName
 from bnnjax.runtime.cache import use_compilation_cache
 from bnnjax.train.parallel import make_mesh
 

@@ -31,8 +31,8 @@ def time_starts(program: Sequence[str], case: Case) -> Iterator[dict[str, Any]]:
         for cache_state in ("cold", "warm"):
             began = time.perf_counter()
             with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
-                assert process.stdout is not None
-                taken = [round(time.perf_counter() - began, 2) for _ in process.stdout]
+                lines = process.stdout or ()
+                taken = [round(time.perf_counter() - began, 2) for _ in lines]
             if process.returncode:
                 raise subprocess.CalledProcessError(process.returncode, command)
             before, after = taken

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -16,11 +15,14 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 
 from bnnjax.config.constraints import LCRConfig
-from bnnjax.config.training import Config, MethodName, ModelName, Precision, Recipe
+from bnnjax.config.names import MethodName, ModelName, Precision
+from bnnjax.config.resolved import ResolvedConfig
+from bnnjax.config.training import Config
 from bnnjax.constraints.objective import LCR
 from bnnjax.data import Augmentation, Dataset, Split
 from bnnjax.runs.initial import full_precision
-from bnnjax.runs.setup import make_network, make_setup
+from bnnjax.runs.resolve import resolve
+from bnnjax.runs.setup import constrained_network, make_network, make_setup
 from bnnjax.train.parallel import compile_task, make_mesh, replicate, step_options
 from bnnjax.train.state import TrainState
 from bnnjax.train.step import Images
@@ -44,9 +46,9 @@ class Case:
     pack_codes: bool = False
 
     @property
-    def config(self) -> Config:
+    def config(self) -> ResolvedConfig:
         """A run's configuration."""
-        return Config(
+        config = Config(
             method=self.method,
             model=self.model,
             constraint=self.constraint,
@@ -55,7 +57,8 @@ class Case:
             remat=self.remat,
             pack_codes=self.pack_codes,
             lcr=LCRConfig(form=self.lcr_form, second_pass=self.second_pass),
-        ).with_recipe(Recipe())
+        )
+        return resolve(config)
 
     @property
     def dataset(self) -> Dataset:
@@ -109,7 +112,7 @@ def compile_case(case: Case) -> Compiled:
     mesh = make_mesh(case.batch)
     teachers = {}
     if config.compares:  # with a network of random weights
-        teachers[LCR] = make_network(full_precision(config.with_values(workdir=Path())), dataset)
+        teachers[LCR] = make_network(full_precision(config), dataset)
     setup = make_setup(config, dataset, teachers)
     task = setup.task
     compiled = compile_task(task, mesh, case.batch, len(dataset.train.labels))
@@ -124,11 +127,14 @@ def compile_case(case: Case) -> Compiled:
     compile_seconds = time.perf_counter() - began
     memory, costs = step.memory_analysis(), step.cost_analysis() or {}
     tested = dataset.test.images[: case.batch]
+    constrained = constrained_network(config, setup.network, teachers.get(LCR))
 
     def watched(state: TrainState, batch: Array, teacher: Tree) -> tuple[Array, Array]:
         images = task.normalization(batch)
-        logits, penalty = setup.learner.watch(state.params, state.batch_stats, images, state.carried, teacher)
-        return logits, jax.lax.pmean(penalty, AXIS)
+        logits, after = constrained.forward(
+            state.params, state.batch_stats, images, None, state.carried, teacher
+        )
+        return logits, jax.lax.pmean(after.penalty, AXIS)
 
     over_all = partial(jax.shard_map, mesh=mesh, check_vma=False)
     watch_step = jax.jit(

@@ -1,6 +1,6 @@
 """Scripts that start a command on many hosts, to be copied and edited.
 
-Nothing here imports JAX; see `bnnjax.config.training`.
+Nothing here imports JAX; see `bnnjax.config`.
 """
 
 import json
@@ -9,7 +9,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from bnnjax.config.training import Config, LaunchName
+from bnnjax.config.names import LaunchName
+from bnnjax.config.training import Config
 
 # Flags that say how processes are started; a script has its own.
 OF_LAUNCHING = frozenset(

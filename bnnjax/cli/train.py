@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from bnnjax.cli.main import Experiment, Work
 from bnnjax.cli.refusal import choose, fail
 from bnnjax.config.presets import defaults_for, expectation
-from bnnjax.config.training import COMMON_RECIPES, Config
+from bnnjax.config.training import Config
 from bnnjax.runtime.console import say
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def experiment(dataset: str, arguments: Sequence[str]) -> Experiment[Config]:
         description, defaults = DESCRIPTIONS["imagenet"], defaults_for(arguments)
     elif dataset == "digits":
         # An epoch takes seconds, and a checkpoint half of one.
-        defaults = Config(dataset="digits", common=COMMON_RECIPES["digits"], checkpoint_every=3)
+        defaults = Config(dataset="digits", checkpoint_every=3)
         description = DESCRIPTIONS["digits"]
     else:
         description = DESCRIPTIONS.get(dataset, OTHER.format(dataset=dataset))

@@ -1,1 +1,1 @@
-"""What a user may ask for; nothing here imports JAX."""
+"""The configurations of all commands; nothing here imports JAX, so that --help and mistakes are fast."""

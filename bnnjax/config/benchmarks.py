@@ -1,7 +1,4 @@
-"""The configurations of the benchmarks, from which their command lines are made.
-
-Nothing here imports JAX; see `bnnjax.config.training`.
-"""
+"""The configurations of the benchmarks, from which their command lines are made."""
 
 import math
 import shlex
@@ -9,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnnjax.config.constraints import check
-from bnnjax.config.training import MethodName, ModelName, Precision
+from bnnjax.config.names import MethodName, ModelName, Precision
 
 # What is timed in place of steps, one at a time.
 MODES = ("starts", "weak_scaling", "memory", "noise", "yardstick", "first_step")
@@ -33,11 +30,11 @@ class StepsConfig:
     precision: Precision = "float32"
     # Counted steps a case.
     repeats: int = 20
-    # Time the way to the first step instead, with a cold and a warm compilation cache.
+    # Time the start up to the first step instead, with a cold and a warm compilation cache.
     starts: bool = False
-    # Time the first case on so many fake devices in turn, each of which takes its batch.
+    # Time the first case on these numbers of fake devices in turn, each device with its batch.
     weak_scaling: tuple[int, ...] = ()
-    # Find the largest batch of the first case that fits into so many gigabytes, by what training keeps for
+    # Find the largest batch of the first case that fits into this many gigabytes, by what training keeps for
     # its backward pass, and time steps of the given batch.
     memory: float | None = None
     # Time the corruptions, and the evaluation of the first case under all of them, instead.

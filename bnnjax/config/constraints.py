@@ -1,7 +1,4 @@
-"""The settings of each constraint, as the configuration of a run holds them.
-
-Nothing here imports JAX; see `bnnjax.config.training`.
-"""
+"""The settings of each constraint, as the configuration of a run holds them."""
 
 import fnmatch
 import math
@@ -25,13 +22,13 @@ def check(name: str, value: float | str, allowed: str, holds: bool) -> None:
 
 
 def refuse_idle(settings: Any, names: Iterable[str], purpose: str, chosen: str, prefix: str = "") -> None:
-    """Refuses what would do nothing: a setting that was made for another choice.
+    """Refuses settings that would have no effect, since something else is chosen than what they are for.
 
     Args:
       settings: a configuration.
-      names: of its settings that do nothing.
+      names: of its settings that have no effect.
       purpose: what they are for.
-      chosen: what there is instead.
+      chosen: what is chosen instead.
       prefix: of the names in the sentence.
 
     Raises:
@@ -44,7 +41,7 @@ def refuse_idle(settings: Any, names: Iterable[str], purpose: str, chosen: str, 
 
 
 def check_form(name: str, settings: Any, own: Mapping[str, tuple[str, ...]]) -> None:
-    """Refuses what another form of a constraint has.
+    """Refuses settings of another form of a constraint than the one that is chosen.
 
     Args:
       name: of the constraint.
@@ -75,14 +72,14 @@ class L1InfConfig:
     temperature: float = 0.0
     # Factor of the penalty (soft forms).
     strength: float = 0.003
-    # Share of training in which the strength rises from 0, on a line; 0: it is there from the beginning.
+    # Share of training over which the strength rises linearly from 0; 0: it is constant.
     ramp: float = 0.0
     # Largest norm of a unit (hard forms).
     radius: float = 10.0
     # Largest bound of the network (hard forms), in place of a radius: the units share its logarithm.
     bound: float | None = None
-    # PATTERN=WEIGHT ...: units whose names match (stem, stage1_*, */conv1) count so many times in the
-    # penalty, and their radius is divided by it; the last match holds, others have weight 1.  0: left alone.
+    # PATTERN=WEIGHT ...: units whose names match (stem, stage1_*, */conv1) count WEIGHT times in the penalty,
+    # and their radius is divided by it; the last match counts, other units have weight 1.  0: left alone.
     layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -128,13 +125,13 @@ class LCRConfig:
     beta: float = 2.0
     # Power iterations to the largest singular value (paper); the other form takes one, as its code does.
     iterations: int = 5
-    # A run of a full-precision network, of any depth, to compare with (repo); left out: the same command
-    # trains one first, in WORKDIR/pretrained.
+    # A run of a full-precision network, of any depth, to compare with (repo); left out: this command trains
+    # one first, in WORKDIR/pretrained.
     teacher: Path | None = None
     # Whether a learned gain multiplies the features of each stage, as in the code (repo).
     gains: bool = False
-    # Whether the features are computed in a forward pass of their own, which takes a network's time twice and
-    # moves its batch statistics twice, as in the code (repo).
+    # Whether the features are computed in a forward pass of their own, as in the code, which takes the time
+    # of a second pass and updates the batch statistics twice (repo).
     second_pass: bool = False
 
     def __post_init__(self) -> None:
@@ -269,6 +266,11 @@ class ConstraintSettings:
     def compares(self) -> bool:
         """Whether its constraint compares the network with another one, in full precision."""
         return "lcr" in self.constraints and self.lcr.form == "repo"
+
+    @property
+    def compares_with_twin(self) -> bool:
+        """Whether that is the run's full-precision twin, which the same command trains first."""
+        return self.compares and self.lcr.teacher is None
 
 
 CONSTRAINTS = tuple(one.name for one in fields(ConstraintSettings) if one.name != "constraint")

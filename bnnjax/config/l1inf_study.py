@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnnjax.config.constraints import L1InfConfig, check
+from bnnjax.config.names import MethodName, ModelName
 from bnnjax.config.series import SeriesConfig
-from bnnjax.config.training import MethodName, ModelName
 
 TARGETS = ("folded", "gain", "weights", "scales")
 

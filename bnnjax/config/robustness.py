@@ -1,7 +1,4 @@
-"""The configuration of a robustness evaluation, from which its command line is made.
-
-Nothing here imports JAX; see `bnnjax.config.training`.
-"""
+"""The configuration of a robustness evaluation, from which its command line is made."""
 
 import re
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""The settings that all runs of a series have in common.
-
-Nothing here imports JAX; see `bnnjax.config.training`.
-"""
+"""The flags that all runs of a series have in common."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bnnjax.config.constraints import check
-from bnnjax.config.training import COMMON_RECIPES, Config, Noise, Precision, Recipe
+from bnnjax.config.names import Noise, Precision
+from bnnjax.config.training import Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +36,10 @@ class SeriesConfig:
     archive: Path | None = None
     # Train on the first N images only.
     train_examples: int | None = None
-    # Save a checkpoint each N epochs, and at the end.
+    # Save a checkpoint every N epochs, and at the end.
     checkpoint_every: int = 1
 
-    # Where the runs and what comes of them are left; left out: a place named after the settings.
+    # Where the runs and their results go; left out: a directory named after the settings.
     workdir: Path | None = None
 
     def __post_init__(self) -> None:
@@ -51,5 +49,4 @@ class SeriesConfig:
         """Returns the configuration of a run with the settings that both have, and these values."""
         shared = {f.name for f in dataclasses.fields(self)} & {f.name for f in dataclasses.fields(Config)}
         settings = {name: getattr(self, name) for name in shared}
-        common = COMMON_RECIPES.get(self.dataset, Recipe())
-        return Config(**{**settings, "common": common, **values})
+        return Config(**{**settings, **values})

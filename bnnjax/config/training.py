@@ -1,92 +1,36 @@
-"""The configuration of a run: one frozen tree, from which the command line is made.
-
-Nothing here imports JAX, so that `--help` and a mistyped flag answer at once.
-"""
+"""The flags of a training run: one frozen dataclass, from which the command line is made."""
 
 import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import tyro
+from typing import Any, Literal, Self
 
 from bnnjax.config.constraints import NOT_NEGATIVE, ConstraintSettings, check, refuse_idle
-
-MethodName = Literal[
-    "fp",
-    "bnn",
-    "xnor",
-    "bwn",
-    "dorefa",
-    "birealnet",
-    "irnet",
-    "abcnet",
-    "bnnplus",
-    "bwnh",
-    "dsq",
-    "fda",
-    "hwgq",
-    "lab",
-    "lqnet",
-    "rad",
-    "rbnn",
-    "reactnet",
-    "recu",
-    "reste",
-    "sqbwn",
-    "sqtwn",
-    "twn",
-    "xnorplusplus",
-]
-ModelName = Literal[
-    "resnet20",
-    "resnet18",
-    "resnet34",
-    "resnet18_imagenet",
-    "resnet34_imagenet",
-    "vgg_small",
-    "resnet_tiny",
-    "vgg_tiny",
-]
-Precision = Literal["float32", "bfloat16"]
-Noise = Literal["quick", "none"]
-LaunchName = Literal["slurm", "gke", "tpu"]
-Decay = Literal["cosine", "linear", "steps"]
-PresetName = Literal["irnet", "birealnet", "reactnet"]  # see `presets`
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a network is trained: an optimizer's settings and a length."""
-
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.1
-    weight_decay: float = 1e-4
-    batch_size: int = 128
-    epochs: int = 400
-
-
-# The recipe that all methods are compared under, by data set: IR-Net's, and one for a set of 1,500 images.
-COMMON_RECIPES = {
-    "cifar10": Recipe(),
-    "digits": Recipe(batch_size=16, epochs=5),
-    "imagenet2012": Recipe(batch_size=256, epochs=100),
-}
+from bnnjax.config.names import (
+    Decay,
+    LaunchName,
+    MethodName,
+    ModelName,
+    Noise,
+    Optimizer,
+    Precision,
+    PresetName,
+    Structure,
+)
+from bnnjax.config.processes import check_processes
 
 OF_IMAGENET = ("image_size", "data_workers", "data_timeout", "skip_corrupt")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ConstraintSettings):
-    """One training run."""
+    """What a training run is asked for; what is None is filled in by `runs.resolve.resolve`."""
 
     # cifar10, digits, imagenet2012, or any prepared TFDS data set of small images: its directory in
-    # --data-dir (mnist, emnist/digits/3.1.0).  Of such a set a tenth of the training images is held out; none
-    # is augmented.
+    # --data-dir (mnist, emnist/digits/3.1.0).  Of such a set a tenth of the training images is held out for
+    # validation, and none is augmented.
     dataset: str = "cifar10"
-    # The recipe that all methods are compared under, from which flags left out are filled.
-    common: tyro.conf.Suppress[Recipe] = Recipe()
 
     # Binarization method; bwhn is another spelling of bwnh.
     method: Literal[MethodName, "bwhn"] = "irnet"
@@ -97,20 +41,20 @@ class Config(ConstraintSettings):
     # Network; those for ImageNet begin with a stem for images of 224x224, as resnet18 and resnet34 do there,
     # the tiny ones are for tests.
     model: ModelName = "resnet20"
-    # plain: a shortcut around two convolutions; bireal: around each.  Left out: bireal for binarized
+    # plain: a shortcut around every two convolutions; bireal: around each.  Left out: bireal for binarized
     # ResNets, else plain.
-    structure: Literal["plain", "bireal"] | None = None
+    structure: Structure | None = None
 
-    # Of ImageNet: a published recipe whole, in place of the flags' defaults.
+    # For ImageNet: a complete published recipe, in place of the flags' defaults.
     preset: PresetName | None = None
     # common: the same for every method; published: the method's own.  The five flags that follow override it.
     recipe: Literal["common", "published"] = "common"
     # Optimizer.
-    optimizer: Literal["sgd", "adamw"] | None = None
-    # Peak of the learning rate, reached after the warm-up; from there it falls.  Both start anew in each
+    optimizer: Optimizer | None = None
+    # Peak of the learning rate, reached after the warm-up, from where it decays.  Both start over in each
     # stage of a method that has several.
     learning_rate: float | None = None
-    # Of kernels; batch norm parameters and biases have none.
+    # Weight decay of kernels; batch norm parameters and biases have none.
     weight_decay: float | None = None
     # Images in a step, over all devices.
     batch_size: int | None = None
@@ -122,26 +66,26 @@ class Config(ConstraintSettings):
     remat: bool = False
     # Keep activations of one bit as bits for the backward pass: less memory, little time.
     pack_codes: bool = False
-    # The peak of the learning rate goes with the batch size, from that of the recipe on: linear or sqrt.
+    # Scale the peak of the learning rate with the batch size over the recipe's: linearly, or by its root.
     scale_learning_rate: Literal["none", "linear", "sqrt"] = "none"
-    # The batch size at which learning_rate is not scaled; left out: the recipe's.
+    # The batch size that learning_rate is meant for, if it is scaled; left out: the recipe's.
     base_batch_size: int | None = None
     # Passes over the training images.
     epochs: int | None = None
-    # How the learning rate falls: as a cosine or a line to 0, or to a tenth at 30, 60 and 90 %.
+    # How the learning rate decays: as a cosine or a line to 0, or to a tenth at 30, 60 and 90 %.
     decay: Decay = "cosine"
-    # Of SGD.
+    # Momentum of SGD.
     momentum: float = 0.9
-    # Of SGD.
+    # Nesterov's momentum in SGD.
     nesterov: bool = False
     # Epochs over which the learning rate rises to its peak.
     warmup_epochs: float = 0.0
     # Weight of the uniform distribution in the targets.
     label_smoothing: float = 0.0
-    # Clip latent weights of binary layers to [-C, C] after every update; 0: only as the method defines.
+    # Clip latent weights of binary layers to [-C, C] after every update; 0: only where the method does.
     latent_clip: float = 0.0
     # A run whose best network training begins from; left out: random weights, or, if the method must begin
-    # from a network in full precision, one that the same command trains first, in WORKDIR/pretrained.
+    # from a full-precision network, one that this command trains first, in WORKDIR/pretrained.
     pretrained: Path | None = None
     # A run whose best network gives the targets in place of the labels (distillation).
     teacher: Path | None = None
@@ -149,12 +93,12 @@ class Config(ConstraintSettings):
     precision: Precision = "float32"
     # Drives initialization, the order of images and their augmentation.
     seed: int = 0
-    # Equal runs on equal devices end with equal bits, on GPUs too, which get slower; refused elsewhere.  On
-    # CPUs they do anyway.
+    # Make equal runs on equal GPUs end with equal bits, which is slower; on CPUs they do anyway.  Refused on
+    # other devices.
     deterministic: bool = False
 
-    # quick: at the end the network is shown all kinds of noise at severities 1, 3 and 5, on at most 1,000
-    # test images; none: it is not.
+    # quick: at the end the network is tested under all kinds of noise at severities 1, 3 and 5, on at most
+    # 1,000 test images; none: it is not.
     noise: Noise = "quick"
 
     # Where prepared TFDS data sets lie; left out: TFDS's own place.
@@ -166,26 +110,26 @@ class Config(ConstraintSettings):
 
     # Random changes of brightness, contrast and saturation of training images, by up to these shares.
     color_jitter: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    # Standard deviation of random light in the directions of ImageNet's colours; as published 0.1.
+    # Standard deviation of random lighting along the principal colours of ImageNet (AlexNet's: 0.1).
     lighting: float = 0.0
-    # Of ImageNet: height and width of the images that the network sees.
+    # For ImageNet: height and width of the images that the network sees.
     image_size: int = 224
-    # Of ImageNet: processes that decode training images; left out: the CPU cores.
+    # For ImageNet: processes that decode training images; left out: the CPU cores.
     data_workers: int | None = None
-    # Of ImageNet: seconds without a batch after which a run ends, as a worker seems to hang.
+    # For ImageNet: seconds without a batch after which a run stops, as a worker seems to hang.
     data_timeout: float = 300.0
-    # Of ImageNet: count damaged images and go on with others in their place, rather than end.
+    # For ImageNet: count damaged images and train on others in their place, rather than stop.
     skip_corrupt: bool = False
 
     # Where the run leaves its results; left out: runs/DATASET-MODEL-METHOD-CONSTRAINT-SEED.
     workdir: Path | None = None
-    # auto: go on from the last checkpoint in workdir, if there is one; never: refuse a workdir in use.
+    # auto: resume from the last checkpoint in workdir, if there is one; never: refuse a workdir in use.
     resume: Literal["auto", "never"] = "auto"
-    # Save a checkpoint each N epochs, and at the end.
+    # Save a checkpoint every N epochs, and at the end.
     checkpoint_every: int = 1
 
-    # auto: this is one of the processes, started by Slurm, Open MPI, Kubernetes (GKE) or on a Cloud TPU, that
-    # train together.
+    # auto: this is one of several processes that train together, started by Slurm, Open MPI, Kubernetes (GKE)
+    # or on a Cloud TPU.
     distributed: Literal["none", "auto"] = "none"
     # The same by hand: HOST:PORT of process 0, which all others can reach ...
     coordinator: str | None = None
@@ -193,7 +137,7 @@ class Config(ConstraintSettings):
     process_id: int | None = None
     # ... and how many there are, N.
     num_processes: int | None = None
-    # Print a script that starts this very command on many hosts, and do nothing else.
+    # Print a script that starts this command on many hosts, and do nothing else.
     print_launch: LaunchName | None = None
 
     def __post_init__(self) -> None:
@@ -236,54 +180,13 @@ class Config(ConstraintSettings):
                 f"got {self.label_smoothing}"
             )
         check("seed", self.seed, "between 0 and 2^32 - 1", 0 <= self.seed < 2**32)
-        self._check_processes()
-
-    def _check_processes(self) -> None:
-        by_hand = {name: getattr(self, name) for name in ("coordinator", "process_id", "num_processes")}
-        missing = [name for name, value in by_hand.items() if value is None]
-        if len(missing) == len(by_hand):
-            return
-        if missing:
-            raise ValueError(
-                f"coordinator, process_id and num_processes must be given together; {missing[0]} is missing"
-            )
-        if self.distributed == "auto":
-            raise ValueError(
-                "distributed auto finds coordinator, process_id and num_processes; give one or the other"
-            )
-        assert self.coordinator is not None
-        assert self.process_id is not None
-        assert self.num_processes is not None
-        host, _, port = self.coordinator.rpartition(":")
-        is_address = bool(host) and port.isdecimal() and 0 < int(port) < 2**16
-        check("coordinator", self.coordinator, "HOST:PORT", is_address)
-        check("num_processes", self.num_processes, "at least 1", self.num_processes >= 1)
-        last = self.num_processes - 1
-        check("process_id", self.process_id, f"between 0 and {last}", 0 <= self.process_id <= last)
-
-    @property
-    def peak_learning_rate(self) -> float:
-        """The learning rate at its peak, scaled with the batch size; the recipe is filled in."""
-        assert self.learning_rate is not None
-        if self.scale_learning_rate == "none":
-            return self.learning_rate
-        assert self.batch_size is not None
-        assert self.base_batch_size is not None
-        ratio = self.batch_size / self.base_batch_size
-        return self.learning_rate * (ratio if self.scale_learning_rate == "linear" else math.sqrt(ratio))
+        check_processes(self.distributed, self.coordinator, self.process_id, self.num_processes)
 
     @property
     def is_distributed(self) -> bool:
         """Whether this is one of many processes."""
         return self.distributed == "auto" or self.coordinator is not None
 
-    def with_values(self, **values: Any) -> "Config":
+    def with_values(self, **values: Any) -> Self:
         """Returns the configuration with these values in place of its own."""
         return dataclasses.replace(self, **values)
-
-    def with_recipe(self, recipe: Recipe) -> "Config":
-        """Returns the configuration with those of the recipe's five flags filled in that were left out."""
-        missing = {name: value for name, value in vars(recipe).items() if getattr(self, name) is None}
-        if self.scale_learning_rate != "none" and self.base_batch_size is None:
-            missing["base_batch_size"] = recipe.batch_size
-        return self.with_values(**missing)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from bnnjax.bounds.chain import Chain
-from bnnjax.config.training import Config
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.constraints.base import After, Constraint, Seen, combined
 from bnnjax.constraints.gradpenalty import gradpenalty
 from bnnjax.constraints.kure import kure
@@ -13,8 +13,8 @@ from bnnjax.constraints.lcr import lcr
 from bnnjax.constraints.parseval import parseval
 from bnnjax.constraints.spectral import spectral
 
-# A new constraint is a file, its settings in bnnjax.config.constraints and Config, and a line here.
-CONSTRAINTS: dict[str, Callable[[Config, Chain], Constraint]] = {
+# A new constraint is a file, its settings in bnnjax.config.constraints, and a line here.
+CONSTRAINTS: dict[str, Callable[[ResolvedConfig, Chain], Constraint]] = {
     "l1inf": lambda config, chain: l1inf(config.l1inf, chain),
     "lcr": lambda config, chain: lcr(config.lcr, chain, config.batch_size),
     "spectral": lambda config, chain: spectral(config.spectral),
@@ -40,6 +40,6 @@ __all__ = [
 ]
 
 
-def make_constraint(config: Config, chain: Chain) -> Constraint:
+def make_constraint(config: ResolvedConfig, chain: Chain) -> Constraint:
     """Returns the constraint that the configuration names, or the combination, on the network `chain`."""
     return combined([CONSTRAINTS[name](config, chain) for name in config.constraints])

@@ -44,7 +44,8 @@ def gradpenalty(config: GradPenaltyConfig) -> Constraint:
     """
 
     def penalty(seen: Seen, state: State) -> tuple[Array, State]:
-        assert seen.input_gradient is not None
+        if seen.input_gradient is None:
+            raise ValueError("constraint gradpenalty is shown no gradient by the input")
         return config.strength * squared_jacobian(seen.input_gradient, config.projections), state
 
     return Constraint(name="gradpenalty", needs=frozenset({INPUT_GRADIENT}), penalty=penalty)

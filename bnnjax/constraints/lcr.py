@@ -56,7 +56,7 @@ def layer_loss(layers: Sequence[tuple[Array, Array]], beta: float, iterations: i
     return total
 
 
-def lcr(config: LCRConfig, chain: Chain, batch_size: int | None) -> Constraint:
+def lcr(config: LCRConfig, chain: Chain, batch_size: int) -> Constraint:
     """Returns Lipschitz continuity retention.
 
     Between neighbours X [i, h, w] and Y [o, H, W] of an image's activations stands the retention matrix
@@ -94,7 +94,7 @@ def lcr(config: LCRConfig, chain: Chain, batch_size: int | None) -> Constraint:
     Args:
       config: form, strength, beta, iterations, gains, second_pass.
       chain: the network.
-      batch_size: of all devices together; the repo form needs it.
+      batch_size: of all devices together; the repo form divides by it.
 
     Raises:
       ValueError: by `validate`, if there are fewer than two stages or binary layers, or if the stages of the
@@ -106,14 +106,13 @@ def lcr(config: LCRConfig, chain: Chain, batch_size: int | None) -> Constraint:
     return _of_stages(config, strength, batch_size)
 
 
-def _of_stages(config: LCRConfig, strength: float, batch_size: int | None) -> Constraint:
+def _of_stages(config: LCRConfig, strength: float, batch_size: int) -> Constraint:
     """Returns the repo form, whose loss is `stage_loss` times strength / (batch * 10,000)."""
 
     def learned(shapes: Seen) -> Mapping[str, Array]:
         return {GAINS: jnp.ones(len(shapes.stages))}
 
     def penalty(seen: Seen, state: State) -> tuple[Array, State]:
-        assert batch_size is not None
         ours = [hardtanh(stage.astype(jnp.float32)) for stage in seen.stages]
         if config.gains:
             ours = [gain * stage for gain, stage in zip(seen.learned[GAINS], ours, strict=True)]
@@ -134,7 +133,9 @@ def _check_stages(shapes: Seen) -> None:
     ours, theirs = _sizes(shapes.stages), _sizes(shapes.teacher)
     if len(ours) < 2:
         raise ValueError(f"lcr.form repo compares a network's stages with the next; this has {len(ours)}")
-    if theirs and theirs != ours:
+    if not theirs:
+        raise ValueError("lcr.form repo compares with another network; none is given")
+    if theirs != ours:
         raise ValueError(
             f"the network that lcr compares with has stages of {', '.join(theirs)}; "
             f"{', '.join(ours)} are needed"

@@ -90,8 +90,8 @@ class ConstrainedNetwork:
             again = images * jnp.where(progress < 2, 1, 0).astype(images.dtype)
             _, batch_stats, second = run(batch_stats, again)
             shown |= second.more
-        if "teacher" in self.constraint.needs:
-            shown["teacher"] = self._reference_stages(teacher, images)
+        if self.twin is not None:
+            shown["teacher"] = _stages_of(self.twin, teacher[LCR], images)
         seen = Seen(collected.units, collected.latents, progress, learned=params.get(LEARNED, {}), **shown)
         penalty = collected.layer_loss
         if self.constraint.penalty is not None:
@@ -117,17 +117,11 @@ class ConstrainedNetwork:
         training = Training(moment.key, moment.epoch_begins)
         return self.network.context(moment.progress)._replace(training=training)
 
-    def _reference_stages(self, teacher: Mapping[str, Tree], images: Array) -> tuple[Array, ...]:
-        assert self.twin is not None
-        params, batch_stats = teacher[LCR]
-        _, collected = self.twin.infer(params, batch_stats, images, (STAGES,))
-        return jax.lax.stop_gradient(collected.more[STAGES])
-
     def shown(self, key: Array) -> Seen:
         """Returns what the constraint is shown of a blank image and random weights, for its shapes."""
         image = jnp.zeros((1, *self.network.image_shape))
         _, collected = self.network.infer(*self.network.init(key), image, self._collections)
-        theirs = () if self.twin is None else self._reference_stages({LCR: self.twin.init(key)}, image)
+        theirs = () if self.twin is None else _stages_of(self.twin, self.twin.init(key), image)
         return Seen(collected.units, collected.latents, jnp.zeros(()), teacher=theirs, **collected.more)
 
 
@@ -146,6 +140,12 @@ def constrain(network: Network, constraint: Constraint, twin: Network | None = N
     if constraint.learned is None:
         return constrained
     return replace(constrained, learned=constraint.learned(shapes))
+
+
+def _stages_of(network: Network, arrays: tuple[Tree, Tree], images: Array) -> tuple[Array, ...]:
+    """Returns what comes out of each stage at inference, [batch, h, w, c], without a gradient."""
+    _, collected = network.infer(*arrays, images, (STAGES,))
+    return jax.lax.stop_gradient(collected.more[STAGES])
 
 
 def _with_aux(logits: Array, *rest: Any) -> tuple[Array, tuple[Any, ...]]:

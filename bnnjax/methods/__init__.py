@@ -6,7 +6,7 @@ A new method is a file with a function `name(wbits, abits) -> Method` and a line
 from collections.abc import Callable
 from functools import cache
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.methods.abcnet import abcnet
 from bnnjax.methods.base import Context, Initial, Method, Quantized, Site, Training, Values
 from bnnjax.methods.birealnet import birealnet

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.ops.sign import hardtanh, sign_clip
 
 Values = Mapping[str, Array]  # traced

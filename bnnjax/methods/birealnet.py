@@ -3,7 +3,7 @@
 import jax
 from jax import Array
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity
 from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import hardtanh, sign_clip, sign_polynomial

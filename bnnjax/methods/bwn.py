@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import Method, check_bits
 from bnnjax.methods.xnor import xnor
 

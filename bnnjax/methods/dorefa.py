@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import Context, Method, Quantized, identity, keep
 from bnnjax.ops.quantize import clip_unit, levels, round_codes
 from bnnjax.ops.scale import unscale_gradient

@@ -2,7 +2,7 @@
 
 import jax
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import Method, check_bits, identity, keep
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity, keep
 from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import sign_identity

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import (
     Context,
     Method,

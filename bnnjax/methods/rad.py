@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import Context, Mean, Method, Quantized, Values, check_bits, identity
 from bnnjax.methods.bnn import clip_latent
 from bnnjax.ops.sign import hardtanh, sign_clip, sign_identity

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import (
     Context,
     LearnedActivation,

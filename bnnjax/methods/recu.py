@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import Context, Method, Quantized, Site, Values, check_bits
 from bnnjax.ops.sign import hardtanh, sign, sign_identity, sign_polynomial
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import Context, Method, Quantized, Values, check_bits, identity, keep, stage_at
 from bnnjax.methods.twn import THRESHOLD, ternary_identity, ternary_scale
 from bnnjax.ops.scale import mean_abs, unscale_gradient

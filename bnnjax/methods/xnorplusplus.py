@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.config.training import Recipe
+from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import Context, Initial, Method, Quantized, check_bits, clipped_sign
 from bnnjax.ops.sign import hardtanh, sign_clip
 

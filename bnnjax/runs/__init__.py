@@ -1,1 +1,1 @@
-"""One training run: its plan, its directory, training, results, and reading it back."""
+"""Training runs: what is asked, the plan, the directory, training, results, and reading them back."""

@@ -12,14 +12,15 @@ from typing import Any
 
 from bnnjax import __version__
 from bnnjax.config.json import to_json
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.config.training import Config
 from bnnjax.runtime.files import read_json, read_metrics, write_json
 from bnnjax.runtime.lock import LOCK
 
-# Where results and data lie, who decodes them, how often a run saves, what its end tests, what it keeps for
-# its backward passes and on how many processes it trains do not make it another run; nor does the common
-# recipe or a preset, of which a resolved configuration has taken what it needs.  Other networks that it is
-# made from are known by their digests.
+# Fields that may change when a run resumes: where results and data lie, who decodes them, how often it saves,
+# what it tests at the end, what it keeps for its backward passes, on how many processes it trains.  What the
+# common recipe and the preset have filled in is compared where it was filled in; other networks that the run
+# is made from are compared by their digests.
 PLACES = frozenset(
     {
         "workdir",
@@ -119,12 +120,12 @@ def first_difference(
     return None
 
 
-def claim(workdir: Path, config: Config) -> bool:
-    """Checks that a directory, which is held, is free or this configuration's own; returns whether its own.
+def claim(workdir: Path, config: ResolvedConfig) -> bool:
+    """Checks that a run may have a directory, which is locked for it; returns whether it was there before.
 
     Raises:
-      ValueError: if it holds another configuration's run, other files, a damaged run, or a run although
-        `resume` is never.
+      ValueError: if the directory holds another configuration's run, other files, a damaged run, or a run
+        although `resume` is never.
     """
     record = workdir / "config.json"
     if not record.exists():
@@ -138,7 +139,7 @@ def claim(workdir: Path, config: Config) -> bool:
     if config.resume == "never":
         raise ValueError(f"work directory {workdir} holds a run already, and --resume is never")
     try:
-        # Fields that are newer than the record were not to be changed then.
+        # A record that is older than a field was made with its default.
         theirs = {**to_json(Config()), **read_json(record)["config"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{record} is not the record of a run; choose another --workdir") from error
@@ -155,8 +156,8 @@ def claim(workdir: Path, config: Config) -> bool:
     return True
 
 
-def record_config(workdir: Path, config: Config, **more: Any) -> None:
-    """Makes the run directory with config.json: the resolved configuration, the software, what else is given.
+def record_config(workdir: Path, config: ResolvedConfig, **more: Any) -> None:
+    """Writes config.json into a run directory: the configuration, the software, and what else is given.
 
     Raises:
       ValueError: if it cannot be written.

@@ -175,10 +175,11 @@ def prepare_together(config: Config) -> Callable[[Console], int]:
     wrong: Exception | None = None
     with exit_on_failure():
         try:
-            run = in_turn(partial(prepare, config))
-            flags = {name: value for name, value in to_json(run.config).items() if name not in OWN_FLAGS}
+            plan = in_turn(partial(prepare, config))
+            asked = to_json(plan.run.config)
+            flags = {name: value for name, value in asked.items() if name not in OWN_FLAGS}
             check_same("the flags", json.dumps(flags))
-            check_same("the images", run.dataset.digest)
+            check_same("the images", plan.run.dataset.digest)
         except (ValueError, OSError) as error:
             if BROKEN.search(str(error)):
                 raise
@@ -190,7 +191,7 @@ def prepare_together(config: Config) -> Callable[[Console], int]:
 
     def work(console: Console) -> int:
         with exit_on_failure():
-            code = execute(run, console if is_first() else Console(quiet=True))
+            code = execute(plan, console if is_first() else Console(quiet=True))
             if code == STOPPED_BY_DATA:  # which the others may know nothing of
                 _leave(code)
             return as_first(code)  # process 0 has the results to write

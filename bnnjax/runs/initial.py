@@ -1,4 +1,4 @@
-"""Training that begins from another network: its parameters, and what a method prepares from them."""
+"""Training that begins from another network: what is taken of it, and what a method prepares from that."""
 
 import time
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from bnnjax.config.constraints import CONSTRAINTS
-from bnnjax.config.training import Config
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.data import Dataset
 from bnnjax.data.augment import normalize
 from bnnjax.models.network import Network
@@ -19,8 +19,8 @@ from bnnjax.runs.saved import Trained
 from bnnjax.train.parallel import once_options
 from bnnjax.types import Tree
 
-PLACE = "pretrained"  # of the full-precision network's run, in the run directory that it is for
-BEGINNING = "beginning.json"  # there, what a run tells of its beginning: `prepare_seconds`
+PLACE = "pretrained"  # the run directory of the full-precision twin, in that of the run that it is for
+BEGINNING = "beginning.json"  # in a run directory, how the run began: `prepare_seconds`
 EXAMPLES = 256  # training images that a method prepares by
 SAME_KERNEL = {"latent": "kernel", "kernel": "latent"}
 OWN = frozenset({"learned", "memory"})  # what a method keeps beside its kernels
@@ -33,12 +33,11 @@ class Arrays(NamedTuple):
     batch_stats: Tree
 
 
-def full_precision(config: Config) -> Config:
-    """Returns the configuration of the run that gives a resolved one the full-precision network it needs.
+def full_precision(config: ResolvedConfig) -> ResolvedConfig:
+    """Returns the configuration of the run that trains the full-precision network that a run needs.
 
     Model, structure, data, recipe and seed are the same.
     """
-    assert config.workdir is not None
     return config.with_values(
         method="fp",
         wbits=32,
@@ -69,14 +68,14 @@ def _take(wanted: Mapping[str, Any], source: Mapping[str, Any], left: frozenset[
     return taken
 
 
-def take(config: Config, network: Network, source: Trained) -> Arrays:
+def take(config: ResolvedConfig, network: Network, source: Trained) -> Arrays:
     """Returns kernels, batch norms and classifier of a trained network under this network's names.
 
     A full-precision `kernel` becomes `latent` where the method quantizes it.  What a method keeps beside its
     kernels is taken from a run of the same method and bits only; what is not taken is left out.
 
     Args:
-      config: resolved.
+      config: of the run.
       network: made from it.
       source: where to take from.
 
@@ -105,14 +104,14 @@ def prepare(network: Network, arrays: Arrays, dataset: Dataset, seed: int) -> Ar
 
 
 def first_arrays(
-    config: Config, network: Network, dataset: Dataset, source: Trained | None, key: Array
+    config: ResolvedConfig, network: Network, dataset: Dataset, source: Trained | None, key: Array
 ) -> tuple[Arrays, float | None]:
     """Returns the arrays that training begins from, on the first device, and the seconds of preparing them.
 
     The seconds are None where the method prepares nothing; else they hold the compilation.
 
     Args:
-      config: resolved.
+      config: of the run.
       network: made from it.
       dataset: whose training images the method prepares by.
       source: the network to begin from; None: random weights.

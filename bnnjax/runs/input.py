@@ -9,7 +9,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from bnnjax.config.training import Config
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.data import Dataset, StreamedDataset, device_share
 from bnnjax.data.batches import device_order
 from bnnjax.data.imagenet.load import found_damaged
@@ -27,7 +27,7 @@ SKIPPED = "skipped_images"  # damaged ones, in an epoch's record and in the summ
 
 
 def make_feed(
-    config: Config,
+    config: ResolvedConfig,
     dataset: Dataset,
     task: Task,
     compiled: Compiled,
@@ -39,7 +39,7 @@ def make_feed(
     """Returns the steps of a run over a data set's training images, and its programs, to be compiled ahead.
 
     Args:
-      config: resolved.
+      config: of the run.
       dataset: in memory or streamed.
       task: made from both.
       compiled: the task.
@@ -48,7 +48,6 @@ def make_feed(
       key: the run's data key.
       on_skipped: see `Streamed`.
     """
-    assert config.batch_size is not None
     teacher, key = replicate(mesh, (teacher, key))
     if not isinstance(dataset, StreamedDataset):
         images, labels = replicate(

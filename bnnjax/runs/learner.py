@@ -24,7 +24,7 @@ class Classifier:
 
     Attributes:
       constrained: the network under its constraint.
-      label_smoothing: what of a label's probability is spread over all classes.
+      label_smoothing: the share of a label's probability that is spread over all classes.
       teacher: the network whose probabilities are learned in place of labels; each step brings its arrays.
       latent_clip: latent weights are clipped to +- this after every update; 0 leaves them.
     """
@@ -58,26 +58,23 @@ class Classifier:
     ) -> tuple[Means, Pass]:
         """Returns the cross-entropy of these images with the penalty added, and what the pass leaves."""
         logits, after = self.constrained.forward(params, batch_stats, images, moment, carried, teacher)
-        if self.teacher is None:
-            targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), self.label_smoothing)
-        else:
-            targets = jax.lax.stop_gradient(self.targets(teacher[TARGETS], images))
+        targets = self.targets(images, jax.nn.one_hot(labels, logits.shape[-1]), teacher)
         task_loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
         correct = jnp.mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32))
         return Means(task_loss + after.penalty, task_loss, after.penalty, correct), after
 
-    def targets(self, arrays: tuple[Tree, Tree], images: Array) -> Array:
-        """Returns the teacher's probabilities, [batch, classes]; arrays are its params and batch_stats."""
-        assert self.teacher is not None
-        params, batch_stats = arrays
-        return jax.nn.softmax(self.teacher.logits(params, batch_stats, images))
+    def targets(self, images: Array, one_hot: Array, teacher: Tree) -> Array:
+        """Returns what is learned of these images: the teacher's probabilities, else the smoothed labels.
 
-    def watch(
-        self, params: Tree, batch_stats: Tree, images: Array, carried: Tree, teacher: Tree
-    ) -> tuple[Array, Array]:
-        """Returns logits and penalty of these images, both at inference."""
-        logits, after = self.constrained.forward(params, batch_stats, images, None, carried, teacher)
-        return logits, after.penalty
+        Args:
+          images: normalized, [batch, h, w, c].
+          one_hot: their labels, [batch, classes].
+          teacher: the teacher's params and batch_stats under TARGETS, if there is a teacher.
+        """
+        if self.teacher is None:
+            return optax.smooth_labels(one_hot, self.label_smoothing)
+        params, batch_stats = teacher[TARGETS]
+        return jax.lax.stop_gradient(jax.nn.softmax(self.teacher.logits(params, batch_stats, images)))
 
     def after_update(
         self, params: Tree, batch_stats: Tree, gradients: Tree, carried: Tree

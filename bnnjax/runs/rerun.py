@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
-from bnnjax.config.training import Config
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.data import Dataset
 from bnnjax.data.load import load
 from bnnjax.runs.directory import is_finished
-from bnnjax.runs.plan import Prepared, prepare
+from bnnjax.runs.plan import Plan, prepare
 from bnnjax.runs.saved import read_config, read_trained
 from bnnjax.runs.train import execute
 from bnnjax.runtime.console import say
@@ -68,7 +68,7 @@ def prepare_repetition(
     return partial(repeat, prepare(config, dataset), run, record, before)
 
 
-def check_sources(run: Path, record: Mapping[str, Any], config: Config, dataset: Dataset) -> None:
+def check_sources(run: Path, record: Mapping[str, Any], config: ResolvedConfig, dataset: Dataset) -> None:
     """Checks that data and other networks are those of a run's record.
 
     Raises:
@@ -106,18 +106,17 @@ def other_conditions(before: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
 
 
 def repeat(
-    prepared: Prepared, run: Path, record: Mapping[str, Any], before: Mapping[str, Any], console: Console
+    plan: Plan, run: Path, record: Mapping[str, Any], before: Mapping[str, Any], console: Console
 ) -> int:
     """Trains and compares; returns the exit code: that of the run, or 5 if its results are others."""
-
-    place = prepared.place
+    place = plan.run.place
     conditions = list(other_conditions(record, read_json(place / "config.json")))
     for sentence in conditions:
         say(console, sentence)
-    code = execute(prepared, console)
+    code = execute(plan, console)
     if not is_finished(place):
         return code
-    now = results(place, prepared.dataset)
+    now = results(place, plan.run.dataset)
     unequal = [name for name in before if before[name] != now[name]]
     compared = {name: {"before": before[name], "now": now[name]} for name in before}
     write_json(

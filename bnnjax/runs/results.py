@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from bnnjax.config.json import to_json
-from bnnjax.config.training import Config
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.constraints.objective import without_learned
 from bnnjax.data import Dataset
 from bnnjax.data.corruptions import CORRUPTIONS
@@ -23,7 +22,7 @@ from bnnjax.report.run.pictures import Examples
 from bnnjax.robustness.evaluation import quick
 from bnnjax.runs import directory
 from bnnjax.runs.input import SKIPPED, grey_images
-from bnnjax.runs.setup import Setup
+from bnnjax.runs.plan import Stage
 from bnnjax.runtime.files import read_metrics, write_json
 from bnnjax.runtime.processes import is_first
 from bnnjax.train.parallel import Compiled
@@ -58,10 +57,7 @@ def confusion_of(labels: np.ndarray, predictions: np.ndarray, classes: int) -> n
 
 
 def conclude(
-    place: Path,
-    config: Config,
-    setup: Setup,
-    dataset: Dataset,
+    stage: Stage,
     compiled: Compiled,
     best: Best,
     about: Mapping[str, Any],
@@ -72,10 +68,7 @@ def conclude(
     All processes test; the first writes.
 
     Args:
-      place: the run's directory.
-      config: resolved.
-      setup: made from it.
-      dataset: whose test images are used.
+      stage: whose test images are used, and whose directory is written to.
       compiled: its task.
       best: the network.
       about: what else the summary tells of the run.
@@ -84,6 +77,7 @@ def conclude(
     Returns:
       The summary and the table of units; None in other processes.
     """
+    place, config, setup, dataset = stage.place, stage.config, stage.setup, stage.dataset
     began = time.perf_counter()
     scores = score(compiled.predict(best.params, best.batch_stats, dataset.test.images), dataset.test.labels)
     test_seconds = time.perf_counter() - began
@@ -152,7 +146,7 @@ def conclude(
 
 
 def summary_of(
-    config: Config,
+    config: ResolvedConfig,
     dataset: Dataset,
     best: Best,
     metrics: Sequence[Mapping[str, Any]],
@@ -162,14 +156,13 @@ def summary_of(
     """Returns the summary of a run, flat.
 
     Args:
-      config: resolved.
+      config: of the run.
       dataset: that it was trained on.
       best: its network.
       metrics: the records of its epochs.
       tested: what the test found.
       about: what else is to be told.
     """
-    assert config.wbits is not None
     params = without_learned(best.params)
     seconds = [record["seconds"] for record in metrics]
     validation = {record["epoch"]: record["validation_accuracy"] for record in metrics}

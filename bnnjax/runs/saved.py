@@ -1,13 +1,15 @@
-"""The network that a run has trained, read back from the run's directory without touching it."""
+"""The network that a run has trained, read back from its directory, which is left as it is."""
 
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from bnnjax.config.json import from_json
-from bnnjax.config.training import Config
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.constraints.objective import LCR, without_learned
 from bnnjax.data import Dataset
 from bnnjax.models.network import Network
@@ -24,7 +26,7 @@ class Trained(NamedTuple):
     """The best network of a run, on the first device."""
 
     place: Path
-    config: Config  # of the run, with nothing left out
+    config: ResolvedConfig  # of the run
     network: Network  # for images and classes of the data set given to `read_trained`
     params: Tree
     batch_stats: Tree
@@ -35,7 +37,7 @@ class Trained(NamedTuple):
         return digest((self.params, self.batch_stats))
 
 
-def read_config(place: Path) -> Config:
+def read_config(place: Path) -> ResolvedConfig:
     """Returns the configuration of the run in a directory.
 
     Raises:
@@ -50,6 +52,20 @@ def read_config(place: Path) -> Config:
         raise ValueError(f"{record} is not the record of a run that this version knows: {error}") from error
 
 
+def latest_state(place: Path, say: Callable[[str], None] = lambda sentence: None) -> Any | None:
+    """Returns the state in a run's latest undamaged checkpoint, as mappings and lists; None: there is none.
+
+    Args:
+      place: the run's directory, which is left as it is.
+      say: called with a sentence for each checkpoint that is damaged.
+    """
+    if not (place / "checkpoints").is_dir():
+        return None
+    with closing(Checkpoints(place / "checkpoints", say, read_only=True)) as checkpoints:
+        found = checkpoints.read()
+    return None if found is None else found[1]
+
+
 def read_trained(place: Path, dataset: Dataset) -> Trained:
     """Returns the best network of a run, finished or not, from its latest undamaged checkpoint.
 
@@ -62,19 +78,13 @@ def read_trained(place: Path, dataset: Dataset) -> Trained:
         the network is for images of another shape or another number of classes than the data set's.
     """
     config = read_config(place)
-    if not (place / "checkpoints").is_dir():
-        raise ValueError(f"the run {place} has no checkpoint yet")
     network = make_network(config, dataset)
     complaints: list[str] = []
-    checkpoints = Checkpoints(place / "checkpoints", complaints.append, read_only=True)
-    try:
-        found = checkpoints.read()
-    finally:
-        checkpoints.close()
-    if found is None:
+    state = latest_state(place, complaints.append)
+    if state is None:
         why = f" that can be read: {complaints[0]}" if complaints else " yet"
         raise ValueError(f"the run {place} has no checkpoint{why}")
-    best = found[1]["best"]
+    best = state["best"]
     if not int(best["epoch"]):
         raise ValueError(f"the run {place} has not finished an epoch yet")
     arrays = best["params"], best["batch_stats"]
@@ -90,14 +100,14 @@ def read_trained(place: Path, dataset: Dataset) -> Trained:
     return Trained(place, config, network, *arrays)
 
 
-def _read_teacher(place: Path, config: Config, dataset: Dataset) -> Trained:
+def _read_teacher(place: Path, config: ResolvedConfig, dataset: Dataset) -> Trained:
     theirs = read_config(place).dataset
     if theirs != config.dataset:
         raise ValueError(f"the teacher {place} was trained on {theirs}; the data set is {config.dataset}")
     return read_trained(place, dataset)
 
 
-def read_teachers(config: Config, dataset: Dataset) -> dict[str, Trained]:
+def read_teachers(config: ResolvedConfig, dataset: Dataset) -> dict[str, Trained]:
     """Returns the best networks of the runs that teach a configuration's, as `make_setup` names them.
 
     Raises:

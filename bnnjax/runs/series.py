@@ -1,4 +1,4 @@
-"""Several runs, one after the other, each gone on with where it stopped."""
+"""A series of runs, one after the other; each resumes where it stopped."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from rich.console import Console
 
-from bnnjax.config.training import Config
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.data.load import load
 from bnnjax.runs import directory
 from bnnjax.runs.plan import prepare
@@ -22,12 +22,11 @@ class Run(NamedTuple):
     """One run of a series."""
 
     name: str  # of its row, which its runs with other seeds share
-    config: Config  # resolved
+    config: ResolvedConfig
 
     @property
     def place(self) -> Path:
         """Its run directory."""
-        assert self.config.workdir is not None
         return self.config.workdir
 
     @property
@@ -68,11 +67,11 @@ def execute_runs(runs: Sequence[Run], console: Console, after: Callable[[set[Pat
             text = f"\nrun {number} of {len(runs)}: {run.name}, seed {run.config.seed}"
             say(console, text)
             try:
-                prepared = prepare(run.config)
+                plan = prepare(run.config)
             except ValueError as error:  # since all were checked, something has changed
                 complain(str(error))
                 return WRONG_INPUT
-            code = execute(prepared, console)
+            code = execute(plan, console)
             if code == STOPPED_BY_LOSS:
                 diverged.add(run.place)
             elif run.summary is None:  # stopped by a signal or refused, which it has told

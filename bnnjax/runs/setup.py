@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from bnnjax.config.training import Config
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.constraints import make_constraint
 from bnnjax.constraints.base import LATENTS
 from bnnjax.constraints.objective import LCR, ConstrainedNetwork, constrain
@@ -26,13 +26,12 @@ class Setup(NamedTuple):
     """What a configuration means on a data set."""
 
     network: Network
-    learner: Classifier
     task: Task
     learning_rate: Callable[[int], Any]  # by step
     measure: Measure
 
 
-def make_network(config: Config, dataset: Dataset) -> Network:
+def make_network(config: ResolvedConfig, dataset: Dataset) -> Network:
     """Returns the network of a configuration, for the images and classes of a data set.
 
     Raises:
@@ -51,12 +50,12 @@ def make_network(config: Config, dataset: Dataset) -> Network:
     return Network(model, method, dataset.train.images.shape[1:])
 
 
-def normalization_of(config: Config, dataset: Dataset) -> Normalization:
+def normalization_of(config: ResolvedConfig, dataset: Dataset) -> Normalization:
     """Returns how a data set's images become the input of a configuration's network."""
     return Normalization(dataset.mean, dataset.std, jnp.dtype(config.precision))
 
 
-def constrained_network(config: Config, network: Network, twin: Network | None) -> ConstrainedNetwork:
+def constrained_network(config: ResolvedConfig, network: Network, twin: Network | None) -> ConstrainedNetwork:
     """Returns the network under the configuration's constraint.
 
     Raises:
@@ -71,13 +70,12 @@ def constrained_network(config: Config, network: Network, twin: Network | None) 
     return constrain(network, constraint, twin)
 
 
-def learning_rates(config: Config, method: Method, steps: int) -> Callable[[int], Any]:
+def learning_rates(config: ResolvedConfig, method: Method, steps: int) -> Callable[[int], Any]:
     """Returns the learning rate by step, for so many steps an epoch.
 
     Raises:
       ValueError: if the method has more stages than there are epochs, or if the warm-up is as long as one.
     """
-    assert config.epochs is not None
     return learning_rate_schedule(
         config.peak_learning_rate,
         config.epochs * steps,
@@ -88,12 +86,12 @@ def learning_rates(config: Config, method: Method, steps: int) -> Callable[[int]
 
 
 def make_setup(
-    config: Config, dataset: Dataset, teachers: Mapping[str, Network] = MappingProxyType({})
+    config: ResolvedConfig, dataset: Dataset, teachers: Mapping[str, Network] = MappingProxyType({})
 ) -> Setup:
     """Returns network and task of a run, and its learning rate by step.
 
     Args:
-      config: with its recipe filled in.
+      config: of the run.
       dataset: whose shape, classes, mean, deviation and augmentation are used.
       teachers: the network whose probabilities are the targets, TARGETS, without which the labels are; and
         the one that lcr compares with, LCR.  Each step gets their params and batch_stats, by the same names,
@@ -104,10 +102,6 @@ def make_setup(
         with the network or its teacher, if an epoch has not one full batch, if the method has more stages
         than there are epochs, or if the warm-up is as long as a stage.
     """
-    assert config.batch_size is not None
-    assert config.epochs is not None
-    assert config.optimizer is not None
-    assert config.weight_decay is not None
     network = make_network(config, dataset)
     learner = Classifier(
         constrained=constrained_network(config, network, teachers.get(LCR)),
@@ -128,4 +122,4 @@ def make_setup(
         steps_per_epoch=steps,
         accumulate=config.accumulate,
     )
-    return Setup(network, learner, task, learning_rate, Measure(network))
+    return Setup(network, task, learning_rate, Measure(network))

@@ -1,8 +1,8 @@
-"""The life of a run, once planned: it resumes or begins, trains, tests and reports."""
+"""A plan is executed: each stage resumes or begins, trains, tests and reports."""
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,28 +10,25 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from bnnjax.constraints.objective import LCR
 from bnnjax.data import StreamedDataset
 from bnnjax.data.dataset import DataError
 from bnnjax.report.run.console import TrainingDisplay, summary_table, training_progress
 from bnnjax.report.run.tensorboard import event_writer
+from bnnjax.runs.begin import first_state, made_from, teachers_of
 from bnnjax.runs.directory import is_finished
-from bnnjax.runs.initial import BEGINNING, first_arrays, path_within
 from bnnjax.runs.input import SKIPPED, make_feed, skipped_by_all
-from bnnjax.runs.learner import TARGETS
-from bnnjax.runs.plan import Prepared
+from bnnjax.runs.plan import Plan, Stage
 from bnnjax.runs.results import conclude
-from bnnjax.runs.saved import read_trained
+from bnnjax.runs.saved import latest_state
 from bnnjax.runtime.console import complain, say
 from bnnjax.runtime.exit_codes import STOPPED_BY_DATA, STOPPED_BY_LOSS, WRONG_INPUT
-from bnnjax.runtime.files import append_metrics, read_json, remove_unfinished, truncate_metrics, write_json
-from bnnjax.runtime.processes import as_first, is_first, tree_as_first
+from bnnjax.runtime.files import append_metrics, read_json, remove_unfinished, truncate_metrics
+from bnnjax.runtime.processes import as_first, is_first
 from bnnjax.train.ahead import compile_ahead
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
 from bnnjax.train.loop import Fit, NonFiniteLossError, StopRequest, fit, stop_on_signals
-from bnnjax.train.parallel import Compiled, compile_task, describe, replicate
-from bnnjax.train.state import RunState, initial_state
-from bnnjax.types import Tree
+from bnnjax.train.parallel import Compiled, compile_task, describe
+from bnnjax.train.state import RunState
 
 METRICS = "metrics.jsonl"
 
@@ -41,74 +38,136 @@ def all_find_finished(place: Path) -> bool:
     return bool(as_first(is_finished(place)))
 
 
-def execute(run: Prepared, console: Console) -> int:
-    """Trains, tests and reports; returns the exit code.
+def execute(plan: Plan, console: Console) -> int:
+    """Trains, tests and reports each stage of a plan in turn; returns the exit code.
 
     0: finished, or stopped by a signal with everything saved.  2: the directory's checkpoints do not fit.
-    3: the loss stopped being finite.  7: the data cannot be read on.
+    3: the loss stopped being finite.  7: the data cannot be read any more.
 
     Raises:
       OSError: a file of the run cannot be written; what was saved before is whole.
     """
-    try:
-        with run.held:
-            return train(run, console)
-    except DataError as error:
-        intact = f"what is saved in {run.place} is intact; rerun the command to resume"
-        complain(f"stopped: {str(error).removesuffix('.')}; {intact}")
-        return STOPPED_BY_DATA
+    with plan.held:
+        stages = stages_left(plan)
+        for stage in stages:
+            if stage is not plan.run:
+                show_first(stage, plan.run, console)
+            try:
+                code = train(stage, console, expects_checkpoint=stage.is_known and stage is stages[0])
+            except DataError as error:
+                intact = f"what is saved in {stage.place} is intact; rerun the command to resume"
+                complain(f"stopped: {str(error).removesuffix('.')}; {intact}")
+                return STOPPED_BY_DATA
+            if code or not all_find_finished(stage.place):
+                return code
+    return 0
 
 
-def train(run: Prepared, console: Console) -> int:
-    """Does what `execute` does, in a directory that is held; DataError: the data cannot be read on."""
-    if all_find_finished(run.place):
-        show_finished(run, console)
+def stages_left(plan: Plan) -> list[Stage]:
+    """Returns the stages that are to be executed; the run itself always is, if only to show its results."""
+    return [stage for stage in plan.stages if stage is plan.run or is_needed(stage, plan.run)]
+
+
+def is_needed(twin: Stage, run: Stage) -> bool:
+    """Returns whether a run's twin is to be trained, the same for all processes, of which the first knows.
+
+    A twin that training only begins from may be gone once the run has a checkpoint.
+    """
+    needed = (
+        is_first()
+        and not is_finished(twin.place)
+        and (run.config.compares_with_twin or latest_state(run.place) is None)
+    )
+    return bool(as_first(needed))
+
+
+def show_first(twin: Stage, run: Stage, console: Console) -> None:
+    """Says that a run's full-precision twin is trained, and what for."""
+    pupil = f"{run.config.method} begins from" if run.begins_from_twin else "lcr compares with"
+    say(console, f"{pupil} a full-precision network, trained first in {twin.place}")
+
+
+def train(stage: Stage, console: Console, *, expects_checkpoint: bool) -> int:
+    """Trains, tests and reports one stage; returns the exit code.
+
+    Args:
+      stage: whose directory is held.
+      console: for what there is to tell.
+      expects_checkpoint: whether to say so if there is nothing to resume from.
+
+    Raises:
+      DataError: the data cannot be read any more.
+      OSError: as `execute`.
+    """
+    if all_find_finished(stage.place):
+        show_finished(stage, console)
         return 0
-    config = run.config
-    assert config.batch_size is not None
-    compiled = compile_task(run.setup.task, run.mesh, config.batch_size, len(run.dataset.train.labels))
+    config, task = stage.config, stage.setup.task
+    compiled = compile_task(task, stage.mesh, config.batch_size, len(stage.dataset.train.labels))
     init_key, data_key = jax.random.split(jax.random.key(config.seed))
-    checkpoints = Checkpoints(run.place / "checkpoints", lambda text: say(console, text))
-    run.held.callback(checkpoints.close)
-    state = compiled.init(init_key)
-    try:
-        restored = checkpoints.restore(state)
-    except MisfitError as error:
-        tell(f"the checkpoints in {run.place} are of another version's network: {error}; give a --workdir")
-        return WRONG_INPUT
-    done = 0
+    with closing(Checkpoints(stage.place / "checkpoints", lambda text: say(console, text))) as checkpoints:
+        try:
+            done, state = resume_or_begin(
+                stage, compiled, checkpoints, init_key, console, expects_checkpoint=expects_checkpoint
+            )
+            stop, state = steps_of(stage, compiled, checkpoints, data_key, done, state, console)
+        except MisfitError as error:
+            other = f"the checkpoints in {stage.place} are of another version's network: {error}"
+            tell(f"{other}; give a --workdir")
+            return WRONG_INPUT
+        except NonFiniteLossError as error:
+            kept, last = checkpoints.latest_step(), "nothing was saved yet"
+            if kept:
+                last = f"checkpoint {kept} in {stage.place} is the last good one"
+            tell(f"stopped: {error}; {last}")
+            return STOPPED_BY_LOSS
+    total = task.epochs * task.steps_per_epoch
+    if int(state.train.step) < total:
+        show_stopped(stage, stop, int(state.train.step), total, console)
+        return 0
+    about = {**describe(stage.mesh), **made_from(stage), "peak_learning_rate": config.peak_learning_rate}
+    results = conclude(stage, compiled, state.best, about, console)
+    if results is not None:
+        console.print(summary_table(*results))
+    say(console, f"report: {stage.place / 'report.html'}")
+    return 0
+
+
+def resume_or_begin(
+    stage: Stage,
+    compiled: Compiled,
+    checkpoints: Checkpoints,
+    key: jax.Array,
+    console: Console,
+    *,
+    expects_checkpoint: bool,
+) -> tuple[int, RunState]:
+    """Returns the steps that are done and the state after them; what was written later is removed.
+
+    Args:
+      stage: as for `train`.
+      compiled: its task.
+      checkpoints: its own.
+      key: for random weights.
+      console: as for `train`.
+      expects_checkpoint: as for `train`.
+
+    Raises:
+      MisfitError: the latest checkpoint is of another network.
+    """
+    state = compiled.init(key)
+    restored = checkpoints.restore(state)
     if restored is not None:
         done, state = restored
         say(console, f"resuming from step {done}")
-    twin = run.twin if restored is None or run.needs_reference else None
-    if twin is not None and not all_find_finished(twin.place):
-        code = train_first(run, twin, console)
-        if not all_find_finished(twin.place):
-            return code
-    elif restored is None and run.is_known:
-        say(console, "there is no checkpoint to resume from; starting at the beginning")
-    if restored is None:
-        state = begin(run, state, init_key, console)
+    else:
+        if expects_checkpoint:
+            say(console, "there is no checkpoint to resume from; starting at the beginning")
+        done, state = 0, first_state(stage, state, key, console)
     if is_first():
-        remove_unfinished(run.place)
-        truncate_metrics(run.place / METRICS, done // run.setup.task.steps_per_epoch)
-    try:
-        stop, state = steps_of(run, compiled, checkpoints, data_key, done, state, console)
-    except NonFiniteLossError as error:
-        kept = checkpoints.latest_step()
-        last = f"checkpoint {kept} in {run.place} is the last good one" if kept else "nothing was saved yet"
-        tell(f"stopped: {error}; {last}")
-        return STOPPED_BY_LOSS
-    total = run.setup.task.epochs * run.setup.task.steps_per_epoch
-    if int(state.train.step) < total:
-        show_stopped(run, stop, int(state.train.step), total, console)
-        return 0
-    about = {**describe(run.mesh), **made_from(run), "peak_learning_rate": config.peak_learning_rate}
-    results = conclude(run.place, config, run.setup, run.dataset, compiled, state.best, about, console)
-    if results is not None:
-        console.print(summary_table(*results))
-    say(console, f"report: {run.place / 'report.html'}")
-    return 0
+        remove_unfinished(stage.place)
+        truncate_metrics(stage.place / METRICS, done // stage.setup.task.steps_per_epoch)
+    return done, state
 
 
 def tell(sentence: str) -> None:
@@ -117,32 +176,25 @@ def tell(sentence: str) -> None:
         complain(sentence)
 
 
-def show_finished(run: Prepared, console: Console) -> None:
+def show_finished(stage: Stage, console: Console) -> None:
     """Prints the results of a run that is finished."""
-    summary, units = (read_json(run.place / name) for name in ("summary.json", "units.json"))
+    summary, units = (read_json(stage.place / name) for name in ("summary.json", "units.json"))
     console.print(summary_table(summary, units))
-    say(console, f"this run is finished already; its results are in {run.place}")
+    say(console, f"this run is finished already; its results are in {stage.place}")
 
 
-def show_stopped(run: Prepared, stop: StopRequest, done: int, total: int, console: Console) -> None:
+def show_stopped(stage: Stage, stop: StopRequest, done: int, total: int, console: Console) -> None:
     """Says where a run that was asked to stop has stopped, and how to resume it."""
-    again = "rerun the command" + (" with --resume=auto" if run.config.resume == "never" else "")
-    where = f"stopped by {stop.signal_name} at step {done} of {total}; everything is saved in {run.place}"
+    again = "rerun the command" + (" with --resume=auto" if stage.config.resume == "never" else "")
+    where = f"stopped by {stop.signal_name} at step {done} of {total}; everything is saved in {stage.place}"
     say(console, f"{where}; {again} to resume")
-
-
-def train_first(run: Prepared, twin: Prepared, console: Console) -> int:
-    """Trains the full-precision network that a run needs; returns its exit code."""
-    pupil = f"{run.config.method} begins from" if run.begins_from_twin else "lcr compares with"
-    say(console, f"{pupil} a full-precision network, trained first in {twin.place}")
-    return execute(twin, console)
 
 
 @dataclass
 class Recorder:
     """Writes down each epoch that is done: metrics, events, a line on the console."""
 
-    run: Prepared
+    stage: Stage
     display: TrainingDisplay
     write_events: Callable[[dict[str, Any]], None]
     skipped: Counter[str] = field(default_factory=Counter)
@@ -153,16 +205,16 @@ class Recorder:
 
     def on_epoch(self, record: dict[str, Any]) -> None:
         """Writes the record of an epoch."""
-        if isinstance(self.run.dataset, StreamedDataset):
+        if isinstance(self.stage.dataset, StreamedDataset):
             record[SKIPPED] = skipped_by_all(self.skipped.pop(SKIPPED, 0))
         if is_first():
-            append_metrics(self.run.place / METRICS, record)
+            append_metrics(self.stage.place / METRICS, record)
         self.write_events(record)
         self.display.epoch_line(record)
 
 
 def steps_of(
-    run: Prepared,
+    stage: Stage,
     compiled: Compiled,
     checkpoints: Checkpoints,
     key: jax.Array,
@@ -171,27 +223,26 @@ def steps_of(
     console: Console,
 ) -> tuple[StopRequest, RunState]:
     """Takes the steps that are left; returns the request to stop, if there was one, and the last state."""
-    config, task = run.config, run.setup.task
-    assert config.batch_size is not None
+    config, task = stage.config, stage.setup.task
     with (
         stop_on_signals() as stop,
-        events_of(run, done) as write_events,
+        events_of(stage, done) as write_events,
         training_progress(console, task.epochs, task.steps_per_epoch, done) as display,
     ):
-        recorder = Recorder(run, display, write_events)
+        recorder = Recorder(stage, display, write_events)
         feed, lower = make_feed(
-            config, run.dataset, task, compiled, run.mesh, teachers_of(run), key, recorder.on_skipped
+            config, stage.dataset, task, compiled, stage.mesh, teachers_of(stage), key, recorder.on_skipped
         )
         setting = Fit(
             task=task,
             compiled=compiled,
             feed=feed,
-            validation=run.dataset.validation,
+            validation=stage.dataset.validation,
             batch_size=config.batch_size,
             checkpoints=checkpoints,
             checkpoint_every=config.checkpoint_every,
-            measure=run.setup.measure,
-            learning_rate=run.setup.learning_rate,
+            measure=stage.setup.measure,
+            learning_rate=stage.setup.learning_rate,
             on_epoch=recorder.on_epoch,
             display=display,
             stop=stop,
@@ -201,58 +252,8 @@ def steps_of(
         return stop, fit(setting, state)
 
 
-def events_of(run: Prepared, done: int) -> AbstractContextManager[Callable[[dict[str, Any]], None]]:
+def events_of(stage: Stage, done: int) -> AbstractContextManager[Callable[[dict[str, Any]], None]]:
     """Returns what writes a run's events, which process 0 does."""
     if is_first():
-        return event_writer(run.place, done if run.is_known else None)
+        return event_writer(stage.place, done if stage.is_known else None)
     return nullcontext(lambda record: None)
-
-
-def made_from(run: Prepared) -> dict[str, Any]:
-    """Returns what a summary tells of the networks that a run was made from."""
-    source, beginning = run.twin if run.begins_from_twin else run.pretrained, run.place / BEGINNING
-    teacher, other = run.teachers.get(TARGETS), run.twin if run.needs_reference else run.teachers.get(LCR)
-    return {
-        "pretrained": None if source is None else path_within(run.place, source.place),
-        "pretrained_epochs": None if source is None else source.config.epochs,
-        "prepare_seconds": read_json(beginning)["prepare_seconds"] if beginning.exists() else None,
-        "teacher": None if teacher is None else path_within(run.place, teacher.place),
-        "lcr_teacher": None if other is None else path_within(run.place, other.place),
-    }
-
-
-def teachers_of(run: Prepared) -> dict[str, tuple[Tree, Tree]]:
-    """Returns params and batch_stats of the networks that a run learns from; its twin is finished."""
-    networks = dict(run.teachers)
-    if run.needs_reference:
-        assert run.twin is not None
-        networks[LCR] = read_trained(run.twin.place, run.dataset)
-    return {name: (network.params, network.batch_stats) for name, network in networks.items()}
-
-
-def begin(run: Prepared, state: RunState, key: jax.Array, console: Console) -> RunState:
-    """Returns the state before the first step.
-
-    Args:
-      run: whose twin, if it has one, is finished.
-      state: of a network with random weights.
-      key: that these were made with.
-      console: says what the run begins with instead.
-    """
-    source = run.pretrained
-    if run.begins_from_twin:
-        assert run.twin is not None
-        source = read_trained(run.twin.place, run.dataset)
-    if source is None and run.setup.network.method.prepare is None:
-        return state
-    if source is not None:
-        say(console, f"beginning from the network in {source.place}")
-    arrays, seconds = first_arrays(run.config, run.setup.network, run.dataset, source, key)
-    if seconds is not None:
-        say(console, f"prepared the kernels layer by layer in {seconds:.1f} s")
-        if is_first():
-            write_json(run.place / BEGINNING, {"prepare_seconds": seconds})
-    params = {**state.train.params, **arrays.params}  # what a constraint learns is no part of the network
-    task = run.setup.task
-    first = initial_state(params, arrays.batch_stats, task.optimizer, task.learner.carried())
-    return replicate(run.mesh, tree_as_first(first))

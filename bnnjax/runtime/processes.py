@@ -75,9 +75,9 @@ def in_turn(work: Callable[[], T]) -> T:
     So that what it downloads or makes is there for the others.  An error of any is raised in all.
     """
     with together():
-        done = work() if is_first() else None
+        if is_first():
+            done = work()
     with together():
         if not is_first():
             done = work()
-    assert done is not None
     return done

@@ -23,7 +23,7 @@ from bnnjax.report.studies.l1inf import (
 from bnnjax.report.style.theme import png_bytes
 from bnnjax.robustness.outcomes import Predict, measure
 from bnnjax.robustness.scores import accuracy
-from bnnjax.runs.plan import resolve
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.saved import predictor, read_trained
 from bnnjax.runs.series import Run, check_runs, execute_runs
 from bnnjax.runtime.console import say
@@ -124,7 +124,6 @@ def study(config: L1InfStudyConfig, runs: Sequence[Run], console: Console) -> in
         return {key: found.get(key) for key in noise} == noise
 
     def measured(run: Run) -> dict[str, Any]:
-        assert run.config.batch_size is not None
         predict = predictor(read_trained(run.place, dataset), dataset, run.config.batch_size)
         return {
             **noise,

@@ -109,17 +109,20 @@ def evaluate(
     noisy: list[dict[str, dict[str, Outcome]]] = [{} for _ in networks]
     labels = dataset.test.labels
     for name in corruptions:
-        found = [read_outcomes(file(network, name), severities) for network in networks]
-        missing = [n for n, outcomes in enumerate(found) if outcomes is None]
+        found = {
+            n: kept
+            for n, network in enumerate(networks)
+            if (kept := read_outcomes(file(network, name), severities)) is not None
+        }
+        missing = [n for n in range(len(networks)) if n not in found]
         if missing:
             batches = corrupted.batches(name, severities)
             new, labels = measure([predicts[n] for n in missing], batches, severities)
             for n, outcomes in zip(missing, new, strict=True):
                 write_outcomes(file(networks[n], name), outcomes, labels)
                 found[n] = outcomes, labels
-        for own, kept in zip(noisy, found, strict=True):
-            assert kept is not None
-            own[name], labels = kept
+        for n, own in enumerate(noisy):
+            own[name], labels = found[n]
         advance(name)
     return [
         robustness_record(
@@ -142,20 +145,17 @@ def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:
     make_mesh(config.batch_size)  # refuses a batch that devices cannot share
     check_writable(config.workdir)
     baseline = config.baseline or config.runs[0]
-    places = list(dict.fromkeys([baseline, *config.runs]))
-    dataset = None
-    networks = []
-    for place in places:
-        settings = read_config(place)
-        # Clean images are those of the test split alone, whatever each was trained on.
-        given = {} if config.data_dir is None else {"data_dir": config.data_dir}
-        own = load(settings.with_values(**given))
-        if dataset is None:
-            dataset = own
-        elif own.name != dataset.name:
-            raise ValueError(f"the run {place} is of {own.name}, and {places[0]} of {dataset.name}")
+    # Clean images are those of the test split alone, whatever each was trained on.
+    given = {} if config.data_dir is None else {"data_dir": config.data_dir}
+    dataset = load(read_config(baseline).with_values(**given))
+    networks = [read_trained(baseline, dataset)]
+    for place in dict.fromkeys(config.runs):
+        if place == baseline:
+            continue
+        own = load(read_config(place).with_values(**given))
+        if own.name != dataset.name:
+            raise ValueError(f"the run {place} is of {own.name}, and {baseline} of {dataset.name}")
         networks.append(read_trained(place, own))
-    assert dataset is not None
     corrupted = open_corrupted(
         config.images, dataset, seed=config.seed, examples=config.examples, batch_size=config.batch_size
     )

@@ -16,7 +16,7 @@ from bnnjax.report.studies.published_table import (
     comparison_page,
     comparison_table,
 )
-from bnnjax.runs.plan import resolve
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.series import Run, check_runs, execute_runs
 from bnnjax.runtime.console import say
 from bnnjax.runtime.files import write_text_atomically

@@ -17,6 +17,7 @@ from bnnjax.cli import benchmark, commands, main, prepare, study, table, train
 from bnnjax.cli.commands import COMMANDS
 from bnnjax.cli.launch import launch_script
 from bnnjax.config.training import Config
+from bnnjax.runs.resolve import resolve
 
 # By script: the words that mean the same.
 SCRIPTS = {
@@ -202,7 +203,7 @@ def test_training_on_the_digits_is_the_scripts_configuration(
     ours, theirs = configs
     assert ours == theirs
     assert (ours.dataset, ours.constraint, ours.checkpoint_every) == ("digits", "l1inf", 3)
-    assert (ours.common.epochs, ours.common.batch_size) == (5, 16)
+    assert (resolve(ours).epochs, resolve(ours).batch_size) == (5, 16)
 
 
 def test_another_data_set_has_the_defaults_of_cifar10(command: Command, calls: list[tuple[Any, ...]]) -> None:

@@ -15,12 +15,12 @@ from runs import ROOT
 import bnnjax.runs.train
 from bnnjax.cli import main
 from bnnjax.cli.train import prepare_run
-from bnnjax.config.training import Config, Recipe
+from bnnjax.config.training import Config
 
 DIGITS, CIFAR10 = ROOT / "experiments" / "digits.py", ROOT / "experiments" / "cifar10.py"
 DEFAULTS = {
-    "digits": Config(dataset="digits", model="resnet_tiny", common=Recipe(batch_size=64, epochs=2)),
-    "cifar10": Config(model="resnet_tiny", common=Recipe(batch_size=64, epochs=2)),
+    "digits": Config(dataset="digits", model="resnet_tiny", batch_size=64, epochs=2),
+    "cifar10": Config(model="resnet_tiny", batch_size=64, epochs=2),
 }
 
 Refusal = Callable[..., str]

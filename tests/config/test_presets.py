@@ -8,7 +8,7 @@ from runs import ROOT
 
 from bnnjax.config.presets import DEFAULTS, PRESETS, defaults_for, expectation
 from bnnjax.config.training import Config
-from bnnjax.runs.plan import resolve
+from bnnjax.runs.resolve import resolve
 from bnnjax.studies.published_rows import TABLE4
 
 SCRIPT = ROOT / "experiments" / "imagenet.py"
@@ -21,7 +21,7 @@ def test_a_preset_is_a_configuration_with_a_source(name: str) -> None:
     preset = PRESETS[name]  # type: ignore[index]
     assert resolved.preset == name
     assert resolved.model == "resnet18_imagenet"
-    for field, value in preset.values.items():
+    for field, value in (vars(preset.recipe) | preset.values).items():
         assert getattr(resolved, field) == value
     assert "arXiv" in preset.source
     assert preset.differs

@@ -1,4 +1,4 @@
-"""The configuration: what it refuses, how recipes fill it in, what it imports."""
+"""The configuration: what it refuses, how it is written down, what it imports."""
 
 import dataclasses
 import json
@@ -11,7 +11,8 @@ from processes import Run, modules_loaded
 
 from bnnjax.config.constraints import L1InfConfig, LCRConfig, ParsevalConfig, SpectralConfig
 from bnnjax.config.json import from_json, to_json
-from bnnjax.config.training import Config, Recipe
+from bnnjax.config.training import Config
+from bnnjax.runs.resolve import resolve
 
 COUNTS = ["batch_size", "epochs", "train_examples", "checkpoint_every", "accumulate", "base_batch_size"]
 
@@ -124,34 +125,6 @@ def test_what_would_do_nothing_is_refused(settings: Any, values: dict[str, Any],
     assert L1InfConfig(form="both", radius=3.0, strength=0.1).radius == 3.0
 
 
-def test_a_recipe_fills_in_what_was_left_out_and_nothing_else() -> None:
-    recipe = Recipe(optimizer="adamw", learning_rate=0.5, weight_decay=0.25, batch_size=3, epochs=7)
-    filled = Config(epochs=2, weight_decay=0.0).with_recipe(recipe)
-    assert (filled.optimizer, filled.learning_rate, filled.batch_size) == ("adamw", 0.5, 3)
-    assert (filled.epochs, filled.weight_decay) == (2, 0.0)
-    assert filled.with_recipe(Recipe()) == filled
-
-
-@pytest.mark.parametrize(
-    ("scaling", "base", "peak"),
-    [
-        ("none", None, 0.1),
-        ("linear", None, 0.4),
-        ("sqrt", None, 0.2),
-        ("linear", 256, 0.2),
-    ],
-)
-def test_the_learning_rate_goes_with_the_batch_from_the_recipes_on(
-    scaling: Any, base: int | None, peak: float
-) -> None:
-    config = Config(batch_size=512, scale_learning_rate=scaling, base_batch_size=base)
-    resolved = config.with_recipe(Recipe(batch_size=128, learning_rate=0.1))
-    assert resolved.learning_rate == 0.1
-    assert resolved.peak_learning_rate == pytest.approx(peak)
-    # A configuration that is resolved once more, as that of a full-precision twin is, stays as it is.
-    assert resolved.with_recipe(Recipe(batch_size=32)) == resolved
-
-
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().seed = 1  # type: ignore[misc]
@@ -159,12 +132,12 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 def test_json_holds_every_field_and_paths_as_text() -> None:
     config = Config(data_dir=Path("/data"), constraint="l1inf", l1inf=L1InfConfig(form="hard", radius=3.0))
-    tree = json.loads(json.dumps(to_json(config)))
-    assert tree.keys() == {field.name for field in dataclasses.fields(Config)}
+    tree = json.loads(json.dumps(to_json(resolve(config))))
+    assert tree.keys() == {"common"} | {field.name for field in dataclasses.fields(Config)}
     assert tree["data_dir"] == "/data"
     assert tree["l1inf"]["radius"] == 3.0
     assert tree["common"]["epochs"] == 400
-    assert tree["wbits"] is None
+    assert tree["pretrained"] is None
 
 
 @pytest.mark.parametrize(
@@ -179,28 +152,35 @@ def test_json_holds_every_field_and_paths_as_text() -> None:
             constraint="l1inf,lcr",
             l1inf=L1InfConfig(form="hard", radius=0.1 + 0.2, layers=("a=1", "b=0")),
             lcr=LCRConfig(teacher=Path("d"), gains=True),
-            common=Recipe(optimizer="adamw", learning_rate=1e-300, epochs=3),
+            optimizer="adamw",
+            epochs=3,
             wbits=1,
             structure="plain",
             learning_rate=5e-324,
-        ).with_recipe(Recipe()),
+        ),
     ],
 )
 def test_a_configuration_comes_back_from_json_as_it_was(config: Config) -> None:
-    tree = json.loads(json.dumps(to_json(config)))
-    assert from_json(tree) == config
+    resolved = resolve(config)
+    tree = json.loads(json.dumps(to_json(resolved)))
+    assert from_json(tree) == resolved
     assert to_json(from_json(tree)) == tree
     assert isinstance(from_json(tree).l1inf, L1InfConfig)
 
 
 def test_json_of_an_older_version_gets_the_defaults_and_of_a_newer_one_is_refused() -> None:
-    tree = to_json(Config(seed=5))
+    tree = to_json(resolve(Config(seed=5)))
     del tree["teacher"], tree["l1inf"]["radius"]
-    assert from_json(tree) == Config(seed=5)
+    assert from_json(tree) == resolve(Config(seed=5))
     with pytest.raises(ValueError, match=r"^L1InfConfig has no field shape$"):
         from_json(tree | {"l1inf": {"shape": 1}})
     with pytest.raises(ValueError, match=r"^epochs must be at least 1; got 0$"):
         from_json(tree | {"epochs": 0})
+    with pytest.raises(ValueError, match=r"^ResolvedConfig needs epochs; got None$"):
+        from_json(tree | {"epochs": None})
+    del tree["epochs"]
+    with pytest.raises(TypeError, match="epochs"):
+        from_json(tree)
 
 
 def test_a_teacher_leaves_no_labels_to_be_smoothed() -> None:

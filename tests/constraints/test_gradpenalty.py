@@ -12,6 +12,7 @@ from bnnjax.config.training import Config
 from bnnjax.constraints import Seen
 from bnnjax.constraints.base import InputGradient
 from bnnjax.constraints.gradpenalty import gradpenalty, squared_jacobian
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.setup import make_setup
 from bnnjax.train.learner import Moment
 from bnnjax.train.parallel import make_mesh
@@ -81,8 +82,8 @@ def test_of_a_network_it_is_that_of_the_whole_jacobian(method):
         constraint="gradpenalty",
         gradpenalty=GradPenaltyConfig(strength=1.0),
     )
-    setup = make_setup(config.with_recipe(config.common), dataset)
-    constrained = setup.learner.constrained
+    setup = make_setup(resolve(config), dataset)
+    constrained = setup.task.learner.constrained
     params, batch_stats = jax.jit(constrained.init)(jax.random.key(0))
     images = jnp.asarray(np.random.default_rng(0).normal(size=(4, 8, 8, 3)), jnp.float32)
 

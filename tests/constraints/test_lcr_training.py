@@ -1,7 +1,6 @@
 """Training under Lipschitz continuity retention: what a step does with it, its teacher, its gains."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,11 +10,13 @@ import pytest
 from noise import noise
 
 from bnnjax.config.constraints import LCRConfig
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.config.training import Config
 from bnnjax.constraints.lcr import GAINS
 from bnnjax.constraints.objective import LEARNED
 from bnnjax.data import Dataset
 from bnnjax.runs.initial import full_precision
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.setup import make_network, make_setup
 from bnnjax.train.parallel import compile_task, make_mesh
 from bnnjax.train.step import Images
@@ -28,14 +29,12 @@ def dataset() -> Dataset:
     return noise(BATCH)
 
 
-def configured(lcr: LCRConfig, **fields: Any) -> Config:
+def configured(lcr: LCRConfig, **fields: Any) -> ResolvedConfig:
     given: dict[str, Any] = {"model": "resnet_tiny", "constraint": "lcr", "epochs": 30, "batch_size": BATCH}
-    config = Config(lcr=lcr, workdir=Path("w"), **(given | fields))
-    config = config.with_recipe(config.common)
-    return config if "learning_rate" in fields else config.with_values(learning_rate=0.02)
+    return resolve(Config(lcr=lcr, **({"learning_rate": 0.02} | given | fields)))
 
 
-def compiled_for(dataset: Dataset, config: Config) -> tuple[Any, Any, Any, partial[Images]]:
+def compiled_for(dataset: Dataset, config: ResolvedConfig) -> tuple[Any, Any, Any, partial[Images]]:
     """Returns the compiled task, its state, its arguments and the data but for its teacher."""
     teachers = {"lcr": make_network(full_precision(config), dataset)} if config.compares else {}
     mesh = make_mesh(BATCH, jax.devices()[:1])
@@ -117,7 +116,7 @@ def test_a_second_pass_moves_the_batch_statistics_twice_and_nothing_else(
 
 @pytest.mark.slow
 def test_a_second_pass_is_computed_and_not_merged_with_the_first(dataset: Dataset) -> None:
-    def flops(config: Config) -> float:
+    def flops(config: ResolvedConfig) -> float:
         compiled, state, (order, key), data = compiled_for(dataset, config)
         return compiled.train.lower(state, data, order, key).compile().cost_analysis()["flops"]
 

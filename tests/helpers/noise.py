@@ -11,6 +11,7 @@ from bnnjax.config.training import Config
 from bnnjax.data import Augmentation, Dataset, Split
 from bnnjax.data.dataset import assemble
 from bnnjax.models.network import Network
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh
 from bnnjax.train.state import TrainState
@@ -42,8 +43,7 @@ def noise(examples: int = EXAMPLES, augmentation: Augmentation = Augmentation())
 
 def trained(dataset: Dataset, steps: int, **fields: Any) -> tuple[Network, list[TrainState]]:
     """Returns the network and its states, the first before any step."""
-    config = Config(**{"model": "resnet_tiny", "epochs": 2, "batch_size": BATCH, **fields})
-    config = config.with_recipe(config.common)
+    config = resolve(Config(**{"model": "resnet_tiny", "epochs": 2, "batch_size": BATCH, **fields}))
     setup = make_setup(config, dataset)
     compiled = compile_task(setup.task, make_mesh(BATCH, jax.devices()[:1]), BATCH, EXAMPLES)
     state, key = compiled.init(jax.random.key(0)).train, jax.random.key(1)

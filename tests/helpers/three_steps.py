@@ -7,7 +7,6 @@ It is a process of its own because the number of fake devices is fixed when JAX 
 
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ from bnnjax.config.constraints import GradPenaltyConfig, L1InfConfig, LCRConfig,
 from bnnjax.config.training import Config
 from bnnjax.data import Augmentation
 from bnnjax.runs.initial import full_precision
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.setup import make_network, make_setup
 from bnnjax.runtime.cache import use_compilation_cache
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
@@ -54,12 +54,12 @@ def shaken(rng: np.random.Generator, array: jax.Array) -> jax.Array:
 def train(devices: int, setting: str, file: str) -> None:
     rng = np.random.default_rng(0)
     dataset = noise(EXAMPLES, Augmentation(crop_padding=2, flip=True))
-    config = Config(model="resnet_tiny", epochs=2, batch_size=BATCH, weight_decay=0.01, **SETTINGS[setting])
+    config = resolve(
+        Config(model="resnet_tiny", epochs=2, batch_size=BATCH, weight_decay=0.01, **SETTINGS[setting])
+    )
     mesh = make_mesh(BATCH, jax.devices()[:devices], config.accumulate)
-    config = config.with_recipe(config.common)
     role = {"teacher": "targets", "lcr": "lcr"}.get(setting)
-    other = full_precision(config.with_values(workdir=Path()))
-    teachers = {} if role is None else {role: make_network(other, dataset)}
+    teachers = {} if role is None else {role: make_network(full_precision(config), dataset)}
     compiled = compile_task(make_setup(config, dataset, teachers).task, mesh, BATCH, EXAMPLES)
     state = compiled.init(jax.random.key(1)).train
     # Batch norms begin with means of exactly 0, where rad's loss has a kink.

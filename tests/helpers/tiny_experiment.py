@@ -9,14 +9,16 @@ import bnnjax.report.run.html
 import bnnjax.runs.train
 from bnnjax.cli.main import main
 from bnnjax.cli.train import prepare_run
-from bnnjax.config.training import Config, Recipe
+from bnnjax.config.training import Config
 from bnnjax.data import Augmentation, Dataset, Split
 from bnnjax.data.dataset import assemble
 
 DEFAULTS = Config(
     dataset="digits",
     model="resnet_tiny",
-    common=Recipe(batch_size=8, epochs=4, learning_rate=0.05),
+    batch_size=8,
+    epochs=4,
+    learning_rate=0.05,
     noise="none",
 )
 

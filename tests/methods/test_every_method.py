@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from method_values import context_of, nonlinearity_of
 
-from bnnjax.config.training import MethodName
+from bnnjax.config.names import MethodName
 from bnnjax.methods import METHODS, Quantized, make_method
 
 SHAPE = (3, 3, 4, 6)

@@ -11,6 +11,7 @@ from noise import noise
 
 from bnnjax.config.training import Config
 from bnnjax.methods import METHODS
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh
 from bnnjax.train.step import Images
@@ -39,7 +40,7 @@ def test_a_step_gives_back_a_state_of_the_same_shape(
     config = Config(
         model=model, structure=structure, method=method, constraint=constraint, batch_size=BATCH, epochs=4
     )
-    setup = make_setup(config.with_recipe(config.common), DATASET)
+    setup = make_setup(resolve(config), DATASET)
     compiled = compile_task(setup.task, make_mesh(BATCH, jax.devices()[:1]), BATCH, EXAMPLES)
     key = jax.random.key(0)
     state = jax.eval_shape(compiled.init, key).train

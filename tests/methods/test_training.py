@@ -13,6 +13,7 @@ import pytest
 from bnnjax.config.training import Config
 from bnnjax.data import load_digits
 from bnnjax.methods import METHODS
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.setup import make_setup
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.parallel import compile_task, make_mesh
@@ -35,7 +36,7 @@ def trained(request: pytest.FixtureRequest, digits_dir: Path) -> tuple[Any, list
     """The method's setup, and its state before and after each step."""
     dataset = load_digits(digits_dir, train_examples=EXAMPLES)
     config = Config(model="resnet_tiny", method=request.param, epochs=4, batch_size=16, learning_rate=0.05)
-    setup = make_setup(config.with_recipe(config.common), dataset)
+    setup = make_setup(resolve(config), dataset)
     compiled = compile_task(setup.task, make_mesh(16, jax.devices()[:1]), 16, EXAMPLES)
     key = jax.random.key(1)
     data = Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from bnnjax.benchmarks.steps import random_images
-from bnnjax.config.training import Config, Recipe
+from bnnjax.config.training import Config
 from bnnjax.methods import Training, make_method
 from bnnjax.models.network import Network
 from bnnjax.models.resnet import ResNet
 from bnnjax.models.vgg import VGG
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh, replicate
 from bnnjax.train.step import Images
@@ -81,8 +82,7 @@ def test_codes_kept_as_bits_give_the_same_gradients_bit_by_bit(kind, name):
 
 def trained(**values):
     """Returns everything that two steps of a run leave."""
-    config = Config(**{"batch_size": BATCH, "epochs": 10, "model": "resnet_tiny", **values})
-    config = config.with_recipe(Recipe())
+    config = resolve(Config(**{"batch_size": BATCH, "epochs": 10, "model": "resnet_tiny", **values}))
     dataset, mesh = random_images(2 * BATCH, size=8), make_mesh(BATCH)
     compiled = compile_task(make_setup(config, dataset).task, mesh, BATCH, 2 * BATCH)
     key = replicate(mesh, jax.random.key(0))
@@ -111,6 +111,6 @@ def test_a_run_of_gradients_of_gradients_in_parts_takes_the_same_steps_with_both
     ],
 )
 def test_codes_that_do_not_fit_into_a_bit_are_refused(name, message):
-    config = Config(method=name, pack_codes=True, batch_size=BATCH).with_recipe(Recipe())
+    config = resolve(Config(method=name, pack_codes=True, batch_size=BATCH))
     with pytest.raises(ValueError, match=message):
         make_setup(config, random_images(BATCH))

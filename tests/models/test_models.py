@@ -11,7 +11,7 @@ from method_values import network_context
 
 from bnnjax.bounds.chain import Residual, Slope, unit_names
 from bnnjax.config.constraints import L1InfConfig
-from bnnjax.config.training import ModelName
+from bnnjax.config.names import ModelName
 from bnnjax.constraints import After, Seen, l1inf
 from bnnjax.methods import METHODS, make_method
 from bnnjax.models import RESNETS, VGGS, make_model

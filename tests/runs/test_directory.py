@@ -12,27 +12,34 @@ import pytest
 
 from bnnjax import __version__
 from bnnjax.config.constraints import L1InfConfig
-from bnnjax.config.training import Config, Recipe
+from bnnjax.config.recipe import Recipe
+from bnnjax.config.resolved import ResolvedConfig
+from bnnjax.config.training import Config
 from bnnjax.runs import directory
+from bnnjax.runs.resolve import resolve
 from bnnjax.runtime.lock import hold
+
+
+def configured(**values: Any) -> ResolvedConfig:
+    return resolve(Config(**values))
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A run directory of the default configuration, on data with the digest "abc"."""
-    directory.record_config(tmp_path / "run", Config(), data={"digest": "abc"})
+    directory.record_config(tmp_path / "run", configured(), data={"digest": "abc"})
     return tmp_path / "run"
 
 
 def test_an_empty_directory_is_free_and_left_alone(tmp_path: Path) -> None:
-    assert directory.claim(tmp_path, Config()) is False
+    assert directory.claim(tmp_path, configured()) is False
     assert list(tmp_path.iterdir()) == []
     with hold(tmp_path):
-        assert directory.claim(tmp_path, Config()) is False
+        assert directory.claim(tmp_path, configured()) is False
 
 
 def test_a_directory_is_known_to_its_own_configuration(place: Path) -> None:
-    assert directory.claim(place, Config()) is True
+    assert directory.claim(place, configured()) is True
 
 
 @pytest.mark.parametrize(
@@ -46,7 +53,7 @@ def test_a_directory_is_known_to_its_own_configuration(place: Path) -> None:
     ],
 )
 def test_places_and_how_often_to_save_make_no_other_run(place: Path, values: dict[str, Any]) -> None:
-    assert directory.claim(place, Config(**values)) is True
+    assert directory.claim(place, configured().with_values(**values)) is True
 
 
 @pytest.mark.parametrize(
@@ -54,7 +61,7 @@ def test_places_and_how_often_to_save_make_no_other_run(place: Path, values: dic
     [
         ({"seed": 5}, "seed is 0 there, 5 here"),
         ({"method": "xnor", "seed": 5}, "method is irnet there, xnor here"),
-        ({"epochs": 3}, "epochs is None there, 3 here"),
+        ({"epochs": 3}, "epochs is 400 there, 3 here"),
         ({"constraint": "l1inf"}, "constraint is none there, l1inf here"),
     ],
 )
@@ -62,14 +69,14 @@ def test_another_configuration_is_told_the_first_difference(
     place: Path, values: dict[str, Any], difference: str
 ) -> None:
     with pytest.raises(ValueError, match=difference):
-        directory.claim(place, Config(**values))
+        directory.claim(place, configured(**values))
 
 
 def test_a_difference_within_a_group_of_settings_has_its_full_name(tmp_path: Path) -> None:
     there, here = (L1InfConfig(form="hard", radius=radius) for radius in (10.0, 2.0))
-    directory.record_config(tmp_path, Config(constraint="l1inf", l1inf=there), data={"digest": "abc"})
+    directory.record_config(tmp_path, configured(constraint="l1inf", l1inf=there), data={"digest": "abc"})
     with pytest.raises(ValueError, match=r"l1inf\.radius is 10.0 there, 2.0 here"):
-        directory.claim(tmp_path, Config(constraint="l1inf", l1inf=here))
+        directory.claim(tmp_path, configured(constraint="l1inf", l1inf=here))
 
 
 def test_a_flag_that_one_version_has_and_the_other_has_not_is_a_difference(place: Path) -> None:
@@ -77,47 +84,47 @@ def test_a_flag_that_one_version_has_and_the_other_has_not_is_a_difference(place
     record["config"]["gone"] = 1
     (place / "config.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="gone is 1 there, None here"):
-        directory.claim(place, Config())
+        directory.claim(place, configured())
 
 
 def test_resume_never_refuses_a_directory_in_use(place: Path) -> None:
     with pytest.raises(ValueError, match="holds a run already, and --resume is never"):
-        directory.claim(place, Config(resume="never"))
+        directory.claim(place, configured(resume="never"))
 
 
 def test_other_files_are_not_overrun(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(ValueError, match="is in use, but not by a run"):
-        directory.claim(tmp_path, Config())
+        directory.claim(tmp_path, configured())
 
 
 def test_a_record_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot be written: Not a directory"):
-        directory.record_config(tmp_path / "file" / "run", Config())
+        directory.record_config(tmp_path / "file" / "run", configured())
 
 
 def test_a_run_killed_while_it_wrote_its_first_file_can_start_again(tmp_path: Path) -> None:
     (tmp_path / ".config.json.0123456789ab.tmp").write_text('{"conf')
-    assert directory.claim(tmp_path, Config()) is False
+    assert directory.claim(tmp_path, configured()) is False
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"config": '])
 def test_a_config_that_is_no_record_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ValueError, match=r"config.json is not the record of a run"):
-        directory.claim(tmp_path, Config())
+        directory.claim(tmp_path, configured())
 
 
 def test_damaged_metrics_are_refused_by_file_and_line(place: Path) -> None:
     (place / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo\n{"epoch": 3}\n')
     with pytest.raises(ValueError, match=r"metrics.jsonl, line 2"):
-        directory.claim(place, Config())
+        directory.claim(place, configured())
 
 
 def test_a_torn_last_line_of_metrics_is_no_damage(place: Path) -> None:
     (place / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo')
-    assert directory.claim(place, Config()) is True
+    assert directory.claim(place, configured()) is True
 
 
 def test_other_data_is_refused(place: Path) -> None:
@@ -127,13 +134,13 @@ def test_other_data_is_refused(place: Path) -> None:
 
 
 def test_a_record_without_data_is_refused(tmp_path: Path) -> None:
-    directory.record_config(tmp_path, Config())
+    directory.record_config(tmp_path, configured())
     with pytest.raises(ValueError, match="is not the record of a run"):
         directory.check_digest(tmp_path, "abc")
 
 
 def test_the_default_directory_tells_runs_apart() -> None:
-    config = Config(dataset="digits", model="resnet_tiny", method="xnor", constraint="l1inf", seed=3)
+    config = configured(dataset="digits", model="resnet_tiny", method="xnor", constraint="l1inf", seed=3)
     assert directory.default_workdir(config) == Path("runs/digits-resnet_tiny-xnor-l1inf-seed3")
 
 
@@ -145,7 +152,7 @@ def test_versions_name_what_results_depend_on() -> None:
 
 
 def test_a_data_set_in_a_directory_makes_no_directories_of_runs() -> None:
-    config = Config(dataset="emnist/digits/3.1.0")
+    config = configured(dataset="emnist/digits/3.1.0")
     assert directory.default_workdir(config) == Path("runs/emnist-digits-3.1.0-resnet20-irnet-none-seed0")
 
 
@@ -188,7 +195,7 @@ def test_an_installed_package_has_the_revision_of_the_scripts_tree_while_it_is_t
 
 def test_other_networks_that_a_run_is_made_from_are_told_by_their_digests(tmp_path: Path) -> None:
     place, taught = tmp_path / "run", {"run": "a", "digest": "0123456789abcdef"}
-    directory.record_config(place, Config(), data={}, pretrained=None, teacher=taught)
+    directory.record_config(place, configured(), data={}, pretrained=None, teacher=taught)
     moved = {"run": "elsewhere/a", "digest": "0123456789abcdef"}
     directory.check_networks(place, {"pretrained": None, "teacher": moved})
     for teacher, here in (
@@ -201,4 +208,4 @@ def test_other_networks_that_a_run_is_made_from_are_told_by_their_digests(tmp_pa
     with pytest.raises(ValueError, match="another network as --pretrained: none there, sha256 01234"):
         directory.check_networks(place, {"pretrained": taught, "teacher": taught})
     # Where they lie does not matter to whose the directory is.
-    assert directory.claim(place, Config(teacher=Path("elsewhere/a")))
+    assert directory.claim(place, configured(teacher=Path("elsewhere/a")))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from noise import noise
 
+from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.config.training import Config
 from bnnjax.data import Augmentation, Dataset
 from bnnjax.methods import Context, make_method
@@ -18,6 +19,7 @@ from bnnjax.models import make_model
 from bnnjax.models.network import Network
 from bnnjax.nn.layers import PREPARED, BinaryConv, BinaryDense
 from bnnjax.runs.initial import EXAMPLES, Arrays, first_arrays, full_precision, path_within, take
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.saved import Trained
 from bnnjax.runs.setup import Setup, make_setup
 
@@ -27,11 +29,9 @@ def dataset() -> Dataset:
     return noise(EXAMPLES + 50, Augmentation(crop_padding=1, flip=True))
 
 
-def configured(dataset: Dataset, method: str, **fields: Any) -> tuple[Config, Setup]:
+def configured(dataset: Dataset, method: str, **fields: Any) -> tuple[ResolvedConfig, Setup]:
     given: dict[str, Any] = {"model": "resnet_tiny", "structure": "bireal"}
-    config = Config(method=method, batch_size=8, epochs=2, **(given | fields)).with_recipe(Config().common)
-    made = make_method(config.method, config.wbits, config.abits)
-    config = config.with_values(wbits=made.wbits, abits=made.abits)
+    config = resolve(Config(method=method, batch_size=8, epochs=2, **(given | fields)))
     return config, make_setup(config, dataset)
 
 
@@ -123,10 +123,11 @@ def test_an_array_of_another_shape_is_named(dataset: Dataset) -> None:
 
 
 def test_the_full_precision_run_keeps_model_recipe_and_seed(dataset: Dataset) -> None:
-    config = Config(method="bwnh", epochs=3, seed=4, constraint="l1inf", latent_clip=1.0, workdir=Path("w"))
-    twin = full_precision(config.with_values(wbits=1, abits=32, structure="bireal", teacher=Path("t")))
+    asked = Config(method="bwnh", epochs=3, seed=4, constraint="l1inf", latent_clip=1.0, workdir=Path("w"))
+    config = resolve(asked.with_values(teacher=Path("t")))
+    twin = full_precision(config)
     changed = {name for name, value in vars(twin).items() if value != vars(config)[name]}
-    assert changed == {"method", "wbits", "abits", "structure", "constraint", "latent_clip", "workdir"}
+    assert changed == {"method", "wbits", "constraint", "latent_clip", "teacher", "workdir"}
     assert (twin.method, twin.constraint, twin.workdir) == ("fp", "none", Path("w/pretrained"))
     assert (twin.structure, twin.teacher) == ("bireal", None)
 

@@ -38,7 +38,8 @@ def test_its_network_gives_the_figures_that_it_reported(old_run: Path, digits_di
 
 
 def test_the_command_that_made_it_finds_it_finished(old_run: Path, digits_dir: Path) -> None:
-    run = prepare(read_config(old_run).with_values(data_dir=digits_dir, workdir=old_run))
-    with run.held:
-        assert run.is_known
-        assert is_finished(run.place)
+    plan = prepare(read_config(old_run).with_values(data_dir=digits_dir, workdir=old_run))
+    with plan.held:
+        assert plan.stages == (plan.run,)
+        assert plan.run.is_known
+        assert is_finished(plan.run.place)

@@ -21,7 +21,9 @@ import bnnjax.runs.train
 from bnnjax.config.constraints import LCRConfig
 from bnnjax.config.training import Config
 from bnnjax.data import Dataset
+from bnnjax.runs.plan import Plan
 from bnnjax.runs.saved import read_config, read_teachers, read_trained
+from bnnjax.runs.train import stages_left
 
 EPOCHS, STEPS = 2, 300
 FEW = ("--epochs", EPOCHS)
@@ -140,7 +142,7 @@ def test_a_directory_that_holds_no_network_is_told_in_one_sentence(copy: Path, d
     assert complaint(copy.parent / "empty").endswith("has no checkpoint yet")
     record = read(copy / "config.json")
     (copy / "config.json").write_text(json.dumps(record | {"config": record["config"] | {"shape": 1}}))
-    assert complaint(copy).endswith("this version knows: Config has no field shape")
+    assert complaint(copy).endswith("this version knows: ResolvedConfig has no field shape")
     (copy / "config.json").write_text("[]")
     assert "is not the record of a run that this version knows" in complaint(copy)
 
@@ -252,9 +254,9 @@ def prepare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., An
 
     def prepared(**fields: Any) -> Any:
         given = {"workdir": tmp_path / "run", "epochs": EPOCHS} | fields
-        run = bnnjax.runs.plan.prepare(tiny_experiment.DEFAULTS.with_values(**given))
-        run.held.close()
-        return run
+        plan = bnnjax.runs.plan.prepare(tiny_experiment.DEFAULTS.with_values(**given))
+        plan.held.close()
+        return plan
 
     return prepared
 
@@ -289,13 +291,13 @@ def test_networks_that_do_not_fit_are_refused_before_the_directory_is_claimed(
         assert not (tmp_path / "run").exists()
 
 
-def test_a_run_goes_on_with_the_network_that_lcr_compared_it_with(
+def test_a_run_resumes_with_the_network_that_lcr_compared_it_with(
     prepare: Callable[..., Any], hashed: Path, copy: Path
 ) -> None:
     first = prepare(**compared(hashed / "pretrained"))
-    assert first.twin is None
-    assert first.teachers.keys() == {"lcr"}
-    assert prepare(**compared(copy / "pretrained")).is_known
+    assert first.stages == (first.run,)
+    assert first.run.teachers.keys() == {"lcr"}
+    assert prepare(**compared(copy / "pretrained")).run.is_known
     with pytest.raises(ValueError, match=r"another network as --lcr\.teacher: .* there, none here"):
         prepare(constraint="lcr")
     with pytest.raises(ValueError, match=r"lcr\.beta is 2\.0 there, 3\.0 here"):
@@ -303,14 +305,43 @@ def test_a_run_goes_on_with_the_network_that_lcr_compared_it_with(
 
 
 def test_one_twin_serves_method_and_constraint(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    run = prepare(method="bwnh", constraint="lcr")
-    assert (run.twin.place, run.needs_reference, run.begins_from_twin) == (
-        tmp_path / "run" / "pretrained",
-        True,
-        True,
-    )
-    assert run.twin.config.constraint == "none"
-    assert run.twin.twin is None
+    twin, run = prepare(method="bwnh", constraint="lcr").stages
+    assert (run.place, twin.place) == (tmp_path / "run", tmp_path / "run" / "pretrained")
+    assert run.config.compares_with_twin
+    assert run.begins_from_twin
+    assert twin.config == run.twin
+    assert (twin.config.method, twin.config.constraint) == ("fp", "none")
+    assert not twin.config.compares_with_twin
+    assert not twin.begins_from_twin
+
+
+def places_left(plan: Plan) -> list[str]:
+    return [stage.place.name for stage in stages_left(plan)]
+
+
+def test_a_twin_that_training_only_began_from_is_not_trained_again(
+    prepare: Callable[..., Any], copy: Path
+) -> None:
+    shutil.rmtree(copy / "pretrained")
+    finished = prepare(method="bwnh", workdir=copy)
+    assert finished.stages == (finished.run,)
+    (copy / "summary.json").unlink()
+    resumed = prepare(method="bwnh", workdir=copy)
+    assert [stage.place.name for stage in resumed.stages] == ["pretrained", "copy"]
+    assert places_left(resumed) == ["copy"]
+    shutil.rmtree(copy / "checkpoints")
+    assert places_left(resumed) == ["pretrained", "copy"]
+
+
+def test_a_twin_that_every_step_compares_with_is_trained_again(
+    prepare: Callable[..., Any], hashed: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "run"
+    plan = prepare(constraint="lcr")
+    shutil.copytree(hashed / "checkpoints", place / "checkpoints")  # something to resume from
+    assert places_left(plan) == ["pretrained", "run"]
+    shutil.copy(hashed / "summary.json", place / "pretrained")
+    assert places_left(plan) == ["run"]
 
 
 @pytest.mark.slow
@@ -354,13 +385,13 @@ def test_lcr_compares_with_a_network_that_the_command_trains_first(
     assert read(tmp_path / "given" / "config.json")["lcr.teacher"]["run"] == str(first)
 
 
-def test_a_taught_run_goes_on_with_its_own_teacher_only_wherever_that_lies(
+def test_a_taught_run_resumes_with_its_own_teacher_only_wherever_that_lies(
     prepare: Callable[..., Any], hashed: Path, copy: Path
 ) -> None:
     first = prepare(teacher=hashed / "pretrained")
-    assert first.setup.learner.teacher is not None
-    assert first.twin is None
-    assert prepare(teacher=copy / "pretrained").is_known
+    assert first.run.setup.task.learner.teacher is not None
+    assert first.stages == (first.run,)
+    assert prepare(teacher=copy / "pretrained").run.is_known
     for other in (copy, None):
         with pytest.raises(ValueError, match="another network as --teacher: sha256 "):
             prepare(teacher=other)
@@ -369,10 +400,11 @@ def test_a_taught_run_goes_on_with_its_own_teacher_only_wherever_that_lies(
 def test_the_targets_are_the_teachers_probabilities_at_inference(
     prepare: Callable[..., Any], hashed: Path, dataset: Dataset
 ) -> None:
-    teacher = prepare(teacher=hashed).teachers["targets"]
+    run = prepare(teacher=hashed).run
+    teacher = run.teachers["targets"]
     images = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
     arrays = (teacher.params, teacher.batch_stats)
-    found = jax.jit(prepare(teacher=hashed).setup.learner.targets)(arrays, images)
+    found = jax.jit(run.setup.task.learner.targets)(images, np.eye(4, 10), {"targets": arrays})
     logits = np.asarray(jax.jit(teacher.network.logits)(*arrays, images), np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -17,6 +17,7 @@ from bnnjax.methods import make_method
 from bnnjax.models import make_model
 from bnnjax.models.figures import Measure
 from bnnjax.models.network import Network, project_latents
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.setup import make_setup
 from bnnjax.train.state import TrainState
 
@@ -165,7 +166,7 @@ def test_the_learning_rate_starts_anew_with_the_epoch_in_which_the_method_change
     dataset: Dataset, method: str, epochs: int, peaks: list[int]
 ) -> None:
     config = Config(model="resnet_tiny", method=method, epochs=epochs, batch_size=BATCH)  # type: ignore[arg-type]
-    setup = make_setup(config.with_recipe(config.common), dataset)
+    setup = make_setup(resolve(config), dataset)
     steps = setup.task.steps_per_epoch
     assert steps == EXAMPLES // BATCH == 4
     rates = [float(setup.learning_rate(step)) for step in range(epochs * steps)]
@@ -185,7 +186,7 @@ def test_fewer_epochs_than_stages_are_refused(dataset: Dataset) -> None:
     with pytest.raises(
         ValueError, match=r"method sqbwn trains in 4 stages of at least an epoch each; got epochs 3$"
     ):
-        make_setup(config.with_recipe(config.common), dataset)
+        make_setup(resolve(config), dataset)
 
 
 def test_a_warm_up_as_long_as_the_training_is_refused(train: Train) -> None:

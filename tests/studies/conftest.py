@@ -8,7 +8,7 @@ from rich.console import Console
 from shared import made_once
 
 import bnnjax.runs.train
-from bnnjax.config.training import Config, Recipe
+from bnnjax.config.training import Config
 from bnnjax.data import Dataset
 from bnnjax.runs.saved import Trained, read_trained
 
@@ -28,7 +28,9 @@ def runs(dataset: Dataset, shared_folder: Path) -> dict[str, Trained]:
                     dataset="digits",
                     model="resnet_tiny",
                     method=method,
-                    common=Recipe(batch_size=32, epochs=1, learning_rate=0.05),
+                    batch_size=32,
+                    epochs=1,
+                    learning_rate=0.05,
                     train_examples=640,
                     noise="none",
                     workdir=folder / method,

@@ -14,7 +14,7 @@ from runs import ROOT
 
 import bnnjax.runs.train
 from bnnjax.config.constraints import L1InfConfig
-from bnnjax.config.training import Config, Recipe
+from bnnjax.config.training import Config
 from bnnjax.runs.plan import prepare
 from bnnjax.runs.train import execute
 from bnnjax.studies import bounds
@@ -33,7 +33,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             config = Config(
                 dataset="digits",
                 model="resnet_tiny",
-                common=Recipe(batch_size=32, epochs=1, learning_rate=0.05),
+                batch_size=32,
+                epochs=1,
+                learning_rate=0.05,
                 train_examples=64,
                 noise="none",
                 workdir=folder / name,

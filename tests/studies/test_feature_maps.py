@@ -10,6 +10,7 @@ import pytest
 from bnnjax.config.training import Config
 from bnnjax.data.augment import normalize
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS
+from bnnjax.runs.resolve import resolve
 from bnnjax.runs.saved import Trained
 from bnnjax.runs.setup import make_network
 from bnnjax.runtime.files import write_json
@@ -25,8 +26,7 @@ ABOUT = {"label": "tiny", "corruption": "made_up", "severity": 2}
 
 def network(method: str) -> Trained:
     """A network that never learned anything."""
-    config = Config(model="resnet_tiny", method=method, epochs=2, batch_size=8)
-    config = config.with_recipe(config.common)
+    config = resolve(Config(model="resnet_tiny", method=method, epochs=2, batch_size=8))
     _, states = noise.trained(DATASET, 0, method=method)
     return Trained(
         Path("runs/tiny"), config, make_network(config, DATASET), states[0].params, states[0].batch_stats

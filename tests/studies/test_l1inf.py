@@ -68,9 +68,9 @@ def test_a_study_is_made_and_goes_on_with_another_seed(
     executed: list[str] = []
     execute = series.execute
 
-    def counted(run: Any, console: Console) -> int:
-        executed.append(run.place.name)
-        return execute(run, console)
+    def counted(plan: Any, console: Console) -> int:
+        executed.append(plan.run.place.name)
+        return execute(plan, console)
 
     monkeypatch.setattr(series, "execute", counted)
     assert do(place, seeds=2)[0] == 0

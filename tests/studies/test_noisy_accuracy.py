@@ -10,7 +10,7 @@ from rich.console import Console
 
 import bnnjax.runs.plan
 import bnnjax.runs.train
-from bnnjax.config.training import Config, Recipe
+from bnnjax.config.training import Config
 from bnnjax.data import Split
 from bnnjax.data.corrupted import Noisy
 from bnnjax.data.corruptions import corrupt
@@ -56,7 +56,9 @@ def test_a_trained_network_predicts_as_its_run_did(tmp_path: Path, monkeypatch: 
     config = Config(
         dataset="digits",
         model="resnet_tiny",
-        common=Recipe(batch_size=8, epochs=1, learning_rate=0.05),
+        batch_size=8,
+        epochs=1,
+        learning_rate=0.05,
         train_examples=320,
         workdir=tmp_path / "run",
         noise="none",

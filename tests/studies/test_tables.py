@@ -100,9 +100,9 @@ def test_a_table_is_filled_and_more_seeds_and_rows_go_on_from_it(
     executed: list[str] = []
     execute = series.execute
 
-    def counted(run: Any, console: Console) -> int:
-        executed.append(run.place.name)
-        return execute(run, console)
+    def counted(plan: Any, console: Console) -> int:
+        executed.append(plan.run.place.name)
+        return execute(plan, console)
 
     monkeypatch.setattr(series, "execute", counted)
     before = (place / "table.csv").read_bytes()
