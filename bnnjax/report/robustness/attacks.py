@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from bnnjax.report.style import page
 from bnnjax.report.style.formatting import number_text, shortened
+from bnnjax.report.style.plots import Drawing
 from bnnjax.report.style.table import plain_table
-from bnnjax.report.style.theme import DARK, LIGHT, SMALL_POINTS, Theme, new_figure, png_bytes, style_axes
+from bnnjax.report.style.theme import LIGHT, SMALL_POINTS, Theme, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -175,15 +176,16 @@ def _marks(axes: Axes, record: Record, color: str, theme: Theme, *, is_first: bo
 
 def attacks_html(records: Sequence[Record]) -> str:
     """Returns a section of a page: figure, table, and what gives away masked gradients, in words."""
-    light, dark = (png_bytes(attacks_figure(records, theme=theme)) for theme in (LIGHT, DARK))
-    caption = (
+    drawing = Drawing(
+        "Accuracy and loss against the size of the attack",
         "Lines: PGD with half the steps, by eps. Marks: the accuracy that each attack leaves. Bars: images "
-        "that no attack breaks, with Wilson's interval."
+        "that no attack breaks, with Wilson's interval.",
+        lambda theme: attacks_figure(records, theme=theme),
     )
     rows = [row for record in records for row in attack_rows(record)]
     parts = [
         "<section><h2>Attacks</h2>",
-        page.picture(light, dark, "Accuracy and loss against the size of the attack", caption),
+        page.picture(drawing.drawn()),
         page.numbers_table(HEADER, rows, [False] * len(rows)),
     ]
     for record in records:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from bnnjax.report.robustness.examples import (
@@ -24,6 +23,7 @@ from bnnjax.report.robustness.tables import (
     worst_corruptions,
 )
 from bnnjax.report.style.formatting import MISSING, count_text, finite, number_text, value_text
+from bnnjax.report.style.plots import Drawing
 from bnnjax.report.style.theme import (
     LIGHT,
     SMALL_POINTS,
@@ -44,7 +44,6 @@ class Section(NamedTuple):
 
     strip: list[tuple[str, str]]  # key figures for the head
     rows: dict[str, str]  # of a table
-    plots: dict[str, tuple[str, str, Callable[[Theme], Figure]]]  # file: title, caption, drawing
 
 
 def noise_figure(record: Record, *, theme: Theme = LIGHT) -> Figure:
@@ -83,19 +82,42 @@ def noise_figure(record: Record, *, theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def robustness_section(record: Record, images: Corrupted | None) -> Section:
-    """Returns what the page of a run shows of its accuracy under noise.
+def noise_drawings(record: Record, images: Corrupted | None) -> dict[str, Drawing]:
+    """Returns the plots of a run's accuracy under noise by file.
 
     Args:
       record: of the run, over some of the test images and some severities.
-      images: as `corruption_examples` takes them; None leaves them out.
+      images: as `corruption_examples` takes them; None leaves their plot out.
 
     Raises:
       ValueError: as `check_records` and `check_corrupted`.
     """
     check_records([record])
+    plots = {
+        "noise.png": Drawing(
+            "Accuracy under noise", quick_caption(record), lambda theme: noise_figure(record, theme=theme)
+        )
+    }
     if images is not None:
         check_corrupted(images)
+        plots["corrupted.png"] = Drawing(
+            "What the noise does to an image",
+            corrupted_caption(images),
+            lambda theme: corruption_examples(images, theme=theme),
+        )
+    return plots
+
+
+def robustness_section(record: Record) -> Section:
+    """Returns what the page of a run says of its accuracy under noise, in numbers.
+
+    Args:
+      record: of the run, over some of the test images and some severities.
+
+    Raises:
+      ValueError: as `check_records`.
+    """
+    check_records([record])
     worst = worst_corruptions(record)
     clean, noisy = finite(record["clean_accuracy"]), finite(record["mean_corruption_accuracy"])
     lost = MISSING if clean is None or noisy is None else number_text(clean - noisy, ".1f", "points")
@@ -117,16 +139,7 @@ def robustness_section(record: Record, images: Corrupted | None) -> Section:
         "test images": count_text(record["examples"]),
         "noise": value_text(record.get("source")),
     }
-    plots: dict[str, tuple[str, str, Callable[[Theme], Figure]]] = {
-        "noise.png": ("Accuracy under noise", quick_caption(record), lambda t: noise_figure(record, theme=t))
-    }
-    if images is not None:
-        plots["corrupted.png"] = (
-            "What the noise does to an image",
-            corrupted_caption(images),
-            lambda theme: corruption_examples(images, theme=theme),
-        )
-    return Section(strip, rows, plots)
+    return Section(strip, rows)
 
 
 def quick_caption(record: Record) -> str:

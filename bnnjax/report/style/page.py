@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from bnnjax.report.style.formatting import value_text
+from bnnjax.report.style.plots import Plot
 
 STYLE = """
 :root {
@@ -151,19 +152,12 @@ def numbers_table(header: Sequence[str], rows: Sequence[Sequence[str]], off: Seq
     return f'<div class="wide">{table}</div>'
 
 
-def picture(light: bytes, dark: bytes, alternative: str, caption: str) -> str:
-    """Sets an image with its caption, one image for light pages and one for dark.
-
-    Args:
-      light: PNG.
-      dark: the same for dark pages.
-      alternative: what the image shows, for those who cannot see it.
-      caption: plain text.
-    """
-    by_day, by_night = (base64.b64encode(png).decode("ascii") for png in (light, dark))
+def picture(plot: Plot) -> str:
+    """Sets a plot with its caption; the title is the text for readers who cannot see the image."""
+    by_day, by_night = (base64.b64encode(png).decode("ascii") for png in (plot.light, plot.dark))
     return (
         "<figure><picture>"
         f'<source media="(prefers-color-scheme: dark)" srcset="data:image/png;base64,{by_night}">'
-        f'<img src="data:image/png;base64,{by_day}" alt="{escape(alternative)}"></picture>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f'<img src="data:image/png;base64,{by_day}" alt="{escape(plot.title)}"></picture>'
+        f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
     )
