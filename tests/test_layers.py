@@ -106,7 +106,7 @@ def test_reports_are_made_of_records_alone():
 
 
 def test_ops_need_jax_alone():
-    allowed = {"jax", "bnnjax", "functools", "collections", "typing", "math", "zlib"}
+    allowed = {"jax", "bnnjax", "functools", "collections", "typing", "math"}
     for name in SOURCES:
         if part(name) == "ops":
             assert {i.split(".")[0] for i in IMPORTS[name]} <= allowed, name

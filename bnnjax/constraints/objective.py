@@ -14,7 +14,7 @@ from bnnjax.constraints.base import INPUT_GRADIENT, InputGradient
 from bnnjax.methods import Context, Training
 from bnnjax.models.network import COLLECTIONS, Network
 from bnnjax.nn.units import KERNELS, STAGES, replace_gains
-from bnnjax.ops.keys import named_key
+from bnnjax.runtime.keys import named_key
 from bnnjax.train.learner import Moment, Pass
 from bnnjax.types import AXIS, Tree
 

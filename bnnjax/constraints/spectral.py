@@ -10,7 +10,7 @@ from bnnjax.bounds.chain import CLASSIFIER
 from bnnjax.config.constraints import SpectralConfig
 from bnnjax.constraints.base import After, Constraint, Seen, State
 from bnnjax.ops import norms
-from bnnjax.ops.keys import named_key
+from bnnjax.runtime.keys import named_key
 
 
 def _start(name: str, shape: tuple[int, ...]) -> Array:

@@ -10,7 +10,6 @@ numbers, static under `jax.jit`.
 """
 
 import math
-import zlib
 from collections.abc import Callable
 from functools import partial
 
@@ -18,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+
+from bnnjax.runtime.keys import named_key
 
 WANDER_HZ = np.arange(0.05, 0.505, 0.01)
 MOTION_HZ = np.arange(1.0, 10.05, 0.1)
@@ -39,9 +40,8 @@ def _keys(key: Array, name: str, signals: Array, first: int | Array) -> Array:
         raise ValueError(
             f"signals must be [batch, time, channel] of a float type; got {signals.dtype} {signals.shape}"
         )
-    own = jax.random.fold_in(key, zlib.crc32(name.encode()))
     places = jnp.arange(len(signals), dtype=jnp.int32) + jnp.asarray(first, jnp.int32)
-    return jax.vmap(jax.random.fold_in, (None, 0))(own, places)
+    return jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, name), places)
 
 
 def _power(x: Array) -> Array:

@@ -14,7 +14,7 @@ from jax import Array
 from bnnjax.methods import Context, Initial, Method, Quantized, Site, Values
 from bnnjax.ops.bits import keeping_bits
 from bnnjax.ops.conv import conv, patches
-from bnnjax.ops.keys import named_key
+from bnnjax.runtime.keys import named_key
 
 # Collections that a forward pass fills where they are mutable: what layers add to the loss, the latent
 # kernels that the method prepares before training, a quantizing layer's input and the codes made of it, and

@@ -9,7 +9,6 @@ Where sizes are given in pixels they are the same for any image, but for `elasti
 """
 
 import functools
-import zlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from bnnjax.data.corruptions.jpeg import jpeg_compression
 from bnnjax.data.corruptions.noise import GREY, gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from bnnjax.data.corruptions.spatter import spatter
 from bnnjax.data.corruptions.weather import fog, frost, snow
+from bnnjax.runtime.keys import named_key
 
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST = 4  # pixels of a side
@@ -219,9 +219,7 @@ def corrupt_severities(
     if values is not None and values not in SETS:
         raise ValueError(f"values must be one of {', '.join(SETS)}; got {values}")
     check_shape(images.shape)
-    keys = _own_keys(
-        key, np.uint32(zlib.crc32(corruption.encode())), jnp.asarray(first, jnp.int32), len(images)
-    )
+    keys = _own_keys(named_key(key, corruption), jnp.asarray(first, jnp.int32), len(images))
     return _program()(keys, images, corruption, severities, values)
 
 
@@ -233,10 +231,9 @@ def compile_corruption(shape: tuple[int, ...], corruption: str, severities: tupl
 
 
 @partial(jax.jit, static_argnames="count")
-def _own_keys(key: Array, name: np.uint32, first: Array, count: int) -> Array:
+def _own_keys(key: Array, first: Array, count: int) -> Array:
     """Returns the key of each image, [count], by a program of its own, which all corruptions share."""
-    own = jax.random.fold_in(key, name)
-    return jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(count) + first)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count) + first)
 
 
 @functools.cache

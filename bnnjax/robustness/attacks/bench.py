@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bnnjax.ops.keys import named_key
 from bnnjax.robustness.attacks.batches import in_batches
 from bnnjax.robustness.attacks.best import Attacked, LogitsOf
 from bnnjax.robustness.attacks.pgd import unattacked
+from bnnjax.runtime.keys import named_key
 
 # (key, images, labels, eps) -> what was found, for a batch.
 Run = Callable[..., Attacked]
