@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from bnnjax.runtime.files import write_text_atomically
 from bnnjax.runtime.processes import is_first, together
 
 KEPT = 2  # the latest, and the one before in case the latest is damaged
@@ -74,13 +75,9 @@ def check_fit(found: Any, needed: Any) -> None:
 
 
 def file_sums(directory: Path) -> dict[str, str]:
-    """Returns the sha256, in hexadecimal, of each file below a directory but its own record of them."""
+    """Returns the sha256, in hexadecimal, of each file below a directory."""
     files = {str(path.relative_to(directory)): path for path in directory.rglob("*") if path.is_file()}
-    return {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for name, path in sorted(files.items())
-        if Path(name).stem != Path(SUMS).stem
-    }
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(files.items())}
 
 
 def reserve(directory: Path, state: Any) -> None:
@@ -173,9 +170,7 @@ class Checkpoints:
             # A run that is killed before this is written leaves a whole checkpoint, which its arrays' digest
             # vouches for.  With it, no broken file is given to Orbax, whose readers would print tracebacks
             # from their threads.
-            sums = place / SUMS
-            sums.with_suffix(".tmp").write_text(json.dumps(file_sums(place)))
-            os.replace(sums.with_suffix(".tmp"), sums)
+            write_text_atomically(place / SUMS, json.dumps(file_sums(place)))
         except (OSError, ValueError) as error:
             code = system_error(error)
             if code is None:
