@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 
 import jax
 import numpy as np
+from scipy.special import log_softmax
 
 from bnnjax.data.corrupted import Noisy
 from bnnjax.data.dataset import DataError
@@ -21,8 +22,7 @@ Predict = Callable[[np.ndarray | jax.Array], np.ndarray]
 
 def outcome_of(logits: np.ndarray) -> Outcome:
     """Returns the likeliest class of each image and its probability, of logits [n, classes]."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    confidences = 1 / np.exp(shifted).sum(axis=1)
+    confidences = np.exp(log_softmax(logits.astype(np.float64), axis=1).max(axis=1))
     return Outcome(logits.argmax(axis=1).astype(np.int32), confidences.astype(np.float32))
 
 
