@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bnnjax.data import Dataset
+from bnnjax.data import Dataset, evaluation_batches
 from bnnjax.models.network import Network
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS
 from bnnjax.runs.saved import Trained
@@ -105,12 +105,10 @@ def study_features(
 
     batch_size = min(batch_size, len(clean))
     total: dict[str, Any] = {}
-    for first in range(0, len(clean), batch_size):
-        both = np.stack([images[first : first + batch_size] for images in (clean, noisy)])
-        # The last batch is filled up, so that there is one shape to compile for.
-        missing = batch_size - both.shape[1]
-        weights = np.concatenate([np.ones(both.shape[1], np.float32), np.zeros(missing, np.float32)])
-        both = np.pad(both, ((0, 0), (0, missing), (0, 0), (0, 0), (0, 0)))
+    for places in evaluation_batches(len(clean), batch_size):
+        both = np.stack([clean[places], noisy[places]])
+        # What fills up the last batch does not count.
+        weights = np.float32(places[0] + np.arange(batch_size) < len(clean))
         # Sums of batches in double precision, whatever their number.
         found = jax.tree.map(np.float64, jax.device_get(measure(arrays, both, weights)))
         total = jax.tree.map(np.add, total, found) if total else found

@@ -1,4 +1,4 @@
-"""Where the images of ImageNet lie in its official tar files or in a tree of folders; none is read here."""
+"""The index of ImageNet's images in its official tar files or in a tree of folders, without reading them."""
 
 import hashlib
 import math
@@ -29,7 +29,7 @@ class Container(NamedTuple):
     """A tar file, the part of one that is a tar file itself, or a folder."""
 
     path: Path
-    synset: str | None  # of all its images; None: their names tell
+    synset: str | None  # of all its images; None if their names tell
     offset: int = 0
     size: int | None = None
 
@@ -71,7 +71,7 @@ class Labels(NamedTuple):
 
 
 def official_labels(synsets: Sequence[str] | None = None) -> Labels:
-    """Returns the labels of ImageNet as they come with TFDS, of these synsets or of all 1,000.
+    """Returns the labels of ImageNet as TFDS ships them, of these synsets or of all 1,000.
 
     Raises:
       DataError: one of the synsets is not ImageNet's, or occurs twice, or there is none.
@@ -114,7 +114,7 @@ def tar_members(file: BinaryIO, container: Container) -> Members:
                     found.append((Path(member.name).name, member.offset_data, member.size))
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"{what} is damaged or cut off: {error}.") from error
-    # Python takes the end of a file for the end of a tar file, which two blocks of zeros are.
+    # Python accepts the end of the file in place of the two blocks of zeros that end a tar file.
     file.seek(end)
     if end + BLOCK > limit or file.read(BLOCK) != bytes(BLOCK):
         raise DataError(f"{what} is cut off behind {found[-1][0] if found else 'its beginning'}.")
@@ -135,7 +135,7 @@ def members(container: Container) -> Members:
 
 
 def train_containers(place: Path, labels: Labels) -> tuple[Container, ...]:
-    """Returns where the training images lie, a container a synset.
+    """Returns the containers of the training images, one per synset.
 
     Raises:
       DataError: there is neither the tar file nor the folder, or synsets are missing.
@@ -169,7 +169,7 @@ def in_order(where: Path, found: Iterable[Container], labels: Labels) -> tuple[C
 
 
 def validation_containers(place: Path, labels: Labels) -> tuple[Container, ...]:
-    """Returns where the validation images lie: one tar file or folder, or a folder a synset.
+    """Returns the containers of the validation images: one tar file or folder, or one folder per synset.
 
     Raises:
       DataError: there is none of them, or synsets are missing.
@@ -239,7 +239,7 @@ def find_images(
 
 
 def check_counts(place: Path, split: str, names: Sequence[str], counts: np.ndarray, labels: Labels) -> None:
-    """Checks the number of images of a split, which is known of all 1,000 synsets alone.
+    """Checks the number of images of a split; the official number is known for all 1,000 synsets only.
 
     Raises:
       DataError: it is wrong, a synset has none, or a name occurs twice.
