@@ -21,12 +21,12 @@ def score(logits: np.ndarray, labels: np.ndarray) -> Scores:
     losses = -log_probabilities[np.arange(len(labels)), labels]
     confidences = np.exp(log_probabilities.max(axis=1))
     true = logits[np.arange(len(labels)), labels, None]
-    # Of equals the first is predicted; NaN counts as likelier.
+    # At a tie the first class ranks first, as in argmax; NaN ranks above the true class.
     before = np.arange(logits.shape[1]) < labels[:, None]
     likelier = ~(logits < true) & ((logits != true) | before)
     return Scores(losses, logits.argmax(axis=1), confidences, likelier.sum(axis=1))
 
 
 def accuracy(scores: Scores, among: int = 1) -> float:
-    """Returns the percentage of images whose true class is `among` the likeliest so many."""
+    """Returns the percentage of images whose true class is among the `among` likeliest (top-k accuracy)."""
     return 100 * float(np.mean(scores.ranks < among))
