@@ -73,9 +73,10 @@ def lcr(config: LCRConfig, chain: Chain, batch_size: int | None) -> Constraint:
     inference; the code leaves its batch norms in training mode, with statistics that drift.  The features are
     those of the pass that gives the logits; the code computes them in a second pass, which updates the
     running statistics of the network's batch norms a second time (`second_pass` does that, so that its cost
-    can be measured).  Features of zeros give 0; the code gives NaN.  And B has no learned gains.  With `gains`,
-    B = gamma_i hardtanh(stage_i) with gamma learned from 1: as RM_B^k is proportional to gamma_k gamma_{k+1}
-    and the logits do not depend on gamma, gamma alone can remove the mismatch without changing the network.
+    can be measured).  Features of zeros give 0; the code gives NaN.  And B has no learned gains.  With
+    `gains`, B = gamma_i hardtanh(stage_i) with gamma learned from 1: as RM_B^k is proportional to
+    gamma_k gamma_{k+1} and the logits do not depend on gamma, gamma alone can remove the mismatch without
+    changing the network.
 
     paper, our reading and unconfirmed, as only a figure of the paper could be read: X and Y are neighbours
     in the order of the network among its L binary layers, A_F the input of a layer before sign and A_B the
