@@ -38,7 +38,7 @@ NO_SIGN = "No sign of masked gradients."
 
 
 def name_of(record: Record) -> str:
-    """Returns what a run is called: its directory's name."""
+    """Returns the name of a run: that of its directory."""
     return shortened(Path(record["run"]).name, 44)
 
 
@@ -57,7 +57,7 @@ def attack_rows(record: Record) -> list[list[str]]:
 
 
 def masking_sentences(record: Record) -> list[str]:
-    """Returns what gives away masked gradients, a sentence each, or that nothing does."""
+    """Returns a sentence for each sign of masked gradients, or one that says that there is none."""
     return list(record["masking"]) or [NO_SIGN]
 
 
@@ -77,7 +77,7 @@ def setting_sentence(record: Record) -> str:
 
 
 def attacks_table(record: Record) -> Table:
-    """Returns a table with a row an attack and a column a size, and below it what masks gradients."""
+    """Returns a table with a row per attack and a column per size, and signs of masked gradients below it."""
     from rich.text import Text
 
     def row(name: str, text: Callable[[Record], str], in_sphere: Sequence[str] = ()) -> list[str]:
@@ -112,13 +112,13 @@ def _levels(eps: str) -> float:
 
 
 def attacks_figure(records: Sequence[Record], *, theme: Theme = LIGHT) -> Figure:
-    """Draws accuracy and loss against eps, a line a run, with a mark for each attack.
+    """Draws accuracy and loss against eps, with a line per run and a mark for each attack.
 
     The lines are those of one iterative attack, half as long as the others; bars are the worst case over all
     attacks with its interval.
 
     Args:
-      records: a run each.
+      records: one per run.
       theme: colours.
     """
     figure = new_figure(4.6 + 0.2 * len(records), theme)
@@ -175,7 +175,7 @@ def _marks(axes: Axes, record: Record, color: str, theme: Theme, *, is_first: bo
 
 
 def attacks_html(records: Sequence[Record]) -> str:
-    """Returns a section of a page: figure, table, and what gives away masked gradients, in words."""
+    """Returns a section of a page: figure, table, and sentences on signs of masked gradients."""
     drawing = Drawing(
         "Accuracy and loss against the size of the attack",
         "Lines: PGD with half the steps, by eps. Marks: the accuracy that each attack leaves. Bars: images "

@@ -1,4 +1,4 @@
-"""The page of a robustness evaluation: robustness.html, whole in one file, and its figures beside it."""
+"""The page of a robustness evaluation: robustness.html, self-contained, and its figures as PNGs beside it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def headline(records: Sequence[Record]) -> str:
 
 
 def differences(records: Sequence[Record]) -> list[str]:
-    """Gives what makes the runs hard to compare; empty when nothing does."""
+    """Returns sentences on what makes the runs hard to compare; none if nothing does."""
     found = []
     for key, what in (("examples", "numbers of images"), ("source", "sources of noise")):
         values = list(dict.fromkeys(str(record[key]) for record in records))
@@ -78,10 +78,10 @@ def write_robustness_page(
 
     Args:
       folder: made if it is missing.
-      records: a run each, as `bnnjax.report.robustness.tables` describes them.
+      records: one per run, as `bnnjax.report.robustness.tables` describes them.
       examples_images: as `corruption_examples` takes them; None leaves the section out.
-      features: the records of a feature study; None or none leaves the section out.
-      attacks_html: a section of HTML to go behind the rest, taken as it is.
+      features: the records of a feature study; None or an empty list leaves the section out.
+      attacks_html: a section of HTML that goes below the others, unescaped.
       command: what to type to get this page again.
       about: further provenance, e.g. revision and versions.
 
@@ -165,7 +165,7 @@ def _tables(records: Sequence[Record]) -> str:
 
 
 def _with_model(cells: Cells, records: Sequence[Record]) -> str:
-    """Sets a table with the model as its second column, which is one of words."""
+    """Sets a table with the model as its second column, a column of text."""
     heading, rows = cells
     rows = [[row[0], str(record["model"]), *row[1:]] for row, record in zip(rows, records, strict=True)]
     return page.numbers_table([heading[0], "model", *heading[1:]], rows)
@@ -192,5 +192,5 @@ def _provenance(records: Sequence[Record], command: str | Sequence[str], about: 
 
 
 def _without_intervals(record: Record) -> dict[str, Any]:
-    """Returns a record as it is shown in full; its intervals are in the figure."""
+    """Returns a record without its intervals, which the figure shows."""
     return {key: value for key, value in record.items() if key != "intervals"}

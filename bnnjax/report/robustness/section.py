@@ -1,4 +1,4 @@
-"""Accuracy under noise on the page of a training run: the quick version of a robustness evaluation."""
+"""The section on accuracy under noise of a training run's page: a quick robustness evaluation."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 
 
 class Section(NamedTuple):
-    """What the page of a run shows of its accuracy under noise."""
+    """The numbers of a run's accuracy under noise, for its page."""
 
     strip: list[tuple[str, str]]  # key figures for the head
     rows: dict[str, str]  # of a table
 
 
 def noise_figure(record: Record, *, theme: Theme = LIGHT) -> Figure:
-    """Draws what noise does to one run: means by group against severity, and the map of all corruptions.
+    """Draws one run's accuracy under noise: means by group against severity, and a map of all corruptions.
 
     Args:
       record: the run.
@@ -109,7 +109,7 @@ def noise_drawings(record: Record, images: Corrupted | None) -> dict[str, Drawin
 
 
 def robustness_section(record: Record) -> Section:
-    """Returns what the page of a run says of its accuracy under noise, in numbers.
+    """Returns the numbers of a run's accuracy under noise, for its page.
 
     Args:
       record: of the run, over some of the test images and some severities.
@@ -143,10 +143,10 @@ def robustness_section(record: Record) -> Section:
 
 
 def quick_caption(record: Record) -> str:
-    """Says that this is the quick version, and how to read the figure."""
+    """Returns how to read the figure, and that it is the quick version."""
     return (
         f"The quick version, on {count_text(record['examples'], 'test image')} and at severities "
-        f"{value_text(list(record['severities']))}: good to notice a network that noise breaks, too coarse "
-        "to publish. Above, the flatter a line the more robust the network; below, corruptions marked extra "
+        f"{value_text(list(record['severities']))}: enough to notice a network that noise breaks, too coarse "
+        "to publish. Above, the flatter a line, the more robust the network; below, corruptions marked extra "
         f"do not enter the means. {map_caption([record])}"
     )

@@ -1,4 +1,4 @@
-"""The page of a run: report.html, whole in one file, and its plots as files beside it."""
+"""The page of a run: report.html, self-contained, and its plots as PNGs beside it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def draw_plots(
     Args:
       metrics: the records of metrics.jsonl.
       best_epoch: marked in the curves; None marks nothing.
-      units: one mapping a unit, in the order of the network.
+      units: one mapping per unit, in the order of the network.
       examples: test images with the highest loss; None leaves the plot out.
       confusion: counts [true class, predicted class]; None leaves the plot out.
 
@@ -95,8 +95,8 @@ def write_report(
       plots: from `draw_plots` and `draw_noise_plots`, by file, in the order of the page.
       config: the resolved configuration, nested.
       metrics: the records of metrics.jsonl.
-      summary: the flat content of summary.json; keys it lacks show as a dash, keys nobody knows are listed.
-      units: one mapping a unit, in the order of the network.
+      summary: the flat content of summary.json; missing keys show as a dash, unknown ones are listed.
+      units: one mapping per unit, in the order of the network.
       robustness: accuracies under noise, a record as `bnnjax.report.robustness.tables` describes it; None
         leaves them out.
 

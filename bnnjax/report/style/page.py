@@ -1,4 +1,4 @@
-"""The HTML page's frame: its style sheet and the few elements everything is set with."""
+"""The frame of HTML pages: the style sheet, and functions for the few elements that all pages use."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -81,7 +81,7 @@ summary { cursor: pointer; font-weight: 600; padding: .2rem 0; }
 
 
 def page(title: str, body: str) -> str:
-    """Gives a complete document that refers to nothing outside itself.
+    """Returns a complete document that refers to nothing outside itself.
 
     Args:
       title: plain text.
@@ -103,7 +103,7 @@ def page(title: str, body: str) -> str:
 
 
 def key_figures(figures: Sequence[tuple[str, str]]) -> str:
-    """Sets name and value pairs as a strip."""
+    """Sets names and values as a strip of key figures."""
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in figures)
     return f'<dl class="strip">{cells}</dl>'
 
@@ -139,9 +139,9 @@ def numbers_table(header: Sequence[str], rows: Sequence[Sequence[str]], off: Seq
     """Sets a table whose columns after the second are numbers.
 
     Args:
-      header: one name a column.
+      header: one name per column.
       rows: texts.
-      off: one flag a row, or none at all; flagged rows are coloured.
+      off: one flag per row, or none at all; flagged rows are coloured.
     """
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     body = "".join(

@@ -64,7 +64,7 @@ def test_the_page_says_the_result_and_its_limits(page: tuple[Path, Page], fake_r
     assert "reactnet (1/1 bits) with the l1inf constraint reaches 84.37% test accuracy on cifar10" in text
     assert "The true sign has no Lipschitz constant" in text
     assert "never a certificate" in text
-    assert "1 unit of 5 is off" in text
+    assert "1 unit of 5 is dead" in text
     for part in (
         fake_run(units=5).units[1]["unit"],
         "3f2a91c0d5",
@@ -174,7 +174,7 @@ def test_headline(summary: dict, sentence: str) -> None:
 def test_no_warning_when_all_is_well(fake_run: Callable) -> None:
     run = fake_run()
     assert warnings(run.summary, run.metrics, run.units) == []
-    assert warnings({"units_off": 2}, [], [])[0].startswith("2 units are off")
+    assert warnings({"units_off": 2}, [], [])[0].startswith("2 units are dead")
 
 
 def test_confusion_caption_names_the_worst_pair() -> None:
