@@ -38,7 +38,7 @@ def side(query: Array, queries: int, height: int, width: int) -> Array:
 def square(
     logits_of: LogitsOf, key: Array, images: Array, labels: Array, eps: Array, *, queries: int
 ) -> Attacked:
-    """Random search in the l_inf ball: changes of a square by 2 eps, one sign per channel, are kept if better.
+    """Random search in the l_inf ball: changes of squares by 2 eps, one sign per channel, are kept if better.
 
     It starts from vertical stripes of +-eps and minimizes the margin z_y - max_{i != y} z_i; the losses that
     it returns are cross-entropies.
