@@ -1,4 +1,4 @@
-"""The layers of the package: who may import whom, how long a module may be, and what stays light."""
+"""The layers of the package: which folder may import which, module length, and light imports."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The configuration: what it refuses, how recipes fill it in, what it imports."""
+"""The configuration: what it rejects, how recipes complete it, what it imports."""
 
 import dataclasses
 import json

@@ -50,7 +50,7 @@ def picture(figure: object) -> bytes:
 
 
 def stand_in() -> None:
-    """Puts the made-up images and pictures in their places."""
+    """Substitutes the made-up images and pictures."""
     bnnjax.runs.plan.load = load
     bnnjax.report.style.plots.png_bytes = picture
     for plot in ("curves", "bounds", "worst_examples", "confusion_matrix"):

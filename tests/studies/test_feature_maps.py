@@ -24,7 +24,7 @@ ABOUT = {"label": "tiny", "corruption": "made_up", "severity": 2}
 
 
 def network(method: str) -> Trained:
-    """A network that never learned anything."""
+    """An untrained network."""
     config = Config(model="resnet_tiny", method=method, epochs=2, batch_size=8)
     config = config.with_recipe(config.common)
     _, states = noise.trained(DATASET, 0, method=method)

@@ -1,4 +1,4 @@
-"""A small study from its first run to its files: it goes on where it stopped; each row is its setting's."""
+"""A small study from its first run to its files: it resumes, and each row belongs to its setting."""
 
 import csv
 import json

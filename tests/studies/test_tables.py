@@ -1,4 +1,4 @@
-"""A small table from its first run to its files: it goes on where it stopped and nothing runs twice."""
+"""A small table from its first run to its files: it resumes, and nothing runs twice."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Corrupted test images: each form is written as it is published, read back, and refused when wrong."""
+"""Corrupted test images: each form is written as published, read back, and rejected when wrong."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +36,7 @@ def data_set(labels: np.ndarray = LABELS, images: np.ndarray = IMAGES, classes: 
 
 
 def noisy(corruption: str, severity: int) -> np.ndarray:
-    """What stands for the images of a corruption: other pixels for each, uint8 [n, 8, 8, 3]."""
+    """Fake images of a corruption, with different pixels for each, uint8 [n, 8, 8, 3]."""
     return IMAGES ^ np.uint8(16 * severity + len(corruption))
 
 
@@ -56,7 +56,7 @@ def sizes(found: CorruptedSet, corruption: str) -> list[int]:
 
 
 def refuse(where: Path, message: str, dataset: Dataset | None = None) -> None:
-    """The set is refused, when it is opened or when it is read."""
+    """The set is rejected, when it is opened or when it is read."""
 
     def everything() -> None:
         found = open_corrupted(where, dataset or data_set())

@@ -1,4 +1,4 @@
-"""What is written, that TFDS reads it, and that a preparation which was stopped goes on."""
+"""Preparing ImageNet: what is written, that TFDS reads it, and that it resumes."""
 
 import io
 import shutil
@@ -39,7 +39,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Told:
-    """Keeps what it is told of progress."""
+    """Keeps the progress that it is called with."""
 
     def __init__(self) -> None:
         self.total, self.steps = 0, list[int]()

@@ -1,4 +1,4 @@
-"""What is found in tar files and folders, and what is refused."""
+"""Images found in tar files and folders, and sources that are rejected."""
 
 import io
 import shutil

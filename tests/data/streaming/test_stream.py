@@ -1,4 +1,4 @@
-"""Batches are functions of seed, step and place, whoever makes them; workers that die or hang are noticed."""
+"""Batches are functions of seed, step and place, for any workers; dead and hanging ones are noticed."""
 
 import dataclasses
 import multiprocessing

@@ -1,4 +1,4 @@
-"""The page of a robustness evaluation stands alone, says what was measured, and is written whole."""
+"""The page of a robustness evaluation is self-contained, reports the measurements, and is written whole."""
 
 import io
 import re

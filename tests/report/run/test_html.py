@@ -1,4 +1,4 @@
-"""The page of a run stands alone, says what happened, and is written whole."""
+"""The page of a run is self-contained, reports the results, and is written whole."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Networks whose gradients vanish: what finds their weakness, and what gives them away."""
+"""Networks whose gradients vanish: what breaks them, and the signs of masking."""
 
 from functools import partial
 from typing import Any
