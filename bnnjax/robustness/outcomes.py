@@ -111,4 +111,4 @@ def read_outcomes(path: Path, severities: Sequence[int]) -> tuple[dict[str, Outc
             }
             return outcomes, arrays["labels"]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise DataError(f"{path} is damaged; delete it to measure anew.") from error
+        raise DataError(f"{path} is damaged; delete it to measure again.") from error

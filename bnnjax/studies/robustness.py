@@ -153,7 +153,7 @@ def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:
         if dataset is None:
             dataset = own
         elif own.name != dataset.name:
-            raise ValueError(f"the run {place} is of {own.name}, and {places[0]} of {dataset.name}")
+            raise ValueError(f"the run {place} is on {own.name}, but {places[0]} is on {dataset.name}")
         networks.append(read_trained(place, own))
     assert dataset is not None
     corrupted = open_corrupted(

@@ -144,7 +144,7 @@ def load_array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot read {path}, it is missing or not a whole .npy file of numbers.") from error
+        raise DataError(f"cannot read {path}: missing or not a complete .npy file of numbers.") from error
 
 
 def npy_files(
@@ -170,7 +170,7 @@ def npy_files(
     blocks = len(SEVERITIES)
     if stored.ndim != 1 or stored.dtype.kind not in "iu" or len(stored) == 0 or len(stored) % blocks:
         raise DataError(
-            f"{path} is {stored.dtype} {list(stored.shape)}: whole numbers, {blocks} times the labels of the "
+            f"{path} is {stored.dtype} {list(stored.shape)}: integers, {blocks} times the labels of the "
             "test images, are expected."
         )
     if np.any(stored.reshape(blocks, -1) != stored[: len(stored) // blocks]):

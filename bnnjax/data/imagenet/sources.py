@@ -98,7 +98,7 @@ def tar_members(file: BinaryIO, container: Container) -> Members:
     """Returns what a tar file, or the part of one that is a tar file itself, holds.
 
     Raises:
-      DataError: it is damaged or cut off.
+      DataError: it is damaged or truncated.
     """
     file.seek(container.offset)
     what = container.path if container.synset is None else f"{container.synset}.tar in {container.path}"
@@ -113,11 +113,11 @@ def tar_members(file: BinaryIO, container: Container) -> Members:
                 if member.isfile():
                     found.append((Path(member.name).name, member.offset_data, member.size))
     except (tarfile.TarError, OSError) as error:
-        raise DataError(f"{what} is damaged or cut off: {error}.") from error
+        raise DataError(f"{what} is damaged or truncated: {error}.") from error
     # Python accepts the end of the file in place of the two blocks of zeros that end a tar file.
     file.seek(end)
     if end + BLOCK > limit or file.read(BLOCK) != bytes(BLOCK):
-        raise DataError(f"{what} is cut off behind {found[-1][0] if found else 'its beginning'}.")
+        raise DataError(f"{what} is truncated after {found[-1][0] if found else 'its beginning'}.")
     return found
 
 
@@ -214,7 +214,7 @@ def find_images(
       each: map, or one that works in parallel.
 
     Raises:
-      DataError: something is missing, damaged, cut off or too much.
+      DataError: files or images are missing, damaged, truncated or too many.
     """
     containers = {"train": train_containers, "validation": validation_containers}[split](place, labels)
     number = {synset: label for label, synset in enumerate(labels.synsets)}
@@ -251,4 +251,4 @@ def check_counts(place: Path, split: str, names: Sequence[str], counts: np.ndarr
         raise DataError(f"{place} has {len(names):,} {split} images, not {OFFICIAL[split]:,}.")
     if len({*names}) != len(names):
         twice = Counter(names).most_common(1)[0][0]
-        raise DataError(f"{place} has two {split} images of the name {twice}.")
+        raise DataError(f"{place} has two {split} images named {twice}.")

@@ -88,7 +88,7 @@ def as_jpeg(data: bytes) -> bytes:
     ImageNet has a PNG that is called JPEG and 22 JPEGs in CMYK, which TensorFlow would not decode.
 
     Raises:
-      OSError: it is no image.
+      OSError: it is not an image.
     """
     with Image.open(io.BytesIO(data)) as image:
         if image.format == "JPEG" and image.mode in ("RGB", "L"):
@@ -115,7 +115,7 @@ def write_shard(synsets: tuple[str, ...], shard: Shard) -> tuple[Path, int]:
             try:
                 image = as_jpeg(data)
             except OSError as error:
-                raise DataError(f"{name} in {shard.images.path(place)} is no image.") from error
+                raise DataError(f"{name} in {shard.images.path(place)} is not an image.") from error
             label = int(shard.images.labels[place])
             example = {"image": io.BytesIO(image), "label": label, "file_name": str(name)}
             record = serializer.get_tf_example(info.encode_example(example))
@@ -124,7 +124,7 @@ def write_shard(synsets: tuple[str, ...], shard: Shard) -> tuple[Path, int]:
     except (OSError, RuntimeError) as error:
         raise DataError(f"cannot write {shard.path}: {one_line(error)}") from error
     if records_of(unfinished) != len(shard.images.names):
-        raise DataError(f"{unfinished} was not written whole: is the disk full?")
+        raise DataError(f"{unfinished} was not written completely: is the disk full?")
     unfinished.replace(shard.path)
     return shard.path, len(shard.images.names)
 
@@ -176,7 +176,7 @@ def begin(directory: Path, plan: Path, splits: dict[str, Images]) -> None:
     digest = digest_of_plan(splits)
     if directory.exists():
         if not plan.exists() or plan.read_text() != digest:
-            raise DataError(f"{directory} is of a preparation from other files: delete it and retry.")
+            raise DataError(f"{directory} belongs to a preparation from other files: delete it and retry.")
         remove_unfinished(directory)
         return
     needed = 1.01 * sum(int(images.sizes.sum()) for images in splits.values()) / 1e9

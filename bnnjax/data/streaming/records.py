@@ -111,7 +111,7 @@ def open_records(builder: Any, split: str) -> Records:
     directory = Path(builder.data_dir)
     records = Records(directory, shards, builder.info.features["label"].num_classes)
     if missing := [name for name, _ in shards if not (directory / name).is_file()]:
-        raise DataError(f"{directory} lacks {missing[0]}: prepare it anew.")
+        raise DataError(f"{directory} lacks {missing[0]}: prepare it again.")
     if not len(records):
         raise DataError(f"the split {split!r} in {directory} is empty.")
     return records

@@ -131,7 +131,7 @@ class Rows:
             except CorruptError:
                 if not stream.skip_corrupt:
                     raise
-        raise DataError(f"{MOST_SKIPPED} images in a row behind {stream.records.name(index)} are damaged.")
+        raise DataError(f"{MOST_SKIPPED} images in a row after {stream.records.name(index)} are damaged.")
 
 
 def begin_worker(number: int, workers: int) -> None:
@@ -242,8 +242,8 @@ def what_happened(error: Exception) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
     likely = {
-        signal.SIGKILL: ", perhaps for want of memory",
-        signal.SIGBUS: ", perhaps for want of room in /dev/shm",
+        signal.SIGKILL: ", perhaps for lack of memory",
+        signal.SIGBUS: ", perhaps for lack of space in /dev/shm",
     }
     return f"died of {signal.Signals(-code).name}{likely.get(signal.Signals(-code), '')}"
 

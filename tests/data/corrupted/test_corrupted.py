@@ -107,7 +107,7 @@ def test_other_or_sorted_labels_are_not_aligned(npy: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("labels", np.tile(LABELS, 5)[:-1], r"labels\.npy is int32 \[59\]: whole numbers, 5 times"),
+        ("labels", np.tile(LABELS, 5)[:-1], r"labels\.npy is int32 \[59\]: integers, 5 times"),
         ("labels", np.tile(LABELS, 5) * 0.5, r"labels\.npy is float64 \[60\]"),
         ("labels", np.zeros((5, N), int), r"labels\.npy is int64 \[5, 12\]"),
         ("labels", np.zeros(0, int), r"labels\.npy is int64 \[0\]"),
@@ -120,7 +120,7 @@ def test_other_or_sorted_labels_are_not_aligned(npy: Path) -> None:
             r"fog\.npy is uint8 \[60, 8, 8, 1\]: uint8 \[60, 8, 8, 3\]",
         ),
         ("fog", np.zeros((60, 8, 8, 3), np.float32), r"fog\.npy is float32"),
-        ("fog", np.array([{}]), r"cannot read .*fog\.npy, it is missing or not a whole \.npy file"),
+        ("fog", np.array([{}]), r"cannot read .*fog\.npy: missing or not a complete \.npy file"),
     ],
 )
 def test_wrong_npy_files_are_refused(npy: Path, name: str, array: np.ndarray, message: str) -> None:

@@ -169,7 +169,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
         (tmp_path / split / folder).mkdir(parents=True)
         number = LABELS.validation.index(SYNSETS[0]) + 1
         (tmp_path / split / folder / f"ILSVRC2012_val_{number:08d}.JPEG").write_bytes(b"none")
-    with pytest.raises(DataError, match=rf"ILSVRC2012_val_\d+.JPEG in {tmp_path}/train/n\S+ is no image"):
+    with pytest.raises(DataError, match=rf"ILSVRC2012_val_\d+.JPEG in {tmp_path}/train/n\S+ is not an image"):
         prepare_imagenet(tmp_path, tmp_path / "data", official_labels(SYNSETS[:1]), 1, Told())
 
 
