@@ -140,7 +140,7 @@ def test_another_preparation_is_not_mixed_in(imagenet_tars: Path, tmp_path: Path
     place.parent.mkdir(parents=True)
     plan = place.with_name(PLAN)
     write.begin(place, plan, {split: find_images(imagenet_tars, split, few) for split in COUNTS})
-    with pytest.raises(DataError, match="of a preparation from other files: delete it and retry"):
+    with pytest.raises(DataError, match="belongs to a preparation from other files: delete it and retry"):
         prepare_imagenet(imagenet_tars, tmp_path, LABELS, 1, Told())
 
 
