@@ -1,4 +1,4 @@
-"""`python -m bnnjax`, which is the command `bnnjax`."""
+"""`python -m bnnjax`, the same as the command `bnnjax`."""
 
 from bnnjax.cli.commands import main
 

@@ -1,4 +1,4 @@
-"""Names that all parts share."""
+"""Types and names that all parts of the package share."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""Times training and prediction steps and prints one JSON line a case.
+"""Times training and prediction steps and prints one JSON line per case.
 
     python experiments/benchmark.py
 
-The same as `bnnjax benchmark steps`, whose --help tells more.
+The same as `bnnjax benchmark steps`, whose --help has more.
 """
 
 from bnnjax.cli.benchmark import EXPERIMENTS

@@ -1,8 +1,8 @@
-"""Times the stream of ImageNet's images and prints one JSON line a case.
+"""Times the stream of ImageNet's images and prints one JSON line per case.
 
     python experiments/benchmark_input.py
 
-The same as `bnnjax benchmark input`, whose --help tells more.
+The same as `bnnjax benchmark input`, whose --help has more.
 """
 
 from bnnjax.cli.benchmark import EXPERIMENTS

@@ -2,7 +2,7 @@
 
     python experiments/bounds.py RUN...
 
-The same as `bnnjax bounds`, whose --help tells more.
+The same as `bnnjax bounds`, whose --help has more.
 """
 
 from bnnjax.cli.bounds import EXPERIMENT

@@ -2,7 +2,7 @@
 
     python experiments/cifar10.py --constraint=l1inf
 
-The same as `bnnjax train cifar10`, whose --help tells more.
+The same as `bnnjax train cifar10`, whose --help has more.
 """
 
 import sys

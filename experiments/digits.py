@@ -2,7 +2,7 @@
 
     python experiments/digits.py --constraint=l1inf
 
-The same as `bnnjax train digits`, whose --help tells more.
+The same as `bnnjax train digits`, whose --help has more.
 """
 
 import sys

@@ -2,7 +2,7 @@
 
     python experiments/imagenet.py --data-dir DIR --constraint=l1inf
 
-The same as `bnnjax train imagenet`, whose --help tells more.
+The same as `bnnjax train imagenet`, whose --help has more.
 """
 
 import sys

@@ -2,7 +2,7 @@
 
     python experiments/overhead.py
 
-The same as `bnnjax benchmark constraints`, whose --help tells more.
+The same as `bnnjax benchmark constraints`, whose --help has more.
 """
 
 from bnnjax.cli.benchmark import EXPERIMENTS

@@ -1,8 +1,8 @@
-"""Shows trained networks noise of every kind, and scores what they make of it.
+"""Evaluates trained networks under corruptions and attacks.
 
     python experiments/robustness.py RUN...
 
-The same as `bnnjax robustness`, whose --help tells more.
+The same as `bnnjax robustness`, whose --help has more.
 """
 
 from bnnjax.cli.robustness import EXPERIMENT

@@ -2,7 +2,7 @@
 
     python experiments/study_l1inf.py --dataset digits
 
-The same as `bnnjax study l1inf`, whose --help tells more.
+The same as `bnnjax study l1inf`, whose --help has more.
 """
 
 from bnnjax.cli.study import L1INF

@@ -2,7 +2,7 @@
 
     python experiments/table3.py --dataset digits
 
-The same as `bnnjax table table3`, whose --help tells more.
+The same as `bnnjax table table3`, whose --help has more.
 """
 
 from bnnjax.cli.table import EXPERIMENTS

@@ -2,7 +2,7 @@
 
     python experiments/table4.py --rows resnet18 --data-dir DIR
 
-The same as `bnnjax table table4`, whose --help tells more.
+The same as `bnnjax table table4`, whose --help has more.
 """
 
 from bnnjax.cli.table import EXPERIMENTS

@@ -1,4 +1,4 @@
-"""What tests share: processes that they start, the digits, a tiny experiment; and what bounds them."""
+"""Fixtures of all tests: processes, the digits, a tiny experiment, and time limits."""
 
 import faulthandler
 import gc
@@ -73,7 +73,7 @@ def _compiled(request: pytest.FixtureRequest, shared_folder: Path) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _forgotten() -> Iterator[None]:
-    """What a module compiled does not stay in memory."""
+    """Frees the programs that a module has compiled."""
     yield
     jax.clear_caches()
 
@@ -149,7 +149,7 @@ def imagenet_tars(shared_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def imagenet_dir(imagenet_tars: Path, run: Run, shared_folder: Path) -> Path:
-    """A data directory in which they are prepared, by the command and with two processes."""
+    """A data directory in which the command has prepared them, with two processes."""
 
     def make(root: Path) -> None:
         synsets = imagenet_tars / "synsets.txt"
@@ -164,7 +164,7 @@ def imagenet_dir(imagenet_tars: Path, run: Run, shared_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def reference(run: Run, shared_folder: Path) -> Path:
-    """The directory of a run of the tiny experiment that nobody disturbed; it must not be changed."""
+    """The directory of an undisturbed run of the tiny experiment; it must not be changed."""
 
     def make(workdir: Path) -> None:
         done = run(TINY, "--workdir", workdir)

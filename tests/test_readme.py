@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to do is what CI does, and its examples work."""
+"""CI runs the README's commands, and the README's examples work."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""No hang can eat the time: tests, what they start and the parts of CI are bounded."""
+"""No test can hang: tests, the processes that they start and the parts of CI have time limits."""
 
 import ast
 import os

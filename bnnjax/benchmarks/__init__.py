@@ -1,1 +1,1 @@
-"""Timing: training steps, input, corruptions, constraints, memory."""
+"""Benchmarks of training steps, input, corruptions, constraints and memory."""

@@ -1,4 +1,4 @@
-"""What constraints cost: seconds an epoch in training and testing, operations and bytes a step."""
+"""Cost of constraints: seconds per epoch in training and testing, operations and bytes per step."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from bnnjax.runtime.files import write_json, write_text_atomically
 from bnnjax.runtime.lock import check_writable
 from bnnjax.train.parallel import make_mesh
 
-# By name: what of a case is changed.  The first is what the others are compared with.
+# By name: changes to a case.  Others are compared with the first.
 CONSTRAINTS: dict[str, dict[str, Any]] = {
     "lcr (repo, as published)": {"constraint": "lcr", "second_pass": True},
     "lcr (repo, one pass)": {"constraint": "lcr"},
@@ -27,7 +27,7 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
     "none": {},
 }
 
-# A reader compares with the original's: training 56:08 and 66:37 (0.84), testing 4:49 and 6:30 (0.74).
+# For comparison with the original's: training 56:08 and 66:37 (0.84), testing 4:49 and 6:30 (0.74).
 HEADING = (
     "constraint",
     "train, an epoch",
@@ -43,18 +43,18 @@ HEADING = (
 
 
 def measure(case: Case, examples: Sequence[int], repeats: int) -> list[dict[str, Any]]:
-    """Times a step under each constraint, all in turn, repeats times, and returns a record each.
+    """Times a step under each constraint, all in turn, `repeats` times, and returns a record for each.
 
     Records hold `constraint`; `train_ms`, `test_ms` and `predict_ms`, the medians of a step of training, of
-    testing (logits and the constraint's penalty) and of prediction (logits alone); the first two as seconds
-    of an epoch in `train_seconds` and `test_seconds`, and as medians of the ratios to the first constraint
-    and to none, in `train_to_lcr`, `train_to_none` and so on; `flops` and `bytes` of a training step by XLA's
-    cost analysis, None where it tells nothing.
+    testing (logits and the constraint's penalty) and of prediction (logits only); the first two also as
+    seconds per epoch in `train_seconds` and `test_seconds`, and as medians of the ratios to the first
+    constraint and to none, in `train_to_lcr`, `train_to_none` and so on; `flops` and `bytes` of a training
+    step by XLA's cost analysis, None where it gives none.
 
     Args:
       case: model, method, batch and precision.
       examples: images in an epoch of training and of testing.
-      repeats: counted steps.
+      repeats: timed steps.
     """
     compiled = [compile_case(replace(case, **changes)) for changes in CONSTRAINTS.values()]
     times = time_in_turn([step for one in compiled for step in (one.train, one.watch, one.predict)], repeats)
@@ -103,7 +103,7 @@ def prepare_overhead(
     """Returns the work: overhead.md and overhead.json in `place`, and the table on the console.
 
     Raises:
-      ValueError: if the batch cannot be split evenly over all devices, or `place` not be written.
+      ValueError: if the batch cannot be split evenly over all devices, or `place` cannot be written.
     """
     make_mesh(case.batch)
     check_writable(place)

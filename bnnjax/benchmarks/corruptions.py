@@ -1,4 +1,4 @@
-"""Timing of noise: how fast images are corrupted, and how long an evaluation of all corruptions takes."""
+"""Timing of corruptions: how fast images are corrupted, and how long a whole evaluation takes."""
 
 import os
 import statistics
@@ -22,7 +22,7 @@ FULL = 10_000  # test images of CIFAR-10
 
 
 def machine() -> dict[str, Any]:
-    """Returns what timings were taken on."""
+    """Returns a description of the machine that timings were taken on."""
     return {
         "devices": jax.device_count(),
         "device_kind": jax.devices()[0].device_kind,
@@ -32,12 +32,14 @@ def machine() -> dict[str, Any]:
 
 
 def time_corruptions(examples: int, size: int, repeats: int) -> Iterator[dict[str, Any]]:
-    """Yields a record a corruption: images of noise, all severities by one program, the first call apart.
+    """Yields a record per corruption, of images of noise at all severities in one program.
+
+    The first call, with compilation, is timed separately.
 
     Args:
-      examples: images at once.
-      size: pixels of a side.
-      repeats: counted calls.
+      examples: images per call.
+      size: height and width in pixels.
+      repeats: timed calls.
     """
     images = jax.device_put(random_images(examples, size=size).test.images)
     key = jax.random.key(0)
@@ -61,16 +63,15 @@ def time_corruptions(examples: int, size: int, repeats: int) -> Iterator[dict[st
 
 
 def time_evaluation(case: Case, examples: int, batch_size: int) -> dict[str, Any]:
-    """Returns how long a network takes to be shown all corruptions at all severities.
+    """Returns how long the evaluation of a network on all corruptions at all severities takes.
 
-    `seconds` counts everything but reading the network, compilation included.  `minutes_for_10000_images`
-    is what 10,000 images take: measured if there are so many, else from the second time that every condition
-    is shown, without compilation, in proportion.
+    `seconds` covers everything but reading the network, compilation included.  `minutes_for_10000_images` is
+    measured if there are so many images, else scaled from a second evaluation, without compilation.
 
     Args:
       case: the network, with random weights, on images of noise of 32x32.
       examples: images.
-      batch_size: images that the network is given at once.
+      batch_size: images per forward pass.
     """
     dataset = random_images(examples)
     config = resolve(Config(method=case.method, model=case.model, precision=case.precision))

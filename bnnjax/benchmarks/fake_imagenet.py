@@ -1,4 +1,4 @@
-"""Made-up images like photographs in ImageNet's official layout, for tests and benchmarks."""
+"""A fake ImageNet for tests and benchmarks: synthetic photographs in the official layout."""
 
 import io
 import tarfile
@@ -10,14 +10,14 @@ from PIL import Image
 
 from bnnjax.data.imagenet.sources import TRAIN_TAR, VALIDATION_TAR, Labels
 
-QUALITY = 92  # makes files of about 110 KB at 500x375, as ImageNet's are
+QUALITY = 92  # gives files of about 110 KB at 500x375, as in ImageNet
 SIZES = ((500, 375), (500, 333), (375, 500), (500, 500), (640, 480))  # width and height
 
 
 def photograph(seed: int, label: int, size: tuple[int, int]) -> Image.Image:
-    """Returns an image of coloured noise at all scales, over a gradient whose direction is the class's.
+    """Returns an image of coloured noise at all scales, over a gradient whose direction shows the class.
 
-    Like a photograph it has most of its power at low frequencies, so that its JPEG has the usual size.
+    Like a photograph it has most of its power at low frequencies, so its JPEG has a realistic size.
 
     Args:
       seed: of the noise.
@@ -62,7 +62,7 @@ def write_official(
 
     Args:
       place: the directory.
-      labels: whose synsets get images; those for validation bear the official names of images of theirs.
+      labels: their synsets get images; validation images have official names of their synsets.
       train: images of each synset.
       validation: images of each synset, at most 50.
       sizes: of the images, in turn.

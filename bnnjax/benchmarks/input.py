@@ -1,4 +1,4 @@
-"""Timing of the stream of ImageNet's images: what decoding costs, and how long steps wait for it."""
+"""Timing of ImageNet's input stream: the cost of decoding, and how long steps wait for batches."""
 
 import io
 import statistics
@@ -30,11 +30,11 @@ from bnnjax.train.parallel import compile_task, describe, make_mesh
 
 SYNSETS, TRAIN, VALIDATION = 10, 32, 4  # of the made-up set, and images of each
 DECODED = 64  # images in a timing of decoding
-STREAMED = 1000  # images at least in that of workers, which take some to come into their rhythm
+STREAMED = 1000  # images at least in a timing of workers, which need some to reach a steady rate
 
 
 def make_set(place: Path) -> Path:
-    """Writes made-up official files, prepares them and returns the data directory."""
+    """Writes synthetic official files, prepares them and returns the data directory."""
     labels = official_labels(official_labels().synsets[:: 1000 // SYNSETS])
     write_official(place, labels, TRAIN, VALIDATION)
     prepare_imagenet(place, place / "data", labels, 1, lambda images: lambda done: None)
@@ -42,7 +42,7 @@ def make_set(place: Path) -> Path:
 
 
 def decoding(dataset: StreamedDataset, repeats: int) -> dict[str, Any]:
-    """Times on one core, in turn: Pillow decoding files in full; reading, decoding and cropping the same."""
+    """Times in turn, on one core: Pillow decoding files at full size; our reading, decoding and cropping."""
     cv2.setNumThreads(1)
     stream = dataset.stream
     places = stream.places[:DECODED].tolist()
@@ -69,7 +69,7 @@ def decoding(dataset: StreamedDataset, repeats: int) -> dict[str, Any]:
 
 
 def streaming(dataset: StreamedDataset, batch: int, steps: int) -> dict[str, Any]:
-    """Times the workers with nothing else to do, for so many batches, but for STREAMED images at least."""
+    """Times streaming alone, without training, for `steps` batches but at least STREAMED images."""
     steps = max(steps, STREAMED // batch)
     rows = Rows(
         stream=dataset.stream, seed=0, batch_size=batch, own=np.arange(batch), begin=0, steps=steps + 4
@@ -78,7 +78,7 @@ def streaming(dataset: StreamedDataset, batch: int, steps: int) -> dict[str, Any
         began = time.perf_counter()
         next(coming)
         starting = time.perf_counter() - began
-        for _ in range(3):  # what was ready
+        for _ in range(3):  # batches that were ready
             next(coming)
         began = time.perf_counter()
         for _ in coming:
@@ -94,7 +94,7 @@ def streaming(dataset: StreamedDataset, batch: int, steps: int) -> dict[str, Any
 
 
 def waiting(dataset: StreamedDataset, model: ModelName, batch: int, steps: int) -> dict[str, Any]:
-    """Trains, each step to its end before the next is taken, and counts how long the next was waited for."""
+    """Trains, finishing each step before the next batch is taken, and measures the wait for that batch."""
     config = resolve(Config(dataset="imagenet2012", model=model, batch_size=batch, epochs=10**6))
     mesh, setup = make_mesh(batch), make_setup(config, dataset)
     compiled = compile_task(setup.task, mesh, batch, len(dataset.train.labels))
@@ -108,7 +108,7 @@ def waiting(dataset: StreamedDataset, model: ModelName, batch: int, steps: int) 
             step = next(coming)
             taken = time.perf_counter()
             state = jax.block_until_ready(step(state))
-            if number >= 4:  # compiled, and the stream has come into its rhythm
+            if number >= 4:  # compiled, and the stream has reached a steady rate
                 waits.append(taken - began)
                 whole.append(time.perf_counter() - began)
     return {
@@ -127,13 +127,13 @@ def waiting(dataset: StreamedDataset, model: ModelName, batch: int, steps: int) 
 def time_input(
     dataset: StreamedDataset, *, model: ModelName, batch: int, repeats: int
 ) -> Iterator[dict[str, Any]]:
-    """Yields a record a case.
+    """Yields a record per case.
 
     Args:
-      dataset: ImageNet, or what `make_set` made, and who decodes it.
-      model: that waits.
-      batch: images in a step.
-      repeats: of a timing, and steps.
+      dataset: ImageNet, or the set from `make_set`.
+      model: the network that is trained.
+      batch: images per step.
+      repeats: of each timing; also the number of steps.
     """
     yield decoding(dataset, repeats)
     yield streaming(dataset, batch, repeats)

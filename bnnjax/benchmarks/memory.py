@@ -1,4 +1,4 @@
-"""How large a batch fits into memory, by what training keeps for its backward pass."""
+"""The largest batch that fits into memory, by what training keeps for the backward pass."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,7 +12,7 @@ from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh, once_options
 from bnnjax.train.step import Images
 
-# What of a case is changed; the first is what the others are compared with.
+# Changes to a case; others are compared with the first.
 VARIANTS: tuple[dict[str, Any], ...] = (
     {},
     {"pack_codes": True},
@@ -22,15 +22,15 @@ VARIANTS: tuple[dict[str, Any], ...] = (
 
 
 def step_bytes(case: Case) -> int:
-    """Returns what a training step needs beside its images, the run's state being part of it.
+    """Returns the bytes that a training step needs beside its images, the run's state included.
 
-    That is what XLA's buffers take, by its own account; nothing is run.
+    This is the size of XLA's buffers as XLA reports it; nothing is run.
 
     Args:
       case: without a constraint that compares with another network.
 
     Raises:
-      ValueError: if the backend does not tell.
+      ValueError: if the backend does not report it.
     """
     dataset = case.dataset
     setup = make_setup(case.config, dataset)
@@ -39,21 +39,21 @@ def step_bytes(case: Case) -> int:
     state = jax.eval_shape(compiled.init, key).train
     order = jax.eval_shape(lambda key: compiled.order(key, 0), key)
     split = jax.eval_shape(Images, dataset.train.images, dataset.train.labels)
-    # What optimizes machine code changes no array, and takes most of the time.
+    # Optimization of machine code changes no buffer, and would take most of the time.
     options: Any = once_options()
     memory = compiled.train.lower(state, split, order, key).compile(options).memory_analysis()
     if memory is None:
-        raise ValueError(f"backend {jax.default_backend()} does not tell what memory a step needs")
+        raise ValueError(f"backend {jax.default_backend()} does not report the memory that a step needs")
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return memory.temp_size_in_bytes + size
 
 
 def largest_batch(need: Callable[[int], int], begin: int, unit: int, budget: int) -> tuple[int, int]:
-    """Returns the largest batch that fits, to within a fiftieth, and what it needs.
+    """Returns the largest batch that fits, to within 2 %, and the bytes that it needs.
 
     Args:
-      need: bytes for a batch; about linear, and steps where the compiler plans buffers otherwise.
-      begin: a batch to begin with.
+      need: bytes for a batch; about linear, with jumps where the compiler plans buffers differently.
+      begin: the batch to start with.
       unit: batches are multiples of it.
       budget: bytes.
 
@@ -81,11 +81,11 @@ def largest_batches(case: Case, budget: int) -> Iterator[dict[str, Any]]:
     """Yields a record for each of VARIANTS with the largest batch that fits.
 
     Args:
-      case: whose batch the search begins with.
+      case: the search starts with its batch.
       budget: bytes.
 
     Raises:
-      ValueError: if case.batch does not fit, or the backend does not tell.
+      ValueError: if case.batch does not fit, or the backend does not report the memory.
     """
     first = None
     for changes in VARIANTS:

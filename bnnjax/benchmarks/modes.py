@@ -1,4 +1,4 @@
-"""What `bnnjax benchmark steps` times: steps of every case, or one thing in place of them."""
+"""The modes of `bnnjax benchmark steps`: steps, starts, weak scaling, memory, corruptions, a yardstick."""
 
 import itertools
 import shlex
@@ -19,10 +19,10 @@ OWN_PROCESS = (sys.executable, "-m", "bnnjax", "benchmark", "steps")
 
 
 def groups_of(config: StepsConfig) -> list[list[Case]]:
-    """Returns the cases, in groups of those that are timed in turn: of one model and batch.
+    """Returns the cases in groups that are timed in turn, each of one model and batch.
 
     Raises:
-      ValueError: if one of them cannot be had.
+      ValueError: if a case is not possible.
     """
     methods = dict.fromkeys([*config.methods, *(get_args(MethodName) if config.every_method else ())])
     groups = [
@@ -42,16 +42,16 @@ def groups_of(config: StepsConfig) -> list[list[Case]]:
 
 
 def _program(case: Case, repeats: int) -> list[str]:
-    """Returns the command that times a case by itself; it lacks the batch."""
+    """Returns the command that times a single case, without its batch."""
     names = ["--models", case.model, "--methods", case.method, "--constraints", case.constraint]
     return [*OWN_PROCESS, *names, "--precision", case.precision, "--repeats", str(repeats)]
 
 
 def records(config: StepsConfig, groups: list[list[Case]]) -> Iterator[dict[str, Any]]:
-    """Yields a record a case.
+    """Yields a record per case.
 
     Raises:
-      ValueError: if what is timed fails, or the backend does not tell what is asked.
+      ValueError: if a timed process fails, or the backend does not report what is needed.
     """
     first = groups[0][0]
     if config.first_step:

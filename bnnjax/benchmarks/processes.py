@@ -1,4 +1,4 @@
-"""Timing of whole processes: their way to the first step, and steps on more and more fake devices."""
+"""Timing of whole processes: the start until the first step, and weak scaling over fake devices."""
 
 import json
 import os
@@ -13,17 +13,16 @@ import jax
 from bnnjax.benchmarks.steps import Case
 from bnnjax.benchmarks.yardstick import last_line
 
-# XLA's flag for so many fake devices on one CPU, which it reads when it starts.
+# XLA's flag for a number of fake devices on one CPU, which it reads at start.
 FAKE_DEVICES = "--xla_force_host_platform_device_count"
 
 
 def time_starts(program: Sequence[str], case: Case) -> Iterator[dict[str, Any]]:
-    """Starts a process with an empty compilation cache, then one that finds it filled; yields a record each.
+    """Starts a process with an empty compilation cache, then one with a filled cache; yields a record each.
 
     Args:
-      program: is run as `PROGRAM --first-step` and prints a line before its first training step and one after
-        it.
-      case: what it compiles, for the records.
+      program: run as `PROGRAM --first-step`; prints a line before and a line after its first training step.
+      case: the one that it compiles, for the records.
     """
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
@@ -46,18 +45,18 @@ def time_starts(program: Sequence[str], case: Case) -> Iterator[dict[str, Any]]:
 
 
 def weak_scaling(program: Sequence[str], share: int, counts: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Times one case on each number of fake devices, in a process of its own, and yields a record each.
+    """Times one case on each number of fake devices, in a separate process, and yields a record each.
 
-    The devices share the cores of one CPU, so that with N times the work a step should take N times as long:
-    `efficiency` is the images per second of all, relative to the first count, and 1 is perfect.
+    The devices share the cores of one CPU, so with N times the work a step should take N times as long:
+    `efficiency` is the total of images per second relative to the first count; 1 is perfect.
 
     Args:
-      program: is run as `PROGRAM --batches N` and prints records as `time_cases` yields them.
-      share: images of a device in a step.
+      program: run as `PROGRAM --batches N`; prints records as `time_cases` yields them.
+      share: images per device and step.
       counts: numbers of devices.
 
     Raises:
-      ValueError: if one fails, with the last that it said.
+      ValueError: if a process fails, with its last line.
     """
     first = None
     kept = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(FAKE_DEVICES)]

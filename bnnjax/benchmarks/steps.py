@@ -1,4 +1,4 @@
-"""Timing of training and prediction steps, case by case in turn, so that drift of the machine cancels."""
+"""Timing of training and prediction steps; cases take turns, so that drift of the machine cancels."""
 
 import os
 import statistics
@@ -28,12 +28,12 @@ from bnnjax.train.state import TrainState
 from bnnjax.train.step import Images
 from bnnjax.types import AXIS, Tree
 
-WARM_UP = 3  # steps that are not counted
+WARM_UP = 3  # steps that are not timed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One thing to time."""
+    """One case to time: a model, its method and how it is trained."""
 
     model: ModelName = "resnet20"
     method: MethodName = "irnet"
@@ -47,7 +47,7 @@ class Case:
 
     @property
     def config(self) -> ResolvedConfig:
-        """A run's configuration."""
+        """The configuration of a run of this case."""
         config = Config(
             method=self.method,
             model=self.model,
@@ -62,7 +62,7 @@ class Case:
 
     @property
     def dataset(self) -> Dataset:
-        """Images of noise as the network takes them: ImageNet's size and classes, or CIFAR-10's."""
+        """Images of noise for the network: with ImageNet's size and classes, or CIFAR-10's."""
         if self.model.endswith("imagenet"):
             return random_images(4 * self.batch, classes=1000, size=224)
         return random_images(4 * self.batch)
@@ -70,7 +70,7 @@ class Case:
 
 @dataclass(kw_only=True)
 class Compiled:
-    """A compiled case: call `train`, `predict` or `watch` to run a step, finished when they return.
+    """A compiled case: `train`, `predict` and `watch` run a step and return when it is finished.
 
     `watch` predicts and computes the penalty of the same images.
     """
@@ -80,7 +80,7 @@ class Compiled:
     predict: Callable[[], None]
     watch: Callable[[], None]
     compile_seconds: float
-    peak_bytes: int | None  # arguments and temporaries; None where the backend does not tell
+    peak_bytes: int | None  # arguments and temporaries; None if the backend does not report it
     flops: float | None  # of a training step, as XLA counts; likewise
     bytes_accessed: float | None  # by a training step, likewise
 
@@ -107,7 +107,7 @@ def random_images(examples: int, classes: int = 10, size: int = 32) -> Dataset:
 
 
 def compile_case(case: Case) -> Compiled:
-    """Compiles a case as a real run does: augmentation, penalty, optimizer and all."""
+    """Compiles a case as a real run does, with augmentation, penalty and optimizer."""
     config, dataset = case.config, case.dataset
     mesh = make_mesh(case.batch)
     teachers = {}
@@ -165,7 +165,7 @@ def compile_case(case: Case) -> Compiled:
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    """Returns how long a call takes."""
+    """Returns the seconds that a call takes."""
     began = time.perf_counter()
     function()
     return time.perf_counter() - began
@@ -180,7 +180,7 @@ def spread(times: Sequence[float]) -> dict[str, float]:
 
 
 def time_in_turn(functions: Sequence[Callable[[], Any]], repeats: int) -> list[list[float]]:
-    """Returns the seconds of each call, a list a function; all are called in turn, repeats times."""
+    """Returns the seconds of each call, a list per function; all are called in turn, `repeats` times."""
     for _ in range(WARM_UP):
         for function in functions:
             function()
@@ -197,7 +197,7 @@ def median_ratio(times: Sequence[float], others: Sequence[float]) -> float:
 
 
 def time_cases(cases: Sequence[Case], repeats: int) -> Iterator[dict[str, Any]]:
-    """Times all cases in turn, repeats times, and yields a record a case.
+    """Times all cases in turn, `repeats` times, and yields a record per case.
 
     The ratio `train_ratio_to_first` compares a case with the first one, repeat by repeat.
     """

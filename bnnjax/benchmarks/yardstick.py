@@ -1,4 +1,4 @@
-"""Timing of somebody else's command and ours in turn."""
+"""Timing of our steps and another program's (a yardstick) in turn."""
 
 import json
 import shlex
@@ -13,7 +13,7 @@ from bnnjax.benchmarks.steps import WARM_UP, Case, compile_case, seconds
 
 
 def milliseconds_of(command: Sequence[str]) -> float:
-    """Runs a command that ends with a JSON line with `ms_per_step`, and returns that.
+    """Runs a command whose last line is JSON with `ms_per_step`, and returns that number.
 
     Raises:
       ValueError: if it cannot be run, fails, or ends with something else.
@@ -32,12 +32,12 @@ def milliseconds_of(command: Sequence[str]) -> float:
 
 
 def last_line(text: str) -> str:
-    """Returns the last line, or what says that there is none."""
+    """Returns the last line of a text, or a note that it is empty."""
     return (text.strip() or "it said nothing").splitlines()[-1]
 
 
 def compare_with(command: Sequence[str], case: Case, rounds: int, steps: int) -> dict[str, Any]:
-    """Times a case and somebody else's command in turn and returns the ratio ours / theirs of each round.
+    """Times a case and another program in turn, and returns the ratio ours / theirs of each round.
 
     Args:
       command: prints a JSON line with `ms_per_step`.

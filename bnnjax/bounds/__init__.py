@@ -1,1 +1,1 @@
-"""How far noise at the input can move the output of a network."""
+"""Lipschitz bounds: how far noise at the input can move the output of a network."""

@@ -1,4 +1,4 @@
-"""A network as its bounds see it: units, residual blocks and learned activations, one after another."""
+"""The structure of a network for its bound: units, residual blocks and learned activations in order."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ CLASSIFIER = "head"  # in every network the unit that has no batch norm behind i
 
 
 class UnitStats(NamedTuple):
-    """What a forward pass leaves of one unit, for bounds and constraints; all float32."""
+    """What a forward pass records of one unit, for bounds and constraints; all float32."""
 
     l1: Array  # [o], ||What_o||_1
     latent_l1: Array  # [o], ||W_o||_1
@@ -41,14 +41,14 @@ class Residual:
 
 @dataclass(frozen=True)
 class Slope:
-    """The learned activation behind the unit of that name, or behind the sum that the unit ends."""
+    """The learned activation behind the named unit, or behind the residual sum that this unit ends."""
 
     unit: str
 
 
-# What a network is to its bound: the names of units, residual blocks and learned activations, one after
-# another.  Whatever else lies between them (hardtanh, ReLU, max and average pooling, zero-padded channels)
-# has a bound of 1.
+# A network as its bound needs it: the names of units, residual blocks and learned activations, in order.
+# Everything else between them (hardtanh, ReLU, max and average pooling, zero-padded channels) has a bound
+# of 1.
 Chain = tuple["str | Residual | Slope", ...]
 
 

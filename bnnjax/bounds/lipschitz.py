@@ -1,8 +1,8 @@
-"""The bound of a network: how far noise on the input can move the output of the surrogate network.
+"""The Lipschitz bound L of a network's surrogate with respect to the max norm.
 
-In the surrogate network every sign (or quantizer) of activations is replaced by the clip that it is trained
-through.  For all inputs x and d it satisfies max|f(x + d) - f(x)| <= L max|d|.  The true sign has no
-Lipschitz constant, so L compares networks; it certifies nothing.
+In the surrogate network f every sign (or quantizer) of activations is replaced by the clip that it is trained
+through.  For all inputs x and d, max|f(x + d) - f(x)| <= L max|d|.  The true sign has no Lipschitz constant,
+so L compares networks; it certifies nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,11 +13,11 @@ from jax import Array
 
 from bnnjax.bounds.chain import Chain, Residual, Slope, Units, unit_names
 
-OFF = 1e-3  # a unit whose norm is below this passes nothing on
+OFF = 1e-3  # a unit whose norm is below this is dead: it passes (almost) nothing on
 
 
 def slopes(units: Units) -> dict[str | Slope, Array]:
-    """Returns the Lipschitz constant of the activation behind each unit, [], by its node in a chain."""
+    """Returns the Lipschitz constant, [], of the activation behind each unit, by the activation's `Slope`."""
     return {Slope(name): jnp.max(unit.slope) for name, unit in units.items()}
 
 
@@ -44,12 +44,12 @@ def network_log_bound(chain: Chain, units: Units) -> Array:
 
 
 def units_off(units: Units) -> Array:
-    """Returns how many units have a norm below 1e-3, int32 []: they pass (almost) nothing on."""
+    """Returns how many units are dead, with a norm below 1e-3, int32 []."""
     return sum((jnp.int32(unit.norm < OFF) for unit in units.values()), start=jnp.int32(0))
 
 
 def block_table(chain: Chain, factors: Mapping[str | Slope, Array]) -> list[dict[str, object]]:
-    """Returns a record a residual block for reports, in the order of the network, outer before inner.
+    """Returns one record per residual block for reports, in the order of the network, outer before inner.
 
     Args:
       chain: the network.
@@ -78,7 +78,7 @@ def block_table(chain: Chain, factors: Mapping[str | Slope, Array]) -> list[dict
 def unit_table(
     chain: Chain, kernels: Mapping[str, np.ndarray], is_binary: Callable[[str], bool]
 ) -> list[dict[str, object]]:
-    """Returns a record a unit for reports, in the order of the network.
+    """Returns one record per unit for reports, in the order of the network.
 
     Args:
       chain: the network.

@@ -1,4 +1,4 @@
-"""How far noise does move a network's output: a lower bound to hold against the upper one."""
+"""Empirical lower bounds of the Lipschitz constant: how far noise found by gradient ascent moves outputs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,15 +9,15 @@ import jax.numpy as jnp
 from jax import Array
 
 SIZES = (1e-3, 1e-2, 1e-1, 1.0)  # max|d|, in the units of the network's input
-NOTHING = 1e-30  # what no movement counts as
+NOTHING = 1e-30  # stands for no movement, whose logarithm is infinite
 
-# (arrays, images) -> logits [n, classes].  Arrays are no part of the function, as XLA would spend minutes on
-# computing ahead what it can of those of a large network.
+# (arrays, images) -> logits [n, classes].  Arrays are arguments, not constants of the function: XLA would
+# spend minutes on folding the constants of a large network.
 LogitsOf = Callable[[Any, Array], Array]
 
 
 def _steepest(logits_of: Callable[[Array], Array], images: Array) -> Array:
-    """Returns the signs, [n, h, w, c], of the row of each image's Jacobian that has the largest L1 norm."""
+    """Returns the signs, [n, h, w, c], of the row of each image's Jacobian with the largest L1 norm."""
     logits, pull = jax.vjp(logits_of, images)
     classes = logits.shape[-1]
 
@@ -43,11 +43,11 @@ def largest_movement(logits_of: LogitsOf, arrays: Any, images: Array, size: Arra
     most, which is the best d for the linear function with that gradient.
 
     Args:
-      logits_of: f; what is compared with a bound should be continuous.
-      arrays: its own.
+      logits_of: f; it should be continuous if the result is compared with a bound.
+      arrays: f's arrays.
       images: x, [n, h, w, c].
       size: [], positive.
-      steps: of the ascent; 0 tries the first direction alone.
+      steps: of the ascent; 0 tries only the first direction.
     """
     of = partial(logits_of, arrays)
     base = of(images)
@@ -58,7 +58,7 @@ def largest_movement(logits_of: LogitsOf, arrays: Any, images: Array, size: Arra
         farthest = jnp.argmax(jnp.abs(moved), axis=-1)
         toward = jax.nn.one_hot(farthest, moved.shape[-1]) * jnp.sign(moved)
         (gradient,) = pull(toward)
-        # Where the logit no longer depends on a pixel, that pixel stays.
+        # A pixel that the logit no longer depends on keeps its noise.
         new = jnp.where(gradient == 0, direction, jnp.sign(gradient))
         return new, jnp.maximum(best, jnp.max(jnp.abs(moved), axis=-1) / size)
 
@@ -73,7 +73,7 @@ def empirical_log_bound(logits_of: LogitsOf, arrays: Any, images: Array, steps: 
 
     Args:
       logits_of: the surrogate network at inference.
-      arrays: its own.
+      arrays: its arrays.
       images: [n, h, w, c], normalized.
       steps: of the ascent, for each size.
     """

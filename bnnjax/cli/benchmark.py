@@ -1,4 +1,4 @@
-"""`bnnjax benchmark`: what training and prediction, the input and the constraints cost."""
+"""`bnnjax benchmark`: times training and prediction steps, the input and the constraints."""
 
 import json
 import tempfile
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _print_records(records: Iterable[Mapping[str, Any]], code: int, console: "Console") -> int:
-    """Prints a line a record; a ValueError on the way ends the work with the code."""
+    """Prints a line per record; a ValueError ends the work with the exit code `code`."""
     try:
         for record in records:
             console.out(json.dumps(record), highlight=False)
@@ -72,7 +72,7 @@ def prepare_constraints(config: ConstraintsConfig) -> Work:
 
 EXPERIMENTS: dict[str, Experiment[Any]] = {
     "steps": Experiment(
-        description="""Times training and prediction steps and prints one JSON line a case.
+        description="""Times training and prediction steps and prints one JSON line per case.
 
     bnnjax benchmark steps                                   # the L1,inf penalty's overhead
     bnnjax benchmark steps --models resnet20 resnet18 vgg_small --methods fp irnet xnor
@@ -90,13 +90,13 @@ speed drifts.  A yardstick is any command that prints a JSON line with `ms_per_s
         prepare=prepare_steps,
     ),
     "input": Experiment(
-        description="""Times the stream of ImageNet's images and prints one JSON line a case.
+        description="""Times the stream of ImageNet's images and prints one JSON line per case.
 
-    bnnjax benchmark input                  # made-up images of ImageNet's sizes
+    bnnjax benchmark input                  # synthetic images of ImageNet's sizes
     bnnjax benchmark input --data-dir DIR   # the real ones
 
-decoding: reading, decoding and cropping on one core, against Pillow decoding the same files in full.
-streaming: what all workers give.  waiting: how long the steps of a network wait for the next batch.
+decoding: reading, decoding and cropping on one core, against Pillow decoding the same files at full size.
+streaming: the rate of all workers.  waiting: how long a network's steps wait for the next batch.
 """,
         defaults=InputConfig(),
         prepare=prepare_input,
@@ -107,8 +107,8 @@ streaming: what all workers give.  waiting: how long the steps of a network wait
     bnnjax benchmark constraints
     bnnjax benchmark constraints --model resnet18 --batch 128 --repeats 10
 
-To test is to compute logits and the constraint's penalty of the test images, as the published code of LCR
-does; whoever wants logits alone pays for no constraint.
+Testing computes logits and the constraint's penalty of the test images, as the published code of LCR does;
+prediction alone costs the same under every constraint.
 """,
         defaults=ConstraintsConfig(),
         prepare=prepare_constraints,
@@ -117,5 +117,5 @@ does; whoever wants logits alone pays for no constraint.
 
 
 def run(program: str, arguments: Sequence[str]) -> NoReturn:
-    """Runs the benchmark that is named first."""
+    """Runs the benchmark that the first argument names."""
     run_one_of(EXPERIMENTS, "benchmark", program, arguments)

@@ -1,4 +1,4 @@
-"""`bnnjax bounds`: how far noise can move the outputs of trained networks."""
+"""`bnnjax bounds`: Lipschitz bounds of trained networks, how far noise can move their outputs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +10,17 @@ from bnnjax.cli.main import Experiment, Work
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Which runs, and how hard to search."""
+    """The runs to compare, and the effort of the search."""
 
     # Run directories.
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
-    # Test images that the search begins from.
+    # Test images that the search starts from.
     images: int = 64
     # Steps of the search, for each size of noise.
     steps: int = 10
-    # Where prepared TFDS data sets lie; left out: where each run found its own.
+    # Directory of prepared TFDS data sets; by default the one that each run used.
     data_dir: Path | None = None
-    # Where bounds.json and bounds.png go.
+    # Directory for bounds.json and bounds.png.
     workdir: Path = Path("bounds")
 
     def __post_init__(self) -> None:
@@ -47,8 +47,8 @@ EXPERIMENT = Experiment(
     bnnjax bounds runs/digits-resnet20-irnet-none-seed0 runs/digits-resnet20-irnet-l1inf-seed0
 
 The bounds are those of the surrogate networks, in which each sign is replaced by the clip it is trained
-through.  From above: by the L1,inf norms, and by what the spectral norms give.  From below: by gradient
-ascent from test images.
+through: upper bounds from L1,inf norms and from spectral norms, lower bounds from gradient ascent starting at
+test images.
 """,
     defaults=Arguments(),
     prepare=prepare,

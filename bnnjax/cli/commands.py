@@ -1,4 +1,4 @@
-"""The command `bnnjax`: its subcommands, each of which is imported when it is chosen."""
+"""The command `bnnjax` and its subcommands, each of which is imported only when it is chosen."""
 
 import sys
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ class Command:
     name: str
     about: str  # one line
     example: str
-    computes: bool = True  # in JAX, for which the process asks for huge pages
+    computes: bool = True  # whether it uses JAX, for which the process asks for huge pages
 
     def run(self, arguments: Sequence[str]) -> NoReturn:
-        """Runs it, by `run(program, arguments)` of the module in bnnjax.cli that has its name."""
+        """Calls `run(program, arguments)` of the module of that name in bnnjax.cli."""
         if self.computes:
             restart_with_huge_pages()
         import_module(f"bnnjax.cli.{self.name}").run(f"bnnjax {self.name}", arguments)
@@ -40,12 +40,12 @@ COMMANDS = {
         ),
         Command(
             name="robustness",
-            about="Show trained networks noise and attacks, and score what they make of it.",
+            about="Evaluate trained networks under corruptions and attacks.",
             example="bnnjax robustness runs/a runs/b --workdir robustness",
         ),
         Command(
             name="bounds",
-            about="Show how far noise can move the outputs of trained networks, layer by layer.",
+            about="Bound how far noise can move the outputs of trained networks, layer by layer.",
             example="bnnjax bounds runs/a runs/b --workdir bounds",
         ),
         Command(
@@ -56,7 +56,7 @@ COMMANDS = {
         ),
         Command(
             name="rerun",
-            about="Repeat a run from its own record and compare the results to the bit.",
+            about="Repeat a run from its own record and compare the results bit for bit.",
             example="bnnjax rerun runs/a",
         ),
         Command(
@@ -79,13 +79,13 @@ COMMANDS = {
 
 
 def main() -> NoReturn:
-    """Runs the subcommand that this process's arguments name; exits."""
+    """Runs the subcommand that this process's arguments name, and exits."""
     arguments = sys.argv[1:]
     if arguments == ["--version"]:
         print(f"bnnjax {bnnjax.__version__}")
         sys.exit(0)
     choices = {name: f"{command.about}\n{command.example}" for name, command in COMMANDS.items()}
     name, rest = choose("bnnjax", "command", arguments, choices, about=ABOUT)
-    # Records, pages and launch scripts tell how they were made: `python`, and these words.
+    # Records, pages and launch scripts include the command that made them: `python` and these arguments.
     sys.argv[:1] = ["-m", "bnnjax"]
     COMMANDS[name].run(rest)

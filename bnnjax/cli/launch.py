@@ -1,4 +1,4 @@
-"""Scripts that start a command on many hosts, to be copied and edited.
+"""Launch scripts that start a command on many hosts (Slurm, Kubernetes, Cloud TPU), to copy and edit.
 
 Nothing here imports JAX; see `bnnjax.config`.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from bnnjax.config.names import LaunchName
 from bnnjax.config.training import Config
 
-# Flags that say how processes are started; a script has its own.
+# Flags for starting processes; a script has its own.
 OF_LAUNCHING = frozenset(
     {"--print-launch", "--distributed", "--coordinator", "--process-id", "--num-processes"}
 )
@@ -29,18 +29,18 @@ SLURM = """\
 #SBATCH --signal=TERM@300
 #SBATCH --output={name}-%j.log
 
-# Submit with sbatch.  A process a GPU.  Five minutes before its time is over the run saves and stops;
-# submitted again it resumes.
+# Submit with sbatch.  One process per GPU.  Five minutes before its time is over the run saves and stops;
+# submit again to resume.
 set -euo pipefail
 cd {here}
 srun --kill-on-bad-exit=1 {command}
 """
 
 GKE = """\
-# Apply with kubectl.  A pod a host.  New pods resume from the last checkpoint; wrong input (exit code 2)
-# and a loss that is not finite (3) are not tried again.  The image holds this repository in its working
-# directory, and what it requires; the claim is a volume that all pods can write, where --workdir and
-# --data-dir belong.  Evicted, the run saves and the job counts as complete: delete it and apply again to
+# Apply with kubectl.  One pod per host.  New pods resume from the last checkpoint; wrong input (exit code 2)
+# and a loss that is not finite (3) are not retried.  The image has this repository in its working directory,
+# with its requirements installed; the claim is a volume that all pods can write, for --workdir and
+# --data-dir.  When evicted, the run saves and the job counts as complete: delete it and apply again to
 # resume.
 apiVersion: v1
 kind: Service
@@ -104,7 +104,7 @@ gcloud compute tpus tpu-vm ssh "$TPU" --zone="$ZONE" --worker=all --command={com
 
 
 def command_of(arguments: Sequence[str]) -> list[str]:
-    """Returns the arguments without those that say how processes are started."""
+    """Returns the arguments without the flags for starting processes."""
     kept, drops_next = [], False
     for argument in arguments:
         flag, is_assigned, _ = argument.partition("=")
@@ -122,9 +122,9 @@ def launch_script(target: LaunchName, config: Config, arguments: Sequence[str], 
 
     Args:
       target: slurm, a batch script; gke, a Kubernetes manifest; tpu, a shell script.
-      config: that the command means.
+      config: the command's configuration.
       arguments: of the command, the program's path first.
-      here: where it was given.
+      here: the current directory.
     """
     words = re.sub(r"[^a-z0-9]+", "-", f"{config.dataset}-{config.model}-{config.method}".lower()).strip("-")
     name = f"bnnjax-{words}"[:50].rstrip("-")
@@ -135,7 +135,7 @@ def launch_script(target: LaunchName, config: Config, arguments: Sequence[str], 
     if target == "tpu":
         inner = f"cd {shlex.quote(here.name)} && {shlex.join([*command, '--distributed', 'auto'])}"
         return TPU.format(command=shlex.quote(inner))
-    # By hand: JAX's own way asks the Kubernetes API, which needs a package and a role.
+    # By hand, since JAX's own detection asks the Kubernetes API, which needs a package and a role.
     host = f"{name}-0.{name}:{PORT}"
     by_hand = ["--coordinator", host, "--num-processes", "2", "--process-id", "$(JOB_COMPLETION_INDEX)"]
     escaped = [argument.replace("$(", "$$(") for argument in command]

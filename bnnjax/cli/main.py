@@ -1,4 +1,4 @@
-"""The command line that every experiment shares."""
+"""The command line of every experiment: parses arguments, checks them, runs the work, exits."""
 
 import contextlib
 import dataclasses
@@ -45,13 +45,13 @@ class WorkError(Exception):
 
 
 def flags(config: Any, prefix: str = "--") -> Iterator[str]:
-    """Yields the flags of a configuration; what is positional or suppressed has none."""
+    """Yields the flags of a configuration; positional and suppressed fields have none."""
     hints = get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         hint = hints[field.name]
         if get_origin(hint) is Annotated:
-            # A name of its own, as of --from, which is a word of Python.
+            # An explicit name, as for --from, which is a keyword of Python.
             names = (getattr(annotation, "name", None) for annotation in hint.__metadata__)
             yield from (prefix + name for name in names if name)
             continue
@@ -66,9 +66,9 @@ def _is_text(line: str) -> bool:
 
 
 def _sentence(box: str) -> str:
-    """Returns what the first paragraph of one of tyro's boxed error messages says, as one line.
+    """Returns the first paragraph of one of tyro's boxed error messages, as one line.
 
-    Where the terminal's encoding has no lines for boxes, tyro makes them of hyphens.
+    If the terminal's encoding lacks box characters, tyro draws boxes with hyphens.
     """
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│ ") for line in box.splitlines()[1:]]
     text = " ".join(takewhile(_is_text, dropwhile(lambda line: not _is_text(line), lines)))
@@ -78,7 +78,7 @@ def _sentence(box: str) -> str:
 
 
 def parse(defaults: T, description: str, program: str, arguments: Sequence[str]) -> T:
-    """Returns the configuration that the arguments make of the defaults; exits with 2 if they are wrong."""
+    """Returns the defaults as changed by the arguments; exits with 2 if these are wrong."""
 
     def from_flags() -> tuple[T, list[str]]:
         return tyro.cli(
@@ -96,7 +96,7 @@ def parse(defaults: T, description: str, program: str, arguments: Sequence[str])
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
-        # Once more, on paper so wide that no line of the message is broken; nothing else will be printed.
+        # Parsed again for a terminal so wide that no line of the message is broken.
         os.environ["COLUMNS"] = "1000000"
         complaint = io.StringIO()
         with contextlib.redirect_stderr(complaint), contextlib.suppress(SystemExit):
@@ -111,14 +111,14 @@ def parse(defaults: T, description: str, program: str, arguments: Sequence[str])
 def _make_console() -> "Console":
     """Returns the console of stdout.
 
-    Characters that its encoding lacks are printed as ?; that its reader is gone is an OSError.
+    Characters that its encoding lacks are printed as ?; a closed pipe is an OSError.
     """
     from rich.console import Console
 
     class OfStdout(Console):
         def on_broken_pipe(self) -> None:
             with contextlib.suppress(SystemExit):
-                super().on_broken_pipe()  # so that Python does not try again when it ends
+                super().on_broken_pipe()  # so that Python does not try again at exit
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE), "standard output")
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -136,22 +136,22 @@ def main(
     """Runs an experiment: parses the command line, checks everything, works, exits.
 
     Args:
-      defaults: what the command line changes.
+      defaults: the configuration that the command line changes.
       description: of the experiment, for --help.
-      prepare: returns the work that a configuration means; its ValueErrors and OSErrors are wrong input.
-      program: how it is called in messages; left out: by its file name.
-      arguments: left out: those of this process.
+      prepare: returns the work of a configuration; its ValueErrors and OSErrors count as wrong input.
+      program: its name in messages, by default its file name.
+      arguments: by default those of this process.
 
     Exit codes: 0 done or stopped by a signal with everything saved, 2 wrong input, 3 a loss that is not
     finite, 4 a file that cannot be written, 6 another process of the run was lost, 130 interrupted by the
     keyboard while there was nothing to save.
     """
-    # Tracing makes a million small objects that stay: looking for garbage among them takes half a second.
+    # Tracing makes a million small objects that stay; collecting garbage among them takes half a second.
     gc.set_threshold(100_000)
     program = Path(sys.argv[0]).name if program is None else program
     with ends_with_its_reader():
         config = parse(defaults, description, program, sys.argv[1:] if arguments is None else arguments)
-    # XLA and TFDS talk on stderr when they load, which is kept for what the user must know.
+    # XLA and TFDS log on stderr when they load, which is reserved for what the user must know.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         try:
@@ -173,9 +173,9 @@ def main(
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(Generic[T]):
-    """What both a subcommand and a script run."""
+    """An experiment, to run as a subcommand or as a script."""
 
-    description: str  # for --help; its first line alone says what it does
+    description: str  # for --help; the first line is a summary
     defaults: T
     prepare: Callable[[T], Work]  # see `main`
 
@@ -184,7 +184,7 @@ class Experiment(Generic[T]):
         main(self.defaults, self.description, self.prepare, program, arguments)
 
     def run_as_script(self) -> NoReturn:
-        """Runs it with the arguments of this process, which may begin anew for its memory's sake."""
+        """Runs it with the arguments of this process, which may restart with huge pages."""
         restart_with_huge_pages()
         main(self.defaults, self.description, self.prepare)
 
@@ -192,7 +192,7 @@ class Experiment(Generic[T]):
 def run_one_of(
     experiments: Mapping[str, Experiment[Any]], kind: str, program: str, arguments: Sequence[str]
 ) -> NoReturn:
-    """Runs the experiment whose name stands first among the arguments."""
+    """Runs the experiment that the first argument names."""
     choices = {name: experiment.description.splitlines()[0] for name, experiment in experiments.items()}
     name, rest = choose(program, kind, arguments, choices)
     experiments[name].run(f"{program} {name}", rest)

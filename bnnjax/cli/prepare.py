@@ -1,4 +1,4 @@
-"""`bnnjax prepare`: data sets that cannot be downloaded, from the files that their owners give out."""
+"""`bnnjax prepare`: prepares data sets that cannot be downloaded, from their official files."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Where the official files are, and where the data set goes."""
+    """The directories of the official files and of the data set."""
 
-    # Where the files lie.
+    # Directory of the official files.
     place: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    # Where data sets lie; left out: TFDS's own place.
+    # Directory of data sets; by default TFDS's.
     data_dir: Path | None = None
-    # Take the synsets of this file alone, one a line; their numbers of images are not checked.
+    # Only the synsets in this file, one per line; their numbers of images are not checked.
     synsets: Path | None = None
-    # Processes; left out: the CPU cores.
+    # Number of processes; by default that of CPU cores.
     jobs: int | None = None
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ EXPERIMENTS = {
     bnnjax prepare imagenet2012 --from DIR --data-dir DATA
 
 DIR holds ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, or the folders train/nXXXXXXXX and val.
-Rerun the command to resume.  It takes as much disk as the tar files, which it leaves as they are.
+Rerun the command to resume.  It takes as much disk space as the tar files, which it does not change.
 """,
         defaults=Arguments(),
         prepare=prepare,
@@ -93,5 +93,5 @@ Rerun the command to resume.  It takes as much disk as the tar files, which it l
 
 
 def run(program: str, arguments: Sequence[str]) -> NoReturn:
-    """Prepares the data set that is named first."""
+    """Prepares the data set that the first argument names."""
     run_one_of(EXPERIMENTS, "data set", program, arguments)

@@ -1,6 +1,6 @@
-"""How a command refuses what it is given: one sentence on stderr and an exit code.
+"""Rejection of wrong input: one sentence on stderr and an exit code; and the choice of subcommands.
 
-Nothing here takes long to import, so that a list of commands and a mistyped name answer at once.
+Nothing here takes long to import, so that lists of commands and errors in names appear at once.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ def fail(program: str, sentence: str, code: int = WRONG_INPUT) -> NoReturn:
 
 
 def file_sentence(error: OSError) -> str:
-    """Returns which file an error is about, and what the system says of it."""
+    """Returns the file of an error and the system's message."""
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 def unknown(kind: str, given: str, allowed: Iterable[str]) -> str:
-    """Returns the sentence about a name that nothing has: the nearest one, and all that are allowed."""
+    """Returns a sentence about an unknown name, with the closest name and all that are allowed."""
     names = list(allowed)
     close = get_close_matches(given.partition("=")[0], names, 1)
     guess = f", perhaps {close[0]}" if close else ""
@@ -34,7 +34,7 @@ def unknown(kind: str, given: str, allowed: Iterable[str]) -> str:
 
 @contextlib.contextmanager
 def ends_with_its_reader() -> Iterator[None]:
-    """Lets what the block prints, as --help, end this process without a word if nobody reads it."""
+    """Makes the block, such as --help, end this process silently if its output's reader is gone."""
     before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         yield
@@ -52,17 +52,17 @@ def choose(
     others: str = "",
     about: str = "",
 ) -> tuple[str, Sequence[str]]:
-    """Returns the name that stands first among the arguments, and the rest.
+    """Returns the name that is the first argument, and the other arguments.
 
     Exits with 0 after --help, and with 2 and a sentence if there is no name or one that is not allowed.
 
     Args:
-      program: how it is called in messages.
-      kind: of the things that can be named.
+      program: its name in messages.
+      kind: of the things that are named.
       arguments: of the command.
-      choices: what is said of each in --help, by name.
-      others: what else may be named; left out: nothing.
-      about: the program, in --help.
+      choices: description in --help by name.
+      others: what else may be named, in words; by default nothing.
+      about: description of the program in --help.
     """
     listed = ", ".join(choices) + (f" and {others}" if others else "")
     if not arguments:
@@ -80,7 +80,7 @@ def choose(
 
 
 def _overview(program: str, kind: str, choices: Mapping[str, str], others: str, about: str) -> str:
-    """Returns what --help says of a command that takes a name first."""
+    """Returns the --help of a command whose first argument is a name."""
     name = kind.upper().replace(" ", "-")
     width = max(map(len, choices)) + 4
     rows = [
@@ -94,6 +94,6 @@ def _overview(program: str, kind: str, choices: Mapping[str, str], others: str, 
             *rows,
             *([f"  or {others}"] if others else []),
             "",
-            f"{program} {name} --help tells more of each.",
+            f"{program} {name} --help has more on each.",
         ]
     )

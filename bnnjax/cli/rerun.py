@@ -1,4 +1,4 @@
-"""`bnnjax rerun`: a run repeated from its own record."""
+"""`bnnjax rerun`: repeats a run from its own record and compares the results."""
 
 import os
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from bnnjax.cli.main import Experiment, Work
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Which run, where to, and where things lie by now."""
+    """The run to repeat, where to, and where its data and other networks are now."""
 
     # The directory of a finished run.
     run: tyro.conf.Positional[Path | None] = None
-    # Where the new run leaves its results; left out: RUN-rerun.
+    # Directory for the new run's results; by default RUN-rerun.
     workdir: Path | None = None
-    # Where prepared TFDS data sets lie; left out, here and below: where the run found them.
+    # Directory of prepared TFDS data sets; by default, here and below, the one that the run used.
     data_dir: Path | None = None
-    # The run that it began from.
+    # The run that gave the initial weights.
     pretrained: Path | None = None
     # The run that gave the targets.
     teacher: Path | None = None
@@ -49,8 +49,8 @@ EXPERIMENT = Experiment(
 
     bnnjax rerun runs/digits-resnet20-irnet-l1inf-seed0
 
-Data and other networks must be those that the run was made from; what else differs, versions and devices, is
-told.  rerun.json in the new run's directory has what was compared.  Rerun the command to resume.
+Data and other networks must be those that the run was made from; other differences, in versions and devices,
+are reported.  rerun.json in the new run's directory has the comparison.  Rerun the command to resume.
 """,
     defaults=Arguments(),
     prepare=prepare,

@@ -1,4 +1,4 @@
-"""`bnnjax robustness`: what trained networks make of noise and attacks."""
+"""`bnnjax robustness`: evaluates trained networks under corruptions and attacks."""
 
 from bnnjax.cli.main import Experiment, Work
 from bnnjax.config.robustness import RobustnessConfig
@@ -15,7 +15,7 @@ def prepare(config: RobustnessConfig) -> Work:
 
 
 EXPERIMENT = Experiment(
-    description="""Shows trained networks noise of every kind, and scores what they make of it.
+    description="""Evaluates trained networks under corruptions and attacks.
 
     bnnjax robustness RUN...
 

@@ -1,4 +1,4 @@
-"""`bnnjax study`: a constraint in all its forms."""
+"""`bnnjax study`: trains networks under a constraint in all its forms and compares them."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -16,14 +16,14 @@ def prepare(config: L1InfStudyConfig) -> Work:
 
 
 L1INF = Experiment(
-    description="""Trains networks under the L1,inf constraint in all its forms, and tests each under noise.
+    description="""Trains networks under the L1,inf constraint in all its forms and tests each under noise.
 
     bnnjax study l1inf --dataset digits
     bnnjax study l1inf --dataset cifar10 --data-dir DIR --train-examples 10000 --epochs 12
 
-Accuracy, accuracy under Gaussian, impulse and blur noise, the bound and the dead units, by
-strength (soft form, each target) and by radius (hard form), beside networks without a constraint.  Rerun the
-command to resume.
+Reports accuracy, accuracy under Gaussian noise, impulse noise and blur, the bound and dead units, by strength
+(soft form, each target) and by radius (hard form), beside networks without a constraint.  Rerun the command
+to resume.
 """,
     defaults=L1InfStudyConfig(dataset="digits"),
     prepare=prepare,
@@ -32,5 +32,5 @@ EXPERIMENTS = {"l1inf": L1INF}
 
 
 def run(program: str, arguments: Sequence[str]) -> NoReturn:
-    """Runs the study that is named first."""
+    """Runs the study that the first argument names."""
     run_one_of(EXPERIMENTS, "study", program, arguments)

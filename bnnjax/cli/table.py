@@ -1,4 +1,4 @@
-"""`bnnjax table`: the comparison tables of the literature, rerun under one recipe."""
+"""`bnnjax table`: reruns comparison tables of the literature under one recipe."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -22,8 +22,8 @@ EXPERIMENTS = {
     bnnjax table table3 --dataset digits
     bnnjax table table3 --rows resnet20 --epochs 40 --seeds 1 --data-dir DIR
 
-All rows have the same schedule and augmentation, and no pretrained weights but where a method's definition
-needs them, which the table says.  Rerun the command to resume.
+All rows have the same schedule and augmentation, and no pretrained weights unless a method's definition needs
+them, which the table says.  Rerun the command to resume.
 """,
         defaults=TableConfig(table="table3", dataset="cifar10"),
         prepare=prepare,
@@ -34,8 +34,8 @@ needs them, which the table says.  Rerun the command to resume.
     bnnjax table table4 --rows resnet18 --data-dir DIR
     bnnjax table table4 --dataset cifar10 --epochs 100 --data-dir DIR
 
-On other data sets than ImageNet the networks have the stem for small images.  All rows have the same schedule
-and augmentation, and no pretrained weights but where a method's definition needs them, which the table says.
+On data sets other than ImageNet the networks have the stem for small images.  All rows have the same schedule
+and augmentation, and no pretrained weights unless a method's definition needs them, which the table says.
 Rerun the command to resume.
 """,
         defaults=TableConfig(table="table4", dataset="imagenet2012"),
@@ -45,5 +45,5 @@ Rerun the command to resume.
 
 
 def run(program: str, arguments: Sequence[str]) -> NoReturn:
-    """Runs the table that is named first."""
+    """Runs the table that the first argument names."""
     run_one_of(EXPERIMENTS, "table", program, arguments)

@@ -1,4 +1,4 @@
-"""`bnnjax train`: one network on one data set."""
+"""`bnnjax train`: trains one network on one data set."""
 
 import sys
 from collections.abc import Sequence
@@ -37,16 +37,16 @@ About two minutes on two CPU cores; 94 to 99 % test accuracy with l1inf, by seed
     bnnjax train imagenet --data-dir DIR --constraint=l1inf
     bnnjax train imagenet --data-dir DIR --preset reactnet --model resnet34 --precision bfloat16
 
-The first prepares the official tar files, once.  Random crops and flips; 10,000 of the training images are
-held out to choose the epoch, the 50,000 validation images are the test.  The recipe is SGD 0.1, batches of
-256, cosine, 100 epochs, or that of a --preset; those have their sources in bnnjax/config/presets.py.
+The first command prepares the official tar files, once.  Random crops and flips; 10,000 of the training
+images are held out to choose the epoch, the 50,000 validation images are the test.  The recipe is SGD 0.1,
+batches of 256, cosine, 100 epochs, or that of a --preset; bnnjax/config/presets.py has their sources.
 """,
 }
 OTHER = """Trains a binarized network on {dataset}, a prepared TFDS data set of small images.
 
     bnnjax train {dataset} --data-dir=DIR --constraint=l1inf
 
-A tenth of the training images is held out; none is augmented.  The recipe is that of cifar10.
+A tenth of the training images is held out; there is no augmentation.  The recipe is that of cifar10.
 """
 
 
@@ -61,7 +61,7 @@ def _print_raw(text: str, console: "Console") -> int:
 
 
 def prepare_run(config: Config) -> Work:
-    """Checks a training run and returns it, ready to be executed; it first says what a preset should give."""
+    """Checks a training run and returns its work, which first prints a preset's published accuracy."""
     if config.print_launch is not None:
         from bnnjax.cli.launch import launch_script
 
@@ -85,14 +85,14 @@ def _prepare_work(config: Config) -> Work:
 
 
 def experiment(dataset: str, arguments: Sequence[str]) -> Experiment[Config]:
-    """Returns the training on a data set.
+    """Returns the training experiment on a data set.
 
     Args:
       dataset: cifar10, digits, imagenet or a data set of TFDS.
-      arguments: among which a preset of ImageNet's may be named, which is what the others change.
+      arguments: of the command; a --preset among them sets the defaults that the others change.
 
     Raises:
-      ValueError: if no data set can have that name.
+      ValueError: if no data set can have this name.
     """
     if dataset in ("imagenet", IMAGENET):
         description, defaults = DESCRIPTIONS["imagenet"], defaults_for(arguments)
@@ -107,7 +107,7 @@ def experiment(dataset: str, arguments: Sequence[str]) -> Experiment[Config]:
 
 
 def run(program: str, arguments: Sequence[str]) -> NoReturn:
-    """Trains on the data set that is named first."""
+    """Trains on the data set that the first argument names."""
     choices = {name: description.splitlines()[0] for name, description in DESCRIPTIONS.items()}
     others = "the name of another prepared TFDS data set of small images"
     dataset, rest = choose(program, "data set", arguments, choices, others)

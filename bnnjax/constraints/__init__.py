@@ -1,4 +1,4 @@
-"""Constraints that make a network robust, one file each; all have the shape of `Constraint`."""
+"""Constraints that make networks robust: penalties and projections, one file each, with one interface."""
 
 from collections.abc import Callable
 
@@ -41,5 +41,5 @@ __all__ = [
 
 
 def make_constraint(config: ResolvedConfig, chain: Chain) -> Constraint:
-    """Returns the constraint that the configuration names, or the combination, on the network `chain`."""
+    """Returns the constraint that the configuration names, or the combination, for the network of `chain`."""
     return combined([CONSTRAINTS[name](config, chain) for name in config.constraints])

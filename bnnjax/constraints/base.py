@@ -1,4 +1,4 @@
-"""The shape that all constraints have."""
+"""The interface of all constraints: `Constraint`, and the step values that it gets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,35 +11,35 @@ from bnnjax.bounds.chain import Units
 
 State = Any  # nested tuples and dicts of float32 arrays
 INPUT_GRADIENT = "input_gradient"  # in `needs` of a constraint that reads the field of this name
-LATENTS = "latents"  # in `needs` of a constraint that is about latent kernels and nothing without any
+LATENTS = "latents"  # in `needs` of a constraint on latent kernels, which has no effect without any
 
 
 class InputGradient(NamedTuple):
-    """The derivative of the logits by the images of the batch, this device's part."""
+    """The derivative of the logits by the images, for this device's share of the batch."""
 
     # [batch, classes] -> [batch, h, w, c], for vectors v of all images: the gradient of sum_b v_b . logits_b
     pull: Callable[[Array], Array]
     logits: Array  # [batch, classes]
-    keys: Array  # [batch], a random key an image, the same however the batch is split over devices
+    keys: Array  # [batch], a random key per image, the same however the batch is split over devices
 
 
 class Seen(NamedTuple):
-    """What a training step shows a constraint: always units, latents and progress, the rest where needed."""
+    """Step values available to constraints: always units, latents and progress, the rest if needed."""
 
     units: Units  # of this step's forward pass
     latents: Mapping[str, Array]  # latent kernels, [..., i, o], by unit
     progress: Array  # epoch / epochs, [] float32
     kernels: Mapping[str, Array] = {}  # [h, w, i, o], with the batch norm folded in, by unit
     input_gradient: InputGradient | None = None
-    # Of each quantized layer its input and the codes that it made of that, [batch, ..., c], by unit.
+    # Input and codes of each quantized layer, [batch, ..., c], by unit.
     activations: Mapping[str, tuple[Array, Array]] = {}
-    stages: tuple[Array, ...] = ()  # what comes out of each stage, [batch, h, w, c]
+    stages: tuple[Array, ...] = ()  # the output of each stage, [batch, h, w, c]
     teacher: tuple[Array, ...] = ()  # likewise of a full-precision network, at inference; no gradient
-    learned: Mapping[str, Array] = {}  # what constraints train, always
+    learned: Mapping[str, Array] = {}  # arrays that constraints train; always there
 
 
 class After(NamedTuple):
-    """A network after the optimizer's update, as a projection sees it."""
+    """A network after the optimizer's update, as input of a projection."""
 
     units: Units
     kernels: Mapping[str, Array] = {}  # as in Seen
@@ -47,32 +47,32 @@ class After(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Constraint:
-    """What a constraint adds to training; any part may be missing."""
+    """A constraint: penalties and projections added to training; any part may be missing."""
 
     name: str
-    # Which parts of `Seen` it looks at beside those that are always there, by their names; and LATENTS.
+    # Names of the fields of `Seen` that it reads beside those that are always there; and LATENTS.
     needs: frozenset[str] = frozenset()
     # Whether these come from a forward pass of their own.
     second_pass: bool = False
-    # Raises a ValueError if it can do nothing with what it will be shown; gets the shapes of that.
+    # Raises a ValueError if it cannot work with what it will see; gets the shapes of that.
     validate: Callable[[Seen], None] | None = None
     # What the constraint trains, without weight decay, under names of its own; gets the same shapes.
     learned: Callable[[Seen], Mapping[str, Array]] | None = None
-    # What the constraint carries from step to step, in every checkpoint, before the first step; is given the
-    # shape of each unit's kernel.
+    # The constraint's state before the first step, which is in every checkpoint; gets the shape of each
+    # unit's kernel.
     init: Callable[[Mapping[str, tuple[int, ...]]], State] = lambda shapes: ()
-    # (what this step showed, state) -> what the loss gains, [], and the state after it.
+    # (values of this step, state) -> penalty, [], and the next state.
     penalty: Callable[[Seen, State], tuple[Array, State]] | None = None
-    # (the network after the optimizer's update, state) -> the batch norm gains to go on with, by unit.
+    # (the network after the optimizer's update, state) -> the projected batch norm gains, by unit.
     project_gains: Callable[[After, State], Mapping[str, Array]] | None = None
     # Latent kernel -> latent kernel, after every update.
     project_latent: Callable[[Array], Array] | None = None
 
 
 def combined(constraints: Sequence[Constraint]) -> Constraint:
-    """Returns the constraint that adds all penalties and projects by one after the other.
+    """Returns the constraint that adds all penalties and applies all projections in order.
 
-    Gains are projected from those that the projections before left; each sees the network as updated.
+    Each projection of gains starts from the result of the one before; all see the network as updated.
     """
     checks = [one.validate for one in constraints if one.validate is not None]
     learns = [one.learned for one in constraints if one.learned is not None]

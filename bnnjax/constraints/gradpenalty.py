@@ -1,4 +1,4 @@
-"""The gradient of the logits by the input."""
+"""The input-gradient penalty: the squared Jacobian of the logits by the input."""
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,13 @@ from bnnjax.constraints.base import INPUT_GRADIENT, Constraint, InputGradient, S
 def squared_jacobian(gradient: InputGradient, projections: int) -> Array:
     """Estimates the mean over images of ||J||_F^2, J = d logits / d image, []; without bias.
 
-    For v uniform on the sphere of C classes E |v^T J|^2 = ||J||_F^2 / C, so this is C |v^T J|^2, mean over
-    images and over v, drawn for each image alone.  Where batch norms make the images depend on each other,
-    J is of the logits of all images: it counts what an image does to its own and to the others.
+    For v uniform on the unit sphere of C dimensions E |v^T J|^2 = ||J||_F^2 / C, so this is C |v^T J|^2,
+    averaged over images and over v, drawn for each image.  Where batch norms make the images depend on each
+    other, J includes the logits of all images: it counts an image's effect on its own and on the others.
 
     Args:
       gradient: of this step.
-      projections: how many v an image.
+      projections: number of v per image.
     """
     classes = gradient.logits.shape[-1]
     total = jnp.zeros(())
@@ -32,10 +32,9 @@ def squared_jacobian(gradient: InputGradient, projections: int) -> Array:
 def gradpenalty(config: GradPenaltyConfig) -> Constraint:
     """The penalty strength * mean over images of ||d logits / d image||_F^2, by random projections.
 
-    strength is half of the paper's lambda.  In a binarized network the Jacobian is the one that it is trained
-    with: through the surrogate gradients of its signs, whose own slopes are differentiated where they have
-    any.  The image is the normalized one.  A step costs a second backward pass for each projection, and the
-    gradient through it.
+    strength is half of the paper's lambda.  In a binarized network the Jacobian is taken through the
+    surrogate gradients of its signs, which are differentiated again where they have a slope.  Images are
+    normalized.  A step costs a second backward pass for each projection, and the gradient through it.
 
     Source: Hoffman, Roberts & Yaida 2019, Robust Learning with Jacobian Regularization, arXiv 1908.02729.
 

@@ -16,7 +16,7 @@ from bnnjax.ops import norms
 
 
 def _channel_norms(unit: UnitStats, target: str) -> Array:
-    """Returns the norm of each filter, [o], that `target` means."""
+    """Returns the norm of each filter, [o], as `target` defines it."""
     if target == "folded":
         return norms.folded_l1(unit.l1, unit.gain, jax.lax.stop_gradient(unit.variance))
     if target == "gain":
@@ -30,10 +30,10 @@ def _channel_norms(unit: UnitStats, target: str) -> Array:
 def common_radius(
     chain: Chain, factors: Mapping[str | Slope, Array], free: frozenset[str], log_target: float
 ) -> Array:
-    """Returns the largest r, [], for which unit norms min(norm, r) have log L <= log_target; maybe infinity.
+    """Returns the largest r, [], for which unit norms min(norm, r) give log L <= log_target; may be infinite.
 
-    Found by bisection of log r.  If units that are not free to move exceed the target on their own, r is the
-    smallest there is, exp(-30).
+    Found by bisection of log r.  If units that are not free exceed the target on their own, r is the smallest
+    value, exp(-30).
 
     Args:
       chain: the network.
@@ -62,19 +62,19 @@ def common_radius(
 def l1inf(config: L1InfConfig, chain: Chain) -> Constraint:
     """Returns the constraint of the norm ||unit||_{1,inf} = max_o |g_o| / sqrt(v_o + eps) ||What_o||_1.
 
-    Soft form: the loss gains strength * log L(network) (reduction `bound`; L as in
+    Soft form: the penalty is strength * log L(network) (reduction `bound`; L as in
     `bnnjax.bounds.lipschitz`) or strength * sum of the units' norms (`sum`).  The variance is a constant of
-    the step.  The max has its gradient in one channel; a temperature > 0 smooths it to a log-sum-exp, which
-    is an upper bound.  A ramp lets the strength rise from 0 on a line.  A unit of weight w counts norm^w to
-    the bound, w norm to the sum.
+    the step.  The gradient of the max goes to one channel; a temperature > 0 smooths it to a log-sum-exp,
+    which is an upper bound.  A ramp raises the strength linearly from 0.  A unit of weight w contributes
+    norm^w to the bound, w norm to the sum.
 
-    Learned activations take part in the network's bound by their slopes; they are no units, so that neither
-    `sum` nor the hard form sees them.
+    The slopes of learned activations enter the network's bound; they are not units, so neither `sum` nor the
+    hard form includes them.
 
     Hard form: after each update every gain is clipped to the nearest one with ||unit|| <= radius / w.  With a
-    target bound B it is clipped to the largest common radius with which L <= B, `common_radius`, found anew
-    after each update: log B is shared out so that no norm below that radius is lowered.  The classifier has
-    no batch norm behind it, hence no such gain, and is left as it is; so are units of weight 0.
+    target bound B the radius is the largest common one with L <= B, `common_radius`, found again after each
+    update, so that norms below it are not lowered.  The classifier has no batch norm behind it, hence no such
+    gain, and is left unchanged, as are units of weight 0.
 
     Targets: `folded` is the norm above, the only one that rescaling a latent kernel cannot change.  `gain`
     leaves g out and differentiates the batch variance.  `weights` (of the latent kernels) and `scales`

@@ -1,4 +1,4 @@
-"""The L2 norm of kernels."""
+"""A penalty on the L2 norm of kernels."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -11,9 +11,9 @@ def l2(config: L2Config) -> Constraint:
     """The penalty strength * sum of the squares of all entries of all kernels.
 
     Targets: `folded`, the kernels of all units with their batch norm folded in; `latent`, latent kernels,
-    whose norm has no effect on what the network computes with a sign or a batch norm behind it, and only sets
-    the pace of training, as weight decay does.  The square of a unit's folded norm is the sum of the squares
-    of all its singular values; `spectral` takes the largest.
+    whose norm has no effect on the network's output where a sign or a batch norm follows, and acts only on
+    the effective learning rate, as weight decay does.  The square of a unit's folded norm is the sum of the
+    squares of all its singular values; `spectral` takes the largest.
 
     Args:
       config: strength, target.

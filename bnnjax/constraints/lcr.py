@@ -1,4 +1,4 @@
-"""Lipschitz continuity retention: a network's retention matrices kept like those of a full-precision one."""
+"""Lipschitz continuity retention (LCR): retention matrices pulled to those of a full-precision network."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -13,14 +13,14 @@ from bnnjax.constraints.base import Constraint, Seen, State
 from bnnjax.ops.retention import largest_singular_value, one_step_norm, retention_matrix
 from bnnjax.ops.sign import hardtanh
 
-STRENGTHS = {"repo": 8.0, "paper": 0.1}  # where none is given
+STRENGTHS = {"repo": 8.0, "paper": 0.1}  # defaults
 IMAGES = 10_000  # what the published code divides its loss by, and by the batch size too
-EPSILON = 1e-3  # is added to sigma_B, which the paper form divides by
+EPSILON = 1e-3  # added to sigma_B, by which the paper form divides
 GAINS = "lcr_gains"
 
 
 def _weights(length: int, beta: float) -> list[float]:
-    """Returns beta^(k - L) for the pairs k = 1, ..., L - 1 of neighbours among L."""
+    """Returns beta^(k - L) for the pairs k = 1, ..., L - 1 of neighbours among `length` = L."""
     return [beta ** (k - length) for k in range(1, length)]
 
 
@@ -59,37 +59,37 @@ def layer_loss(layers: Sequence[tuple[Array, Array]], beta: float, iterations: i
 def lcr(config: LCRConfig, chain: Chain, batch_size: int) -> Constraint:
     """Returns Lipschitz continuity retention.
 
-    Between neighbours X [i, h, w] and Y [o, H, W] of an image's activations stands the retention matrix
-    RM = X Y^T / (H W), with X averaged to Y's size; sigma(RM) is its spectral norm, or what stands for it.
+    Neighbouring activations X [i, h, w] and Y [o, H, W] of an image have the retention matrix
+    RM = X Y^T / (H W), with X averaged to Y's size; sigma(RM) is its spectral norm, or an estimate of it.
 
     repo, what the published code computes: X and Y are the outputs of the network's L stages (of a VGG: of
     the units that pool), F = ReLU(stage) of a full-precision network and B = hardtanh(stage) of this one;
-    sigma is one power iteration from a vector of ones, `one_step_norm`; the loss gains
+    sigma is one power iteration from a vector of ones, `one_step_norm`; the penalty is
 
         strength / (batch * 10,000) * sum_{k=1}^{L-1} beta^(k-L) mean[(sigma(RM_B^k) - sigma(RM_F^k))^2]
 
-    with the mean over images, the batch of all devices, strength 8 and beta 2.  So one strength means less
-    at a larger batch.  Where we depart from the code: the full-precision network is used as at inference,
-    where the code leaves its batch norms in training, with statistics that drift; the features are those of
-    the pass that gives the logits, where the code computes them in a second one, which moves the running
-    statistics of the network's batch norms a second time (`second_pass` does that, so that its cost can be
-    measured); features of zeros give 0, where the code gives NaN; and B has no learned gains.  With `gains`,
-    B = gamma_i hardtanh(stage_i) with gamma learned from 1: as RM_B^k is proportional to gamma_k gamma_{k+1}
-    and gamma takes no part in the logits, gamma alone can rescale the mismatch away, and the network stays
-    as it was.
+    with the mean over images, the batch of all devices, strength 8 and beta 2.  The same strength thus has
+    less effect at a larger batch.  We differ from the code as follows.  The full-precision network runs as at
+    inference; the code leaves its batch norms in training mode, with statistics that drift.  The features are
+    those of the pass that gives the logits; the code computes them in a second pass, which updates the
+    running statistics of the network's batch norms a second time (`second_pass` does that, so that its cost
+    can be measured).  Features of zeros give 0; the code gives NaN.  And B has no learned gains.  With
+    `gains`, B = gamma_i hardtanh(stage_i) with gamma learned from 1: as RM_B^k is proportional to
+    gamma_k gamma_{k+1} and the logits do not depend on gamma, gamma alone can remove the mismatch without
+    changing the network.
 
-    paper, our reading and unconfirmed, as of the paper only a figure could be read: X and Y are neighbours
+    paper, our reading and unconfirmed, as only a figure of the paper could be read: X and Y are neighbours
     in the order of the network among its L binary layers, A_F the input of a layer before sign and A_B the
-    codes after it, which gradients pass as the method's surrogate has it; sigma is found by `iterations`
-    power iterations; the loss gains
+    codes after it, with the method's surrogate gradient; sigma is found by `iterations` power iterations; the
+    penalty is
 
         strength / 2 * sum_{k=1}^{L-1} mean[((sigma(RM_F^k) / (sigma(RM_B^k) + 1e-3) - 1) beta^(k-L))^2]
 
     Gradients reach A_F as well.  Only sigma's derivative by RM at fixed singular vectors is used.
 
-    Neither bounds anything: both depend on the images and on the batch norms.
+    Neither form bounds anything: both depend on the images and on the batch norms.
 
-    Shang et al., ECCV 2022, arXiv 2207.06540.
+    Source: Shang et al., ECCV 2022, arXiv 2207.06540.
 
     Args:
       config: form, strength, beta, iterations, gains, second_pass.

@@ -1,4 +1,4 @@
-"""A network under a constraint: what a forward pass shows the constraint, and what it adds to the loss."""
+"""A network under a constraint: the forward pass with the penalty, and the projections."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,12 +14,12 @@ from bnnjax.constraints.base import INPUT_GRADIENT, InputGradient
 from bnnjax.methods import Context, Training
 from bnnjax.models.network import COLLECTIONS, Network
 from bnnjax.nn.units import KERNELS, STAGES, replace_gains
-from bnnjax.ops.keys import named_key
+from bnnjax.runtime.keys import named_key
 from bnnjax.train.learner import Moment, Pass
 from bnnjax.types import AXIS, Tree
 
-LCR = "lcr"  # the network that the constraint of this name compares with, among a step's teachers
-LEARNED = "learned"  # where constraints have theirs among the parameters; none below that name decays
+LCR = "lcr"  # key, among a step's teachers, of the network that lcr compares with
+LEARNED = "learned"  # key of the constraints' own parameters, which have no weight decay
 
 
 def without_learned(params: Tree) -> Tree:
@@ -32,10 +32,10 @@ class ConstrainedNetwork:
     """A network with the penalty and the projections of a constraint.
 
     Attributes:
-      network: to be trained.
+      network: the network to train.
       constraint: made for it.
-      twin: the network that the constraint compares with, if it does; each step brings its arrays.
-      learned: what the constraint trains, as it begins.
+      twin: the network that the constraint compares with, if any; each step gets its arrays.
+      learned: initial values of the arrays that the constraint trains.
     """
 
     network: Network
@@ -49,7 +49,7 @@ class ConstrainedNetwork:
         return ({**params, LEARNED: self.learned} if self.learned else params), batch_stats
 
     def carried(self) -> Tree:
-        """Returns what the constraint carries before the first step."""
+        """Returns the constraint's state before the first step."""
         kernels = jax.eval_shape(self.network.kernels, *jax.eval_shape(self.network.init, jax.random.key(0)))
         return self.constraint.init({name: kernel.shape for name, kernel in kernels.items()})
 
@@ -62,14 +62,14 @@ class ConstrainedNetwork:
         carried: Tree,
         teacher: Tree,
     ) -> tuple[Array, Pass]:
-        """Returns logits [batch, classes], and what the pass leaves, penalty included.
+        """Returns logits [batch, classes], and the rest of the pass with the penalty.
 
         Args:
-          params: of the network, and what the constraint trains.
+          params: of the network, and those that the constraint trains.
           batch_stats: of the network.
           images: normalized, [batch, h, w, c].
           moment: the step of training; None: as at inference.
-          carried: what the constraint carries.
+          carried: the constraint's state.
           teacher: the twin's params and batch_stats under LCR, if there is a twin.
         """
         context, train = self._context(moment), moment is not None
@@ -86,7 +86,7 @@ class ConstrainedNetwork:
         shown |= collected.more
         progress = jnp.float32(1) if moment is None else moment.progress
         if self.constraint.second_pass:
-            # Times 1, which the compiler does not know: it could make one pass of two of the same images.
+            # Times 1, unknown to the compiler, which could otherwise merge two passes over equal images.
             again = images * jnp.where(progress < 2, 1, 0).astype(images.dtype)
             _, batch_stats, second = run(batch_stats, again)
             shown |= second.more
@@ -100,7 +100,7 @@ class ConstrainedNetwork:
         return logits, Pass(batch_stats, penalty, carried)
 
     def project_gains(self, params: Tree, batch_stats: Tree, carried: Tree) -> Tree:
-        """Returns params with the batch norm gains as the constraint projects them."""
+        """Returns params with the batch norm gains projected by the constraint."""
         if self.constraint.project_gains is None:
             return params
         kernels = self.network.kernels(params, batch_stats) if KERNELS in self.constraint.needs else {}
@@ -118,7 +118,7 @@ class ConstrainedNetwork:
         return self.network.context(moment.progress)._replace(training=training)
 
     def shown(self, key: Array) -> Seen:
-        """Returns what the constraint is shown of a blank image and random weights, for its shapes."""
+        """Returns what the constraint sees for a blank image and random weights, for its shapes."""
         image = jnp.zeros((1, *self.network.image_shape))
         _, collected = self.network.infer(*self.network.init(key), image, self._collections)
         theirs = () if self.twin is None else _stages_of(self.twin, self.twin.init(key), image)
@@ -129,7 +129,7 @@ def constrain(network: Network, constraint: Constraint, twin: Network | None = N
     """Returns a network under a constraint; arguments as the attributes of `ConstrainedNetwork`.
 
     Raises:
-      ValueError: if the constraint can do nothing with the network or its twin.
+      ValueError: if the constraint does not apply to the network or its twin.
     """
     constrained = ConstrainedNetwork(network, constraint, twin)
     if constraint.validate is None and constraint.learned is None:
@@ -155,5 +155,5 @@ def _with_aux(logits: Array, *rest: Any) -> tuple[Array, tuple[Any, ...]]:
 def _image_keys(key: Array, count: int) -> Array:
     """Returns a random key for each of this device's images, [count], by their places in the global batch."""
     places = jax.lax.axis_index(AXIS) * count + jnp.arange(count)
-    own = named_key(key, INPUT_GRADIENT)  # apart from those of layers
+    own = named_key(key, INPUT_GRADIENT)  # independent of the layers' keys
     return jax.vmap(jax.random.fold_in, (None, 0))(own, places)

@@ -1,4 +1,4 @@
-"""Latent kernels with orthogonal filters (Parseval tight frames)."""
+"""Parseval constraint: latent kernels with orthogonal filters (Parseval tight frames)."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -15,8 +15,8 @@ def _smaller_gram(matrix: Array) -> Array:
 def departure(latent: Array) -> Array:
     """Returns ||M^T M - I||_F^2 of a kernel as a matrix M, [fan_in, o]; [].
 
-    With more filters than fan_in they cannot all be orthogonal: there it is ||M M^T - I||_F^2, less by the
-    constant o - fan_in, with the same gradient.
+    With more filters than fan_in they cannot all be orthogonal: then it is ||M M^T - I||_F^2, which is
+    smaller by the constant o - fan_in and has the same gradient.
 
     Args:
       latent: [..., i, o].
@@ -27,7 +27,7 @@ def departure(latent: Array) -> Array:
 def retract(latent: Array, beta: float) -> Array:
     """Returns (1 + beta) M - beta M M^T M, which takes each singular value s to s (1 + beta - beta s^2).
 
-    They tend to 1 from wherever s^2 < (2 + beta) / beta; beyond it they grow without end.
+    Repeated, they tend to 1 if s^2 < (2 + beta) / beta; above that they diverge.
 
     Args:
       latent: [..., i, o], as a matrix M, [fan_in, o].
@@ -45,11 +45,11 @@ def parseval(config: ParsevalConfig) -> Constraint:
     `penalty`: strength * sum over layers of ||M^T M - I||_F^2.  The sum over layers is our reading; the
     paper's prefactor, beta / 2, is unconfirmed.  `retraction`: M <- (1 + beta) M - beta M M^T M after every
     update, on the whole of M, where the paper takes a random part.  The paper's divided outputs and its
-    convex sums in place of residual ones are left out.
+    convex combinations in place of residual sums are left out.
 
-    In a binarized network it acts before the sign, which keeps neither lengths nor angles: it bounds no norm
-    of what the network computes with.  Orthogonal latent filters give signs that are less alike, and filters
-    of unit length keep surrogate gradients with a clip from closing; no more is to be expected.
+    In a binarized network it acts before the sign, which preserves neither lengths nor angles: it bounds no
+    norm of the network.  Orthogonal latent filters have signs that are less similar, and filters of unit
+    length stay within the clip of surrogate gradients; nothing more should be expected.
 
     Source: Cisse et al. 2017, arXiv 1704.08847.
 

@@ -1,4 +1,4 @@
-"""Spectral norms of units: their squares as a penalty, or a largest one."""
+"""Spectral norm constraint: a penalty on the squared norms of units, or an upper limit of the norms."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from bnnjax.bounds.chain import CLASSIFIER
 from bnnjax.config.constraints import SpectralConfig
 from bnnjax.constraints.base import After, Constraint, Seen, State
 from bnnjax.ops import norms
-from bnnjax.ops.keys import named_key
+from bnnjax.runtime.keys import named_key
 
 
 def _start(name: str, shape: tuple[int, ...]) -> Array:
@@ -21,7 +21,7 @@ def _start(name: str, shape: tuple[int, ...]) -> Array:
 def _estimates(
     kernels: Mapping[str, Array], vectors: State, iterations: int
 ) -> tuple[dict[str, Array], State]:
-    """Returns the spectral norm of each kernel as a matrix [o, fan_in], and the vectors to go on from."""
+    """Returns the spectral norm of each kernel as a matrix [o, fan_in], and the vectors for the next call."""
     found = {
         name: norms.power_iteration(kernel.reshape(-1, kernel.shape[-1]).T, vectors[name], iterations)
         for name, kernel in kernels.items()
@@ -34,18 +34,19 @@ def _estimates(
 def spectral(config: SpectralConfig) -> Constraint:
     """The spectral norm s of each unit: its kernel, with the batch norm folded in, as a matrix [o, fan_in].
 
-    `regularize`: the penalty is strength * sum over units of s^2.  Yoshida & Miyato have lambda / 2 where
-    strength stands (a prefactor that is unconfirmed), and norms of the trained kernels, which a batch norm
-    behind them leaves free; hence the folded ones here.
+    `regularize`: the penalty is strength * sum over units of s^2.  Yoshida & Miyato have lambda / 2 in place
+    of strength (a prefactor that is unconfirmed), and norms of the trained kernels, whose scale a batch norm
+    behind them cancels; hence the folded kernels here.
 
     `normalize`: after each update the gains of each unit are multiplied by min(1, radius / s).  Miyato et al.
     divide by s wherever the kernel is used, units of s < 1 too; a box in the gains is our reading for units
     whose kernels are binary.  The classifier has no gain and is left as it is.
 
-    s comes from power iteration, the vectors of which go on from step to step; it is an estimate from below,
-    exact once they have settled, with the gradient u v^T.  Vectors move in the penalty, which is 0 in the
-    form `normalize`, and the projection goes on from them.  s is no operator norm of the convolution, from
-    which it differs by up to the root of the kernel's area (Sedghi et al. 2019, arXiv 1805.10408).
+    s comes from power iteration, with vectors carried from step to step; it is an estimate from below, exact
+    once they have converged, with the gradient u v^T.  The penalty, which is 0 in the form `normalize`,
+    updates the vectors, and the projection starts from them.  s is not the operator norm of the convolution,
+    from which it differs by a factor of up to the root of the kernel's area (Sedghi et al. 2019, arXiv
+    1805.10408).
 
     Source: Yoshida & Miyato 2017, arXiv 1705.10941; Miyato et al. 2018, arXiv 1802.05957.
 

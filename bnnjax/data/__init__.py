@@ -1,4 +1,4 @@
-"""Data sets, decoded once and kept in memory or read while they are used, and what makes batches of them.
+"""Data sets, in memory or streamed, with augmentation, batches and corruptions.
 
 Loading needs TFDS, never TensorFlow. TFDS, scikit-learn, Pillow, OpenCV and Grain are imported on use only.
 """

@@ -22,9 +22,9 @@ RECORD_BYTES = 1 + 3 * 32 * 32
 def read_archive(path: Path, batch_examples: int = 10_000) -> dict[str, Split]:
     """The train and test splits of an archive, in the order of its files.
 
-    A re-packed archive is as good as the official one: what counts is that the five training files
-    and the test file are there, once each, of exactly the right size, with labels 0 to 9, and that
-    the compressed stream is whole (its checksum is verified).
+    A repacked archive is as good as the official one: the five training files and the test file must
+    be there, once each, of exactly the right size, with labels 0 to 9, and the checksum of the
+    compressed stream must match.
 
     Args:
       path: a .tar.gz file.
@@ -49,7 +49,7 @@ def read_archive(path: Path, batch_examples: int = 10_000) -> dict[str, Split]:
 
 
 def read_members(path: Path, size: int) -> dict[str, bytes]:
-    """The bytes of the batch files by name, wherever in the archive's folders they are."""
+    """The bytes of the batch files by name, in whichever folder of the archive they are."""
     members: dict[str, bytes] = {}
     with gzip.open(path) as stream:
         with tarfile.open(fileobj=stream, mode="r|") as tar:

@@ -1,4 +1,4 @@
-"""Random crop, horizontal flip, colours and normalization of image batches, on the device."""
+"""Data augmentation on the device: random crop, horizontal flip and colours; and normalization."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
-# Of the colours of ImageNet's images in [0, 1]; a component is a column.
+# Principal components of the colours of ImageNet's images, in [0, 1]; each is a column.
 VARIANCES = np.array([0.2175, 0.0188, 0.0045], np.float32)
 COMPONENTS = np.array(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32
@@ -41,9 +41,9 @@ class Augmentation:
 def augment(
     key: jax.Array, images: jax.Array, augmentation: Augmentation, *, first: int | jax.Array = 0
 ) -> jax.Array:
-    """Gives every image a random crop of its zero-padded self, a random horizontal flip and random colours.
+    """Randomly crops each image after zero padding, flips it horizontally and varies its colours.
 
-    What happens to an image is a function of `key` and of its place in the global batch alone: for
+    What happens to an image is a function only of `key` and of its place in the global batch: for
     any k, augment(key, x) equals augment(key, x[:k]) followed by augment(key, x[k:], first=k). A
     batch that is split over devices is therefore augmented like the whole batch on one device.
 
@@ -85,8 +85,8 @@ def augment(
 def color_jitter(key: jax.Array, image: jax.Array, strengths: Sequence[float]) -> jax.Array:
     """Changes brightness, contrast and saturation by factors uniform in [1 - strength, 1 + strength].
 
-    Each mixes the image with black, with the mean of its luminance or with its luminance, and cuts the result
-    to [0, 255].  As torchvision's ColorJitter, but always in this order.
+    Each mixes the image with black, with the mean of its luminance or with its luminance, and clips the
+    result to [0, 255].  As torchvision's ColorJitter, but always in this order.
 
     Args:
       key: random.
@@ -142,7 +142,7 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float], dt
         )
     if min(std) <= 0:
         raise ValueError(f"std is {tuple(std)}: allowed are entries above 0")
-    # Folded on the host in double precision: one multiplication and one addition are left.
+    # Folded on the host in double precision, which leaves one multiplication and one addition.
     scale = 1 / (255 * np.asarray(std, dtype=np.float64))
     shift = -np.asarray(mean, dtype=np.float64) / np.asarray(std, dtype=np.float64)
     shape = (1, 1, 1, channels)

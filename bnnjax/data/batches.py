@@ -1,4 +1,4 @@
-"""Which images make up which batch: a pure function of key, epoch and step, with nothing to save.
+"""The images of each batch, as a pure function of key, epoch and step, with no state to save.
 
 A run that stops in the middle of an epoch resumes from (seed, epoch, step): `epoch_keys` and
 `training_batches` give the same order and the same augmentation again, and the loop starts at `step`.
@@ -42,9 +42,9 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
 
 
 def training_batches(keys: EpochKeys, examples: int, batch_size: int) -> jax.Array:
-    """The image indices of every batch of an epoch, in a fresh order; the incomplete last batch is dropped.
+    """The image indices of every batch of an epoch, in a new random order.
 
-    The images that are dropped are others in every epoch.
+    An incomplete last batch is dropped, so each epoch lacks different images.
 
     Args:
       keys: of the epoch.
@@ -65,8 +65,8 @@ def training_batches(keys: EpochKeys, examples: int, batch_size: int) -> jax.Arr
 def evaluation_batches(examples: int, batch_size: int) -> np.ndarray:
     """Batches that visit every image exactly once, in stored order, all of the same size.
 
-    The last batch is filled up with image 0, so that one compiled step serves them all; of the results of all
-    batches, one after the other, the first `examples` are those of the images.
+    The last batch is padded with image 0, so that one compiled step serves all batches; of the concatenated
+    results the first `examples` count.
 
     Returns:
       Indices, int32 [steps, batch_size].
@@ -97,16 +97,16 @@ def device_share(batch_size: int, devices: int, parts: int = 1) -> int:
 def device_order(batches: jax.Array, parts: int, devices: int) -> jax.Array:
     """Orders global batches so that each device's slice holds its share of the first part, the second, ...
 
-    So that a part is the same images on any number of devices.
+    A part then consists of the same images on any number of devices.
 
     Args:
       batches: int32 [steps, batch], a batch's parts one after the other.
-      parts: that a batch is split into.
-      devices: that share each part.
+      parts: number of parts that a batch is split into.
+      devices: number of devices that share each part.
 
     Returns:
-      int32 [steps, batch]; of image j of device d's share of part k the place in the batch is
-      (k * devices + d) * share + j.
+      int32 [steps, batch]; image j of device d's share of part k is at place (k * devices + d) * share + j
+      of the batch given.
 
     Raises:
       ValueError: the parts cannot be split evenly.

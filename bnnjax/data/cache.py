@@ -1,7 +1,7 @@
-"""A cache of decoded data sets, so that a second run starts at once, without TFDS even.
+"""A cache of decoded data sets, so that a second run starts at once, without importing TFDS.
 
-Its key is the sha256 of all files of the data set, so what it gives is what reading them would give; a file
-that is damaged later makes another key and is read, and refused, as ever.
+Its key is the sha256 of all files of the data set, so the cache returns what reading them would; a file that
+is damaged later changes the key, is read, and is refused as without a cache.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def content_key(directory: Path) -> str:
 
 
 def read_cached(directory: Path) -> Stored:
-    """Returns `read_prepared(directory)`, from the cache where it is there.
+    """Returns `read_prepared(directory)`, from the cache if it has the data set.
 
     Raises:
       DataError: as `read_prepared` does.
@@ -57,7 +57,7 @@ def read_cached(directory: Path) -> Stored:
 
 
 def store(path: Path, stored: Stored) -> None:
-    """Writes a data set whole or not at all; where the cache cannot be written, there is none."""
+    """Writes a data set to the cache, whole or not at all; does nothing if the cache cannot be written."""
     with contextlib.suppress(OSError), open_atomically(path) as file:
         np.savez(
             file,

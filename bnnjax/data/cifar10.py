@@ -40,17 +40,17 @@ def load_cifar10(
     """Loads CIFAR-10; where it is not prepared, prepares it from `archive` or from a download.
 
     The validation split is fixed (see `spread_over_classes`): 500 images of each class, evenly
-    spaced over the stored order, whatever the run's seed. Stored order is what the directory has:
-    the original files' for what we prepare, TFDS's shuffle for what TFDS prepared. The copies of
-    one data set can thus have different validation splits; the digest tells them apart. Mean and
-    standard deviation are computed from the training images in use, not pinned, because prepared
+    spaced over the stored order, whatever the run's seed. The stored order is that of the original
+    files in copies that we prepare, and TFDS's shuffle in copies that TFDS prepared. Copies of one
+    data set can thus have different validation splits; the digest tells them apart. Mean and
+    standard deviation are computed from the training images in use, not hard-coded, because prepared
     copies differ (recompressed ones exist) and no validation image should enter them.
 
     Args:
       data_dir: see `data_root`; a download is stored there too.
       archive: cifar-10-binary.tar.gz. Where the set is prepared already, it must hold these images.
       validation_examples: how many of the training images are held out.
-      train_examples: use the first of the remaining training images only.
+      train_examples: use only so many of the remaining training images, the first ones.
       origin: of the download, the official one by default.
 
     Raises:
@@ -102,7 +102,7 @@ def create(root: Path, directory: Path, given: dict[str, Split] | None, origin: 
 
 
 def check(directory: Path, names: tuple[str, ...], splits: dict[str, Split], origin: Origin) -> None:
-    """Refuses a directory that carries CIFAR-10's name and holds something else.
+    """Refuses a directory that has CIFAR-10's name but holds something else.
 
     Raises:
       DataError: class names, image shape or number of images differ.
@@ -122,10 +122,10 @@ def same(left: Split, right: Split) -> bool:
 
 
 def why_unreachable(url: str, seconds: float) -> str:
-    """Asks for the first byte of `url`; the reason why it did not come, or "" when it did.
+    """Requests the first byte of `url`; returns why it did not come, or "" if it did.
 
-    In a thread of its own, because a timeout of the connection does not bound the name lookup, and
-    before TFDS is asked, because its download manager retries for minutes and never times out.
+    In a separate thread, because a connection timeout does not bound the name lookup, and before TFDS
+    downloads, because its download manager retries for minutes and never times out.
     """
     answer: queue.Queue[str] = queue.Queue()
 

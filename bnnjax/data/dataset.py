@@ -1,4 +1,4 @@
-"""The record every loader returns, and the fixed rules that turn two stored splits into three."""
+"""The data set that every loader returns, and the fixed rules that make three splits of two stored ones."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from bnnjax.data.augment import Augmentation
 
 
 class DataError(ValueError):
-    """What is wrong with the data, in one plain sentence meant for the user."""
+    """Data that cannot be used; the message is one sentence for the user."""
 
 
 class Split(NamedTuple):
@@ -24,8 +24,8 @@ class Split(NamedTuple):
 class Dataset:
     """A decoded data set with its held-out validation split.
 
-    `mean` and `std` have one entry per channel, in units where 255 is 1, taken over `train` alone:
-    neither validation nor test images enter them.
+    `mean` and `std` have one entry per channel, in units where 255 is 1, and are computed from `train`
+    only: neither validation nor test images enter them.
     """
 
     name: str
@@ -43,8 +43,8 @@ class Dataset:
 def spread_over_classes(labels: np.ndarray, examples: int) -> np.ndarray:
     """Marks `examples` of the labels, the same share of every class, evenly spaced in stored order.
 
-    There is no random number in it, so the choice is the same for every seed and every version of
-    NumPy, and it is balanced whether the stored order is random or sorted by class.
+    Nothing is random, so the choice is the same for every seed and every version of NumPy, and it is
+    balanced whether the stored order is random or sorted by class.
 
     Args:
       labels: int [n].
@@ -60,7 +60,7 @@ def spread_over_classes(labels: np.ndarray, examples: int) -> np.ndarray:
         most = len(labels) - 1
         raise DataError(f"cannot hold out {examples} of {len(labels)} images: allowed is 1 to {most}.")
     classes, sizes = np.unique(labels, return_counts=True)
-    # Largest remainder: every class gets its share rounded down, the biggest leftovers get the rest.
+    # Largest remainders: every class gets its share rounded down, those with the largest remainders one more.
     quotas, remainders = np.divmod(sizes * examples, len(labels))
     quotas[np.argsort(-remainders, kind="stable")[: examples - quotas.sum()]] += 1
     marked = np.zeros(len(labels), dtype=bool)
@@ -123,7 +123,7 @@ def assemble(
     augmentation: Augmentation,
     source: str,
 ) -> Dataset:
-    """Takes the validation split out of `train`, keeps the first `train_examples` of what is left.
+    """Returns the data set: splits validation images off `train`, keeps the first `train_examples` others.
 
     Raises:
       DataError: `validation_examples` or `train_examples` is out of range.

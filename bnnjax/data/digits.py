@@ -1,4 +1,4 @@
-"""The embedded data set: scikit-learn's handwritten digits, which need no download."""
+"""scikit-learn's handwritten digits, which need no download."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ def load_digits(
     Args:
       data_dir: see `data_root`.
       validation_examples: how many of the 1,437 are held out.
-      train_examples: use the first of the remaining training images only.
+      train_examples: use only so many of the remaining training images, the first ones.
 
     Raises:
       DataError: the directory cannot be written, what it holds is damaged, or a number of images is out of
@@ -51,7 +51,7 @@ def load_digits(
         test=stored.test,
         validation_examples=validation_examples,
         train_examples=train_examples,
-        # No flip: a mirrored digit is another sign. Two pixels are half a pixel of the original.
+        # No flip: most digits change when mirrored. Two pixels are half a pixel of the original.
         augmentation=Augmentation(crop_padding=2),
         source=str(directory),
     )

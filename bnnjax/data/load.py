@@ -1,4 +1,4 @@
-"""The data set that a configuration names."""
+"""Loads the data set that a configuration names."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ def load(config: Config) -> Dataset:
     """Returns the data set that the configuration names.
 
     Raises:
-      ValueError: if it cannot be read (DataError), or has no such choice.
+      ValueError: if it cannot be read (DataError), or does not have an option that the configuration sets.
     """
     return with_colours(config, load_named(config))
 
@@ -34,10 +34,10 @@ def load_named(config: Config) -> Dataset:
 
 
 def with_colours(config: Config, dataset: Dataset) -> Dataset:
-    """Returns the data set with the colours of its training images varied as the configuration says.
+    """Returns the data set with the configuration's colour augmentation of training images.
 
     Raises:
-      ValueError: if a strength is out of range, or its images have no three colours.
+      ValueError: if a strength is out of range, or the images do not have three channels.
     """
     augmentation = dataclasses.replace(
         dataset.augmentation, jitter=config.color_jitter, lighting=config.lighting

@@ -1,16 +1,15 @@
-"""Noise on signals over time, as sensors and radio links have it, on the device.
+"""Noise for time series, as on sensors and radio links, generated on the device.
 
 Signals are float32 [batch, time, channel].  Noise is scaled to its signal-to-noise ratio exactly, each signal
 and channel on its own: SNR = 10 log10(P(x) / P(noise)) dB with P the mean square about the mean, so that an
 offset of the sensor counts neither as signal nor as noise.  A constant signal has P = 0 and stays as it is.
 (The MIT-BIH Noise Stress Test Database takes the size of the QRS complexes for P(x): not the same scale.)
 
-What happens to a signal depends on the key, the noise and the signal's place alone.  Settings are Python
+The noise of a signal depends only on the key, the kind of noise and the signal's place.  Settings are Python
 numbers, static under `jax.jit`.
 """
 
 import math
-import zlib
 from collections.abc import Callable
 from functools import partial
 
@@ -18,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+
+from bnnjax.runtime.keys import named_key
 
 WANDER_HZ = np.arange(0.05, 0.505, 0.01)
 MOTION_HZ = np.arange(1.0, 10.05, 0.1)
@@ -29,7 +30,7 @@ Make = Callable[[Array, tuple[int, int]], Array]  # (key, (time, channel)) -> [t
 
 
 def _check(what: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:  # nor is it a number, perhaps
+    if not low <= value <= high:  # true for NaN too
         raise ValueError(f"{what} must be between {low:g} and {high:g}; got {value}")
 
 
@@ -39,13 +40,12 @@ def _keys(key: Array, name: str, signals: Array, first: int | Array) -> Array:
         raise ValueError(
             f"signals must be [batch, time, channel] of a float type; got {signals.dtype} {signals.shape}"
         )
-    own = jax.random.fold_in(key, zlib.crc32(name.encode()))
     places = jnp.arange(len(signals), dtype=jnp.int32) + jnp.asarray(first, jnp.int32)
-    return jax.vmap(jax.random.fold_in, (None, 0))(own, places)
+    return jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, name), places)
 
 
 def _power(x: Array) -> Array:
-    """Returns the mean square about the mean, [1, channel]; 0 for what is constant up to rounding."""
+    """Returns the mean square about the mean, [1, channel]; 0 if x is constant up to rounding."""
     power = jnp.var(x, axis=0, keepdims=True)
     rounding = 8 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0, keepdims=True)
     return jnp.where(power > rounding**2, power, 0)
@@ -59,7 +59,7 @@ def _unit(noise: Array) -> Array:
 
 
 def _added(key: Array, name: str, signals: Array, snr_db: float, first: int | Array, make: Make) -> Array:
-    """Returns signals + noise at the ratio, the noise of each made from its key and [time, channel]."""
+    """Returns signals + noise at the ratio; `make` gives the noise of each from its key and its shape."""
     _check("the signal-to-noise ratio in dB", snr_db, -100, 100)
     ratio = 10 ** (-snr_db / 20)
 
@@ -71,7 +71,7 @@ def _added(key: Array, name: str, signals: Array, snr_db: float, first: int | Ar
 
 
 def _turns(frequencies: np.ndarray, time: int, sampling_rate: float) -> np.ndarray:
-    """Returns 2 pi f t without whole turns, which float32 could not hold, float32 [time, frequencies]."""
+    """Returns 2 pi f t modulo 2 pi, computed in double precision, as float32 [time, frequencies]."""
     turns = np.outer(np.arange(time), frequencies / sampling_rate) % 1
     return (2 * np.pi * turns).astype(np.float32)
 
@@ -79,7 +79,7 @@ def _turns(frequencies: np.ndarray, time: int, sampling_rate: float) -> np.ndarr
 def _sinusoids(
     key: Array, frequencies: np.ndarray, amplitudes: Array, shape: tuple[int, int], sampling_rate: float
 ) -> Array:
-    """Returns sum_k a_k cos(2 pi f_k t + p_k), [time, channel], with phases p_k of each channel's own.
+    """Returns sum_k a_k cos(2 pi f_k t + p_k), [time, channel], with random phases p_k for each channel.
 
     Args:
       key: random.
@@ -90,7 +90,7 @@ def _sinusoids(
     """
     angles = _turns(frequencies, shape[0], sampling_rate)
     phases = jax.random.uniform(key, (len(frequencies), shape[1]), maxval=2 * np.pi)
-    # cos(a + p) = cos a cos p - sin a sin p, so that it is two products of matrices.
+    # cos(a + p) = cos a cos p - sin a sin p makes it two matrix products.
     return jnp.matmul(np.cos(angles), amplitudes * jnp.cos(phases), precision="highest") - jnp.matmul(
         np.sin(angles), amplitudes * jnp.sin(phases), precision="highest"
     )
@@ -102,12 +102,12 @@ def white_noise(key: Array, signals: Array, snr_db: float, *, first: int | Array
 
     Args:
       key: random.
-      signals: x, [batch, time, channel]; so the other noises.
+      signals: x, [batch, time, channel], as for all noises.
       snr_db: the signal-to-noise ratio in dB, -100 to 100.
       first: the place of signals[0] among all.
 
     Raises:
-      ValueError: a setting is out of range, or signals have another form.
+      ValueError: a setting is out of range, or signals have another shape or dtype.
     """
     return _added(key, "white_noise", signals, snr_db, first, jax.random.normal)
 
@@ -118,8 +118,8 @@ def baseline_wander(
 ) -> Array:
     """Returns x + sum_k a_k cos(2 pi f_k t + p_k) with f_k = 0.05, 0.06, ..., 0.5 Hz.
 
-    Breathing and skin under an electrode do this to an electrocardiogram.  a_k uniform in (0, 1) and p_k in
-    (0, 2 pi), each channel's own, are our choice.
+    In an electrocardiogram it comes from breathing and from the skin under an electrode.  a_k uniform in
+    (0, 1) and p_k uniform in (0, 2 pi), drawn for each channel, are our choice.
 
     Args:
       sampling_rate: in Hz, above 1.
@@ -149,8 +149,8 @@ def powerline_hum(
 ) -> Array:
     """Returns x + A(t) sum_h a_h cos(h (2 pi f t + p(t)) + q_h), h = 1 to 5, h f below half the rate.
 
-    a_1 = 1, a_h uniform in (0, 1 / h).  The amplitude drifts by 30 % and the phase p by half a radian, as
-    sines of 0.05 to 0.2 Hz.  Every channel has its own.  All of these figures are our choice.
+    a_1 = 1, a_h is uniform in (0, 1 / h).  The amplitude drifts by 30 % and the phase p by half a radian, as
+    sines of 0.05 to 0.2 Hz, drawn for each channel.  All of these figures are our choice.
 
     Args:
       sampling_rate: in Hz, above twice the frequency.
@@ -187,11 +187,11 @@ def electrode_motion(
 ) -> Array:
     """Returns x + steps that recover exponentially + half as much (in amplitude) of a drift of 1 to 10 Hz.
 
-    Our reading of what record "em" of the MIT-BIH Noise Stress Test Database shows (Moody, Muldrow and Mark,
-    Computers in Cardiology 1984): an electrode that moves makes the signal jump, and its drift has the
-    frequencies of heart beats, so that no simple filter removes it.  A step comes with probability 0.5 per
-    second, at the same time in all channels, of Gaussian size in each; it decays with a time constant of 0.1
-    to 0.5 s.  The drift's amplitudes fall as 1 / f.  All of these figures are our choice.
+    Modelled on record "em" of the MIT-BIH Noise Stress Test Database (Moody, Muldrow and Mark, Computers in
+    Cardiology 1984): an electrode that moves makes the signal jump, and its drift has the frequencies of
+    heart beats, so that no simple filter removes it.  A step comes with probability 0.5 per second, at the
+    same time in all channels, of Gaussian size in each; it decays with a time constant of 0.1 to 0.5 s.  The
+    drift's amplitudes fall as 1 / f.  All of these figures are our choice.
 
     Args:
       sampling_rate: in Hz, above 2.
@@ -221,10 +221,10 @@ def electrode_motion(
 
 @partial(jax.jit, static_argnames=("share", "longest"))
 def dropout(key: Array, signals: Array, share: float, longest: int, *, first: int | Array = 0) -> Array:
-    """Returns x with round(share time) samples lost, in all channels at once: they are 0.
+    """Returns x with round(share time) samples lost, that is 0, in all channels at once.
 
-    They are lost in runs of 1 to `longest` samples, as likely; the last run drawn may be cut short.  Between
-    two runs is at least one sample that is left, and every such arrangement of the runs is as likely.
+    They are lost in runs of 1 to `longest` samples, all lengths equally likely; the last run drawn may be cut
+    short.  At least one sample between two runs is kept, and all such arrangements are equally likely.
 
     Args:
       share: of the samples, 0 to 0.5.
@@ -260,7 +260,7 @@ STRESS_DB = (
     0.0,
 )  # of the records of the MIT-BIH Noise Stress Test Database, all but -6
 
-# By name: the function of key, signals, value and sampling rate, and its value at severities 1 to 5, which
+# By name: the function of key, signals, value and sampling rate, and its values at severities 1 to 5, which
 # are our choice; a lost run is at most a fifth of a second.
 SIGNAL_NOISES: dict[str, tuple[Callable[..., Array], tuple[float, ...]]] = {
     "white_noise": (lambda key, x, snr_db, rate, first: white_noise(key, x, snr_db, first=first), STRESS_DB),
@@ -288,7 +288,7 @@ def corrupt_signals(
       first: the place of signals[0] among all.
 
     Raises:
-      ValueError: for another name or severity, and as the noise itself does.
+      ValueError: for another name or severity, and as the noise itself.
     """
     if noise not in SIGNAL_NOISES:
         raise ValueError(f"unknown noise {noise!r}; allowed are {', '.join(SIGNAL_NOISES)}")

@@ -1,7 +1,7 @@
 """Reads a prepared TFDS data set of small images into memory, without TensorFlow.
 
-The records are protected by checksums, so damage is found here and the file is named. Threads do not
-help: images this small spend their time under the lock.
+Checksums protect the records, so damage is found here and the file is named. Threads do not help:
+decoding images this small spends its time under Python's lock.
 """
 
 import io
@@ -20,7 +20,7 @@ PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 class Stored(NamedTuple):
     """What a version directory holds."""
 
-    name: str  # TFDS's of the data set
+    name: str  # of the data set in TFDS
     class_names: tuple[str, ...]
     train: Split
     test: Split
@@ -41,7 +41,7 @@ def data_root(data_dir: Path | None) -> Path:
 
 
 def only_version(directory: Path) -> Path:
-    """The version directory that a name stands for: itself, or the one below it.
+    """The version directory of a data set: the directory itself, or the only one below it.
 
     Raises:
       DataError: there are several, or none.
@@ -104,8 +104,8 @@ def read_split(builder: Any, split: str) -> Split:
     """Decodes every image of a split of an opened data set, in stored order.
 
     Raises:
-      DataError: a record file is missing, damaged or too short, or holds what is not an image of
-        the one shape, or a label that is not a class.
+      DataError: a record file is missing, damaged or too short, or has an image of another shape or a
+        label that is not a class.
     """
     import tensorflow_datasets as tfds
 

@@ -1,4 +1,4 @@
-"""Any prepared TFDS set of small images, by its name."""
+"""Loads any prepared TFDS set of small images by its name."""
 
 from pathlib import Path
 
@@ -24,8 +24,8 @@ def load_prepared(
       data_dir: see `data_root`.
       validation_examples: how many training images are held out, see `spread_over_classes`; a tenth
         by default.
-      train_examples: use the first of the remaining training images only.
-      augmentation: none by default, since what keeps a label differs from set to set.
+      train_examples: use only so many of the remaining training images, the first ones.
+      augmentation: none by default, since which changes keep the label differs between data sets.
 
     Raises:
       DataError: it is not there, ambiguous, damaged, or of another kind.

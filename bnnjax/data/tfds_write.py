@@ -1,7 +1,7 @@
 """Writes decoded images as a prepared TFDS data set: array_record files, no TensorFlow.
 
-TFDS's Image feature needs TensorFlow to encode an array, but stores what a file object holds as it
-is, so the images go in as PNG. This module imports TFDS: import it inside functions.
+TFDS's Image feature needs TensorFlow to encode an array, but stores the contents of a file object
+unchanged, so images are passed as PNGs. This module imports TFDS: import it inside functions.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from bnnjax.data.tfds import one_line
 Fetch = Callable[[Any], Mapping[str, Split]]  # TFDS's download manager -> the splits by name
 
 
-# Not registered: TFDS has a cifar10 of its own and refuses a second one. mypy does not see that option.
+# Not registered: TFDS has its own cifar10 and refuses a second one. mypy does not know that option.
 class ImageSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Common part of our builders: the splits come from `fetch`, records keep their order.
+    """Base of our builders: the splits come from `fetch`, and records keep their order.
 
     Args:
       fetch: called with TFDS's download manager.
@@ -103,7 +103,7 @@ def prepare(builder: ImageSetBuilder) -> None:
     """Writes the data set, unless it is there.
 
     TFDS writes into a temporary directory and renames it at the end, so there is never a
-    half-written data set. Where another process was first, its data set stays.
+    half-written data set. If another process was first, its data set stays.
 
     Raises:
       DataError: the download is damaged or breaks off, or the directory cannot be written.

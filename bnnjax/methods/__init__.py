@@ -58,7 +58,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "twn": twn,
     "xnorplusplus": xnorplusplus,
 }
-ALIASES = {"bwhn": "bwnh"}  # as tables often print it
+ALIASES = {"bwhn": "bwnh"}  # a spelling that tables often print
 
 __all__ = [
     "METHODS",
@@ -76,9 +76,9 @@ __all__ = [
 
 @cache
 def make_method(name: str, wbits: int | None = None, abits: int | None = None) -> Method:
-    """Returns the method of that name at those bits; None is the method's own default.
+    """Returns the named method at these bits; None is the method's own default.
 
-    Built once in a process, so that what JAX keeps by a method's functions is found again.
+    Built once per process, so that JAX's caches, which are keyed by a method's functions, are hit.
 
     Raises:
       ValueError: for an unknown name (lists the known) or bits the method does not define (lists them).

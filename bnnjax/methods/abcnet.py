@@ -11,7 +11,7 @@ from bnnjax.ops.quantize import clip_unit
 from bnnjax.ops.sign import sign, sign_identity
 from bnnjax.ops.straight_through import through
 
-RIDGE = 1e-6  # of the least squares, where bases coincide
+RIDGE = 1e-6  # of the least-squares fit, for coinciding bases
 
 
 def weight_bases(kernel: Array, count: int) -> Array:
@@ -19,7 +19,7 @@ def weight_bases(kernel: Array, count: int) -> Array:
 
     Args:
       kernel: W, [..., o].
-      count: M; the single base has u = 0.
+      count: M; for M = 1, u = 0.
 
     Returns:
       [M, ..., o].
@@ -80,9 +80,9 @@ def abcnet(wbits: int = 1, abits: int = 1) -> Method:
         What = sum_i alpha_i B_i, `weight_bases` and `fit`
         x -> sum_n beta_n H(x + v_n), `step`; v and beta are learned for each layer
 
-    A sum of bases is convolved at once, which equals the sum of M N binary convolutions.  Gradients are the
-    obvious reading (unconfirmed).  v starts evenly spread over -+ 1/2 and beta at 1 / N, which is ours: equal
-    bases would stay equal.
+    The sum of bases is convolved at once, which equals the sum of M N binary convolutions.  The gradients are
+    our reading (unconfirmed).  v starts evenly spread from -1/2 to 1/2 and beta at 1 / N, which is our
+    choice: equal bases would stay equal.
 
     Raises:
       ValueError: if the bits are not 1 to 5 each, with 32 for activations.
@@ -90,7 +90,7 @@ def abcnet(wbits: int = 1, abits: int = 1) -> Method:
     check_bits("abcnet", wbits, abits, [(w, a) for w in range(1, 6) for a in (1, 2, 3, 4, 5, 32)])
     learned: dict[str, Initial] = {}
     if abits != 32:
-        # An array even where the method is made within a trace, which it outlives.
+        # Concrete even if the method is built within a trace, which it outlives.
         with jax.ensure_compile_time_eval():
             spread = jnp.zeros(1) if abits == 1 else jnp.linspace(-0.5, 0.5, abits)
         learned = {

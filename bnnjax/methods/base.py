@@ -1,4 +1,4 @@
-"""The record that a binarization method is, and the pieces several methods share."""
+"""The interface of binarization methods, `Method`, and functions that several methods share."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ Values = Mapping[str, Array]  # traced
 
 
 class Training(NamedTuple):
-    """What a layer knows of the training step it is in."""
+    """The training step that a layer is in."""
 
     key: Array  # random key; in a layer, its own for this step
     epoch_begins: Array  # bool []; whether this is the first step of an epoch
@@ -24,20 +24,20 @@ _EMPTY: Values = {}
 
 
 class Context(NamedTuple):
-    """What a quantizer gets beside its input."""
+    """Inputs of a quantizer beside the array."""
 
-    schedule: Values = _EMPTY  # what `Method.schedule` gives at this epoch
-    learned: Values = _EMPTY  # what the layer trains beside its latent kernel
-    memory: Values = _EMPTY  # what the layer carries from step to step
+    schedule: Values = _EMPTY  # values of `Method.schedule` at this epoch
+    learned: Values = _EMPTY  # arrays that the layer trains beside its latent kernel
+    memory: Values = _EMPTY  # arrays that the layer carries from step to step
     training: Training | None = None  # None at inference
 
 
 class Quantized(NamedTuple):
     """A quantized array: integer codes times a scale.
 
-    Convolving codes is exact in floating point, in whatever order the sums are taken; the scale goes onto
-    the result.  Full precision is the case of codes that are no integers and no scale, and so are quantizers
-    whose levels are not evenly spaced.
+    Convolving integer codes is exact in floating point, whatever the order of summation; the scale multiplies
+    the result.  In full precision, and for quantizers whose levels are not evenly spaced, the codes are the
+    values themselves and there is no scale.
     """
 
     codes: Array  # [..., o], e.g. +-1, of the compute dtype
@@ -46,21 +46,21 @@ class Quantized(NamedTuple):
 
     @property
     def channel_scale(self) -> Array:
-        """The scale's absolute value, [o] or [], where it varies with the pixel its largest."""
+        """The scale's absolute value, [o] or []; its maximum over pixels where it varies with the pixel."""
         if self.scale is None:
             return jnp.ones((), self.codes.dtype)
         return jnp.max(jnp.abs(self.scale), axis=(0, 1)) if self.scale.ndim == 3 else jnp.abs(self.scale)
 
     @property
     def value(self) -> Array:
-        """The array itself, codes * scale; where the scale varies with the pixel, that of its largest."""
+        """codes * scale; where the scale varies with the pixel, with its maximum over pixels."""
         if self.scale is None:
             return self.codes
         return self.codes * (self.channel_scale if self.scale.ndim == 3 else self.scale)
 
 
 class Site(NamedTuple):
-    """Where a quantized layer stands, for what a method keeps there."""
+    """A quantized layer, for the initial values of the arrays that a method keeps in it."""
 
     latent: Array  # [..., i, o], as initialized
     output_shape: tuple[int, ...]  # of one image, [h, w, o] or [o]
@@ -68,15 +68,15 @@ class Site(NamedTuple):
 
 # (key, site) -> array
 Initial = Callable[[Array, Site], Array]
-# The mean over all devices of what each gives.
+# value on each device -> mean over all devices
 Mean = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedActivation:
-    """An elementwise function with parameters of each channel, trained without weight decay."""
+    """An elementwise function with parameters per channel, trained without weight decay."""
 
-    # name -> what its [c] begin as.
+    # name -> initial value of its [c].
     learned: Mapping[str, float]
     # (x [..., c], parameters of x's dtype, [c] or broadcast to x) -> y.
     apply: Callable[[Array, Values], Array]
@@ -86,7 +86,7 @@ class LearnedActivation:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A binarization method at one choice of bits: pure functions and what they need kept, no state."""
+    """A binarization method at one choice of bits: pure functions and the arrays that they need; no state."""
 
     name: str
     wbits: int
@@ -95,16 +95,16 @@ class Method:
     quantize_weight: Callable[[Array, Context], Quantized]
     # (activations [batch, ..., c], context) -> codes and scale.
     quantize_activation: Callable[[Array, Context], Quantized]
-    # Whether codes of 1-bit activations have two values in training too.
+    # Whether codes of 1-bit activations have exactly two values in training too.
     two_codes: bool = True
-    # The continuous function that quantize_activation is trained through; 1-Lipschitz.  Bounds hold for the
-    # surrogate network in which it stands in for the quantizer.
+    # The continuous function whose derivative is quantize_activation's surrogate gradient; 1-Lipschitz.
+    # Bounds hold for the surrogate network, which has it in place of the quantizer.
     relaxed_activation: Callable[[Array], Array]
     # Between a unit's batch norm and the next layer; 1-Lipschitz unless it is learned.
     nonlinearity: Callable[[Array], Array] | LearnedActivation = hardtanh
-    # progress in [0, 1] (1 at inference), [] float32 -> what the quantizers need of it.  Read once an epoch.
+    # progress in [0, 1] (1 at inference), [] float32 -> values for the quantizers.  Read once per epoch.
     schedule: Callable[[Array], Values] = lambda progress: {}
-    # Equal parts of training, in each of which the learning rate starts anew; see `stage_at`.
+    # Equal parts of training, in each of which the learning rate restarts; see `stage_at`.
     stages: int = 1
     # Arrays that each quantized layer trains beside its latent kernel, without weight decay.
     learned: Mapping[str, Initial] = field(default_factory=dict)
@@ -118,14 +118,14 @@ class Method:
     # the mean over its layers.
     layer_loss: Callable[[Array, Array, Context, Mean], Array] | None = None
     # (latent, patches, context) -> latent before the first step of training, layer by layer in the order of
-    # the network.  patches, [n, fan_in] float32, is what the kernel meets in n places of its quantized input,
-    # for some training images, the layers before it being prepared already.
+    # the network.  patches, [n, fan_in] float32, are n patches of the layer's quantized input for some
+    # training images; the layers before it are prepared already.
     prepare: Callable[[Array, Array, Context], Array] | None = None
-    # Whether training is defined to begin from a pretrained full-precision network.
+    # Whether the method starts training from a pretrained full-precision network by definition.
     pretrained: bool = False
     # Latent kernel -> latent kernel, after initialization and after every update.
     project_latent: Callable[[Array], Array] | None = None
-    # How its authors trained it on CIFAR-10, or the nearest that is published.
+    # How its authors trained it on CIFAR-10, or the closest published recipe.
     recipe: Recipe = field(default_factory=Recipe)
     source: str
 
@@ -163,18 +163,18 @@ def sharpening(progress: Array, *, first: float, last: float) -> Values:
 
 
 def stage_at(progress: Array, stages: int) -> Array:
-    """Returns which of the equal parts of training it is, 0 to stages - 1, int32 [].
+    """Returns the current stage of training, 0 to stages - 1, int32 [].
 
     Args:
       progress: [], epoch / epochs.
-      stages: parts.
+      stages: number of equal parts of training.
     """
-    # The quotient may be rounded to just below a boundary.
+    # Rounding may leave progress just below a boundary.
     return jnp.clip(jnp.floor(stages * progress + 1e-4), 0, stages - 1).astype(jnp.int32)
 
 
 def stage_restarts(method: Method, epochs: int) -> list[int]:
-    """Returns how many epochs are over when the method's second, third, ... stage begins.
+    """Returns how many epochs are done when the method's second, third, ... stage begins.
 
     Raises:
       ValueError: if a stage would have no epoch.
@@ -188,10 +188,10 @@ def stage_restarts(method: Method, epochs: int) -> list[int]:
 
 
 def check_bits(name: str, wbits: int, abits: int, defined: list[tuple[int, int]]) -> None:
-    """Refuses bits that a method does not define.
+    """Rejects bit widths that a method does not define.
 
     Raises:
-      ValueError: naming the weight/activation bits that are defined.
+      ValueError: listing the weight/activation bits that are defined.
     """
     if (wbits, abits) not in defined:
         choices = ", ".join(f"{w}/{a}" for w, a in defined)

@@ -13,7 +13,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def clip_latent(kernel: Array) -> Array:
-    """Returns the latent kernel clipped to [-1, 1], as it is after every update.
+    """Returns the latent kernel clipped to [-1, 1], which is done after every update.
 
     Args:
       kernel: [..., o].
@@ -24,8 +24,7 @@ def clip_latent(kernel: Array) -> Array:
 def bnn(wbits: int = 1, abits: int = 1) -> Method:
     """Returns BNN: What = sign(W), dWhat/dW := 1, W clipped to [-1, 1]; x -> sign(x), dy/dx := 1[|x| <= 1].
 
-    Left out, since all methods share one recipe: the squared hinge loss and the Glorot factor on the
-    update.
+    Left out, since all methods share one recipe: the squared hinge loss and Glorot's factor on updates.
 
     Raises:
       ValueError: if the bits are not 1/1.

@@ -1,4 +1,4 @@
-"""BNN+: signs trained through SwishSign, and a regularizer that draws weights to two values."""
+"""BNN+: signs trained through SwishSign, and a regularizer that pulls weights to two values."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -16,7 +16,7 @@ FAR = 200.0  # exp(-FAR) is 0 in float32
 def sign_swish(x: Array) -> Array:
     """sign(x), trained through SwishSign: dy/dx := b (2 - bx tanh(bx / 2)) / (1 + cosh(bx)) with b = 5.
 
-    The derivative of 2 s(bx) (1 + bx (1 - s(bx))) - 1, s the logistic function: b at 0, below zero from
+    The derivative of 2 s(bx) (1 + bx (1 - s(bx))) - 1, s the logistic function: b at x = 0, negative from
     |x| = 0.48 on.  Infinities get 0 and NaN gets NaN.
 
     Args:
@@ -51,10 +51,11 @@ def regularizer(latent: Array, x: Array, context: Context, mean: Mean) -> Array:
 
 def bnnplus(wbits: int = 1, abits: int = 1) -> Method:
     """Returns BNN+: What = sign(W); x -> sign(x); both trained through SwishSign, `sign_swish`; and the loss
-    1e-4 mean |alpha - |W||, averaged over layers, one alpha a layer, learned from mean |W| on.
+    1e-4 mean |alpha - |W||, averaged over layers, with a learned alpha per layer, initially mean |W|.
 
-    The loss is our reading, unconfirmed: its form (absolutes rather than squares, a mean rather than a sum),
-    its weight, one alpha a layer and where it starts.  That alpha is no scale of What is unconfirmed too.
+    The loss is our reading (unconfirmed): its form (absolute values rather than squares, a mean rather than a
+    sum), its weight, one alpha per layer and alpha's initial value.  That alpha does not scale What is
+    unconfirmed too.
 
     Raises:
       ValueError: if the bits are not 1/1.

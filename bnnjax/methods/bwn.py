@@ -11,7 +11,7 @@ def bwn(wbits: int = 1, abits: int = 32) -> Method:
     """Returns BWN: What_o = a_o sign(W_o), a_o = mean |W_o|, differentiated as a product; x as it is, after a
     ReLU.
 
-    XNOR-Net's 1/32 under the name that its paper gives it.
+    XNOR-Net at 1/32 bits, under the name that its paper gives it.
 
     Raises:
       ValueError: if the bits are not 1/32.

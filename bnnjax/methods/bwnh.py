@@ -1,4 +1,4 @@
-"""BWNH: signs and scales that reproduce what each layer of a pretrained network computes, then fine-tuned."""
+"""BWNH: a pretrained network's kernels hashed to signs and scales that keep layer outputs; fine-tuning."""
 
 from functools import partial
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity
 from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import sign, sign_identity
 
-SWEEPS = 10  # at most; some thirty settle all bits, and lower the error by a few percent more
-BLOCK = 64  # bits between two products with the whole Gram matrix
+SWEEPS = 10  # at most; about thirty settle all bits, and lower the error by a few percent more
+BLOCK = 64  # bits that are flipped between two products with the whole Gram matrix
 
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
@@ -26,7 +26,7 @@ class Hashed(NamedTuple):
 
 
 def least_squares_scale(gram: Array, target: Array, bits: Array, default: Array) -> Array:
-    """Returns a_j = b_j' G w_j / b_j' G b_j, and the default where b_j meets no input.
+    """Returns a_j = b_j' G w_j / b_j' G b_j, and the default where b_j' G b_j = 0.
 
     Args:
       gram: G, [fan_in, fan_in].
@@ -68,9 +68,9 @@ def _sweep(gram: Array, target: Array, hashed: Hashed) -> Array:
 def hash_kernel(kernel: Array, gram: Array, sweeps: int = SWEEPS) -> Hashed:
     """Returns bits B and scales A of low error ||X W - X B A||_F^2 = sum_j (w_j - a_j b_j)' G (w_j - a_j b_j)
 
-    by turns, from B = sign(W) on: A is the least squares solution; the bits are flipped, one after another,
-    where that lowers the error (cyclic coordinate descent); until no flip does or `sweeps` are done.  No step
-    raises the error.
+    Alternates, from B = sign(W): A is the least-squares solution; then each bit in turn is flipped if that
+    lowers the error (cyclic coordinate descent), until no flip does or `sweeps` are done.  No step raises the
+    error.
 
     Args:
       kernel: W, [fan_in, o] float32.
@@ -78,10 +78,10 @@ def hash_kernel(kernel: Array, gram: Array, sweeps: int = SWEEPS) -> Hashed:
       sweeps: static.
 
     Source: Hu, Wang, Cheng 2018, arXiv 1802.02733, for the objective; the order of the solver's steps and its
-    end are our reading.
+    stopping rule are our reading.
     """
     fan_in = len(kernel)
-    # Bits without input tie, and so are never flipped.
+    # Bits whose inputs are all 0 tie, and so are never flipped.
     missing = -fan_in % BLOCK
     gram = jnp.pad(gram, ((0, missing), (0, missing)))
     kernel = jnp.pad(kernel, ((0, missing), (0, 0)))
@@ -108,7 +108,7 @@ def hash_kernel(kernel: Array, gram: Array, sweeps: int = SWEEPS) -> Hashed:
 
 
 def hash_latent(latent: Array, patches: Array, context: Context) -> Array:
-    """Returns a_o b_o for each filter: its sign is the hashed kernel's, its mean of absolutes the scale.
+    """Returns a_o b_o for each filter: its signs are the hashed bits, its mean absolute value the scale.
 
     Args:
       latent: [..., o].
@@ -127,11 +127,11 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 def bwnh(wbits: int = 1, abits: int = 32) -> Method:
     """Returns BWNH: What_o = a_o sign(W_o), a_o = mean |W_o| a constant, dWhat/dW := 1; x as it is, after a
-    ReLU.  A pretrained network's kernels are hashed layer by layer (`hash_latent`), from the inputs that the
-    layers hashed before leave; then all is trained.
+    ReLU.  A pretrained network's kernels are hashed layer by layer (`hash_latent`), with the inputs that the
+    layers hashed before produce; then the network is fine-tuned.
 
-    Only the objective is confirmed.  The fine-tuning, which the authors are said to do straight through, is
-    our reading, and so is the latent kernel it begins from, a_o b_o.
+    Only the objective is confirmed.  The fine-tuning, said to be straight through in the original, is our
+    reading, and so is the latent kernel that it starts from, a_o b_o.
 
     Raises:
       ValueError: if the bits are not 1/32.

@@ -1,4 +1,4 @@
-"""DoReFa-Net: k-bit weights and activations, each chosen apart."""
+"""DoReFa-Net: k-bit weights and activations, with independent bit widths."""
 
 from functools import partial
 

@@ -12,17 +12,17 @@ from bnnjax.ops.sign import hardtanh, sign
 from bnnjax.ops.straight_through import through
 
 SOFTNESS = 0.2  # alpha at the start
-LEAST, MOST = 1e-3, 1 - 1e-3  # what alpha is kept between: at 0 the slope is infinite, at 1 the curve flips
+LEAST, MOST = 1e-3, 1 - 1e-3  # bounds of alpha: at 0 the slope is infinite, at 1 the curve flips
 
 
 def soft_quantize(x: Array, lower: Array, upper: Array, softness: Array, bits: int) -> Array:
-    """Returns the nearest of 2^k even levels from lower to upper, trained through the soft staircase
+    """Returns the nearest of 2^k evenly spaced levels from lower to upper, trained through the soft staircase
 
         l + D (i + (phi(x) + 1) / 2),  phi(x) = s tanh(K (x - m_i)),  D = (u - l) / (2^k - 1),
         s = 1 / (1 - alpha),  K = log(2 / alpha - 1) / D,  i the interval, m_i its middle.
 
     Args:
-      x: [...]; beyond lower and upper it trains these in its place.
+      x: [...]; beyond lower or upper the gradient goes to that bound instead of x.
       lower: l, [].
       upper: u, [].
       softness: alpha, [], in (0, 1); clipped to 0.001 to 0.999.
@@ -59,8 +59,8 @@ def dsq(wbits: int = 1, abits: int = 1) -> Method:
     """Returns DSQ at w/a bits: `soft_quantize` of latent weights and activations, alpha (and for more than
     one bit l and u) learned for each layer; one bit has l = -1, u = 1.
 
-    alpha starts at 0.2.  That l and u start at -+ max |W| for weights and -+ 1 for activations, and what
-    keeps alpha in (0, 1), is our reading (unconfirmed).
+    alpha starts at 0.2.  That l and u start at -+ max |W| for weights and -+ 1 for activations, and the
+    clipping of alpha, are our reading (unconfirmed).
 
     Raises:
       ValueError: if the bits are not 1 to 4 each, with 32 for activations.

@@ -1,4 +1,4 @@
-"""FDA-BNN: the sign's gradient from its Fourier series, and a small network for what the series lacks."""
+"""FDA-BNN: the sign's gradient from its Fourier series, and a small noise module for the remainder."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from bnnjax.ops.scale import unscale_gradient
 from bnnjax.ops.sign import hardtanh, surrogate
 
 OMEGA = 0.1
-FIRST_TERMS = 9  # of the series; twice as many at the end
+FIRST_TERMS = 9  # of the series, at the start; twice as many at the end
 REDUCTION = 64  # of the noise module's hidden layer
 SINE = 0.1  # factor of the noise module's shortcut
 FACTOR = 0.1  # of the noise module at the start
@@ -27,7 +27,7 @@ def sign_sine(x: Array, terms: Array) -> Array:
       x: [...], any float dtype.
       terms: n, [] float32, whole.
     """
-    # Even in x; bounded away from 0, where the quotient is 2 (n + 1) to the last digit already.
+    # Even in x, which is bounded away from 0: there the quotient is 2 (n + 1) to the last digit already.
     angle = OMEGA * jnp.maximum(jnp.abs(x), 1e-4)
     slope = 2 * OMEGA / jnp.pi * jnp.sin(2 * (terms + 1) * angle) / jnp.sin(angle)
     return jnp.where(jnp.abs(x) > 1, 0, slope)  # NaN stays
@@ -90,8 +90,8 @@ def fda(wbits: int = 1, abits: int = 1) -> Method:
     x -> sign(x) + alpha e(x); signs trained through `sign_sine`, e the `noise` module, learned, over the
     weights of a filter and the channels of a pixel; alpha falls to 0, `fourier_schedule`.
 
-    Inference leaves e out.  w = 0.1, the window |x| <= 1, alpha and n over time are those of a later
-    benchmark's code; what the module runs over and starts from is our reading (unconfirmed).
+    Inference leaves e out.  w = 0.1, the window |x| <= 1 and the schedules of alpha and n are those of a
+    later benchmark's code; the module's inputs and initial values are our reading (unconfirmed).
 
     Raises:
       ValueError: if the bits are not 1/1.

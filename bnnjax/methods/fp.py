@@ -1,4 +1,4 @@
-"""Full precision: the network that the others are compared with."""
+"""Full precision: the network that binarized ones are compared with."""
 
 import jax
 
@@ -7,7 +7,7 @@ from bnnjax.methods.base import Method, check_bits, identity, keep
 
 
 def fp(wbits: int = 32, abits: int = 32) -> Method:
-    """Returns the full-precision method: latent weights as they are, ReLU.
+    """Returns the full-precision method: weights unquantized, ReLU.
 
     Raises:
       ValueError: if the bits are not 32/32.

@@ -10,8 +10,8 @@ from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import sign_identity
 from bnnjax.ops.straight_through import through
 
-STEP = 0.538  # between the centres, 2 bits
-HIGHEST = 1.614  # centre
+STEP = 0.538  # between the centres, for 2 bits
+HIGHEST = 1.614  # the highest centre
 MIDPOINTS = (0.807, 1.345)  # of the positive centres
 
 
@@ -36,8 +36,8 @@ half_wave.defvjp(lambda x: (half_wave(x), x), _half_wave_bwd)
 def half_wave_codes(x: Array) -> Array:
     """Returns 0 for x <= 0, else the number 1, 2, 3 of the nearest positive centre, trained as `half_wave`.
 
-    A small positive x is nearer to 0 than to the first centre and takes that centre all the same.  A midpoint
-    goes to the lower centre.  NaN stays NaN.
+    A small positive x takes the first centre although 0 is nearer.  A midpoint goes to the lower centre.  NaN
+    stays NaN.
 
     Args:
       x: [...], any float dtype.
@@ -63,7 +63,7 @@ def hwgq(wbits: int = 1, abits: int = 2) -> Method:
     x -> 0 for x <= 0, else the nearest of 0.538 {1, 2, 3}, dy/dx := 1[0 < x <= 1.614].
 
     The centres are those of the uniform 2-bit quantizer and fixed.  At a midpoint the lower centre is taken,
-    which is our reading.  With 32 bits activations pass a ReLU and stay as they are.
+    which is our reading.  With 32 bits activations pass a ReLU and are not quantized.
 
     Raises:
       ValueError: if the bits are not 1/2 or 1/32.
@@ -78,7 +78,7 @@ def hwgq(wbits: int = 1, abits: int = 2) -> Method:
         quantize_activation=_activation if quantized else keep,
         relaxed_activation=half_wave if quantized else identity,
         nonlinearity=identity if quantized else jax.nn.relu,
-        # 100,000 steps; their batch is unconfirmed, and the common one is taken.
+        # 100,000 steps; the batch size is unconfirmed, so the common one is taken.
         recipe=Recipe(learning_rate=0.01, weight_decay=5e-4, epochs=256),
         source="Cai et al. 2017, arXiv 1702.00953",
     )

@@ -1,4 +1,4 @@
-"""LAB: signs of weights times a scale that the curvature of the loss weights."""
+"""LAB: loss-aware binarization, signs times a scale that is weighted by the loss's curvature."""
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +20,12 @@ from bnnjax.methods.bnn import clip_latent
 from bnnjax.ops.scale import unscale_gradient
 from bnnjax.ops.sign import hardtanh, sign_identity
 
-KEPT = 0.999  # of the curvature at every step
-FLOOR = 1e-8  # of its root
+KEPT = 0.999  # share of the old curvature at every step
+FLOOR = 1e-8  # added to the curvature's root
 
 
 def curvature_scale(kernel: Array, curvature: Array) -> Array:
-    """Returns sum(d |W|) / sum(d), d = sqrt(v) + 1e-8: at v = 0 the plain mean of absolutes.
+    """Returns sum(d |W|) / sum(d), d = sqrt(v) + 1e-8: at v = 0 the mean absolute value.
 
     Args:
       kernel: W, [..., o].

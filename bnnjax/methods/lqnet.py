@@ -24,8 +24,8 @@ from bnnjax.methods.base import (
 )
 from bnnjax.ops.straight_through import through
 
-QUARTILE = 0.6745  # of the normal distribution
-KEPT = 0.9  # of the basis at every step
+QUARTILE = 0.6745  # upper quartile of the normal distribution
+KEPT = 0.9  # share of the old basis at every step
 RIDGE = 1e-4
 EXACT = jax.lax.Precision.HIGHEST
 
@@ -92,7 +92,7 @@ quantize_activations.defvjp(lambda x, basis: (quantize_activations(x, basis), (x
 
 
 def fit_basis(x: Array, basis: Array, low: int, mean: Mean) -> Array:
-    """Returns 0.9 v + 0.1 (B B' + r)^-1 (B x + r v): the least squares basis for the codes B that x has now.
+    """Returns 0.9 v + 0.1 (B B' + r)^-1 (B x + r v): the least-squares basis for x's current codes B.
 
     Args:
       x: [n, o].
@@ -104,8 +104,8 @@ def fit_basis(x: Array, basis: Array, low: int, mean: Mean) -> Array:
       [k, o].  The ridge r = 1e-4 / n keeps v where no code uses it.
     """
     codes, _, thresholds = levels_of(basis, low)
-    # What x has in each level is enough: no code of x is ever made.  Level by level from the lowest on, the
-    # share of x that lies there or above, and its sum.
+    # The counts and sums of x per level suffice, so codes of x are never made.  Level by level, starting from
+    # the lowest: the share of x that is there or above, and its sum.
     above = [x >= threshold for threshold in thresholds]
     shares = [jnp.ones(x.shape[1:]), *(jnp.mean(beyond, axis=0) for beyond in above)]
     sums = [jnp.mean(x, axis=0), *(jnp.mean(jnp.where(beyond, x, 0), axis=0) for beyond in above)]
@@ -152,7 +152,7 @@ def _remember(latent: Array, x: Array, context: Context, mean: Mean, *, abits: i
 
 
 def clip_to_highest(x: Array) -> Array:
-    """Returns x clipped from 0 to the highest level that every basis of activations starts with."""
+    """Returns x clipped between 0 and the initial highest level of activations, equal for all bases."""
     return jnp.clip(x, 0, 2 * QUARTILE)
 
 
@@ -161,8 +161,8 @@ def lqnet(wbits: int = 1, abits: int = 2) -> Method:
     filter for weights, c in {0, 1}^a and v for each layer for activations after a ReLU;
     dWhat/dW := 1, dy/dx := 1[x <= highest level].  v follows least squares, `fit_basis`, after each step.
 
-    At a midpoint the upper level is taken, so that sign(0) = +1 with one bit.  The ridge of the activations'
-    least squares is ours: their codes may all be 0.
+    At a midpoint the upper level is taken, so that sign(0) = +1 with one bit.  The ridge in the activations'
+    least squares is our addition: their codes may all be 0.
 
     Raises:
       ValueError: if the bits are not 1 to 4 each, with 32 for activations.

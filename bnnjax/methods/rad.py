@@ -1,4 +1,4 @@
-"""RAD: signs without scales, and a loss on the distribution of what the activations' signs are taken of."""
+"""RAD: signs without scales, and a loss on the distribution of activations before the sign."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from bnnjax.methods.bnn import clip_latent
 from bnnjax.ops.sign import hardtanh, sign_clip, sign_identity
 
 STRENGTH = 2.0
-LAST = 60 / 65  # the progress from which the loss is left out
+LAST = 60 / 65  # the progress from which on the loss is left out
 EPSILON = 1e-10
 
 
@@ -25,8 +25,8 @@ def _activation(x: Array, context: Context) -> Quantized:
 def distribution_loss(latent: Array, x: Array, context: Context, mean: Mean) -> Array:
     """Returns lambda (mean_c (2 - |mu| - sigma)+^2 + mean_c (sigma - 4)+^2 + mean_c (mu^2 - sigma^2)+).
 
-    The first term is there where a channel's values lie within the clip's interval, so that it degenerates;
-    the second where they spread far beyond it; the third where most have one sign.
+    The first term penalizes channels whose values all lie within the clip's interval (degeneration), the
+    second those that spread far beyond it (saturation), the third those with mostly one sign.
 
     Args:
       latent: unused.
@@ -38,7 +38,7 @@ def distribution_loss(latent: Array, x: Array, context: Context, mean: Mean) -> 
     wide = x.astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))
     mu, square = mean((jnp.mean(wide, axis=axes), jnp.mean(wide**2, axis=axes)))
-    # The difference of rounded moments may be below zero, where the root has no value.
+    # Rounding may make the difference of moments negative, where the root is NaN.
     variance = jax.nn.relu(square - mu**2) + EPSILON
     sigma = jnp.sqrt(variance)
     concentrated = jax.nn.relu(2 - jnp.abs(mu) - sigma) ** 2

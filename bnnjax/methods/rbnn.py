@@ -25,7 +25,7 @@ from bnnjax.ops.sign import hardtanh, sign, surrogate
 
 LOG_T_FIRST, LOG_T_LAST = -2.0, 1.0
 ALTERNATIONS = 3
-# On some accelerators the default precision of products would leave the rotations less than orthogonal.
+# On some accelerators products of default precision would make the rotations deviate from orthogonality.
 EXACT = jax.lax.Precision.HIGHEST
 
 
@@ -33,7 +33,7 @@ EXACT = jax.lax.Precision.HIGHEST
 def sign_triangle(x: Array, k: Array, t: Array) -> Array:
     """sign(x), trained through a triangle: dy/dx := k max(sqrt(2) t - t^2 |x|, 0), and NaN at NaN.
 
-    Of height sqrt(2) k t and support |x| < sqrt(2) / t.
+    The triangle has height sqrt(2) k t and support |x| < sqrt(2) / t.
 
     Args:
       x: [...], any float dtype.
@@ -44,7 +44,7 @@ def sign_triangle(x: Array, k: Array, t: Array) -> Array:
 
 
 def sides(count: int) -> tuple[int, int]:
-    """Returns (a, b) with a b = count and a <= b, as near to each other as can be."""
+    """Returns (a, b) with a b = count and a <= b, as close to each other as possible."""
     a = next(a for a in range(math.isqrt(count), 0, -1) if count % a == 0)
     return a, count // a
 
@@ -114,7 +114,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 def per_sample(x: Array) -> Array:
     """Returns each sample minus its mean, over its unbiased standard deviation, in float32.
 
-    A sample of a single activation has no deviation and is taken as it is; one of equal ones gives zeros.
+    A sample of a single activation has no deviation and stays unchanged; equal activations give zeros.
 
     Args:
       x: [batch, ...].
@@ -159,13 +159,13 @@ def _remember(latent: Array, x: Array, context: Context, mean: Mean) -> Values:
 
 
 def rbnn(wbits: int = 1, abits: int = 1) -> Method:
-    """Returns RBNN: What_o = a_o sign(w_o), w the `rotated` weights and a_o learned, from mean |W_o| on,
+    """Returns RBNN: What_o = a_o sign(w_o), w the `rotated` weights and a_o learned, initially mean |W_o|,
     trained through a triangle; x -> sign((x - mean x) / std x) of each sample, through a triangle with k = 1
     and t at least 1; `sign_triangle`, t from 0.01 to 10 and k by `sharpening`.
 
-    The rotations are renewed by `refresh` in the first step of each epoch, after its forward pass, and so act
-    from the second step on; the official code renews them before it.  Filters are flattened in the order of
-    [kh, kw, i] where the official code has [i, kh, kw].
+    `refresh` updates the rotations in the first step of each epoch, after its forward pass, so they take
+    effect in the second step; the official code updates them before the first.  Filters are flattened in the
+    order [kh, kw, i], in the official code [i, kh, kw].
 
     Raises:
       ValueError: if the bits are not 1/1 or 1/32.

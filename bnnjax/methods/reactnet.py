@@ -1,4 +1,4 @@
-"""ReActNet: signs and PReLUs that learn where to bend, channel by channel."""
+"""ReActNet: signs and PReLUs with learned shifts per channel (RSign and RPReLU)."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -71,16 +71,16 @@ def reactnet(wbits: int = 1, abits: int = 1) -> Method:
         RPReLU  y = u + m2_c where u = x + m1_c > 0, else s_c u + m2_c, after each sum of unit and shortcut
         What    Bi-Real Net's a_o sign(W_o), unscaled gradient 1[|W| <= 1]
 
-    Trained in two stages in one run: real weights, then binary ones from those on, each with a learning rate
-    of its own.  The best epoch is looked for among networks as deployed, with binary weights, so accuracies
-    during the first stage are low.  The optimizer's moments live on, where the authors start two runs.
+    One run has two stages: real weights, then binary weights that start from them; the learning rate restarts
+    in the second.  The best epoch is chosen among networks as deployed, with binary weights, so accuracies
+    are low during the first stage.  The optimizer's moments are kept, where the authors start a second run.
 
-    To the bound, RPReLU counts max_c max(1, |s_c|) and RSign's shift nothing: the clip that stands in for
-    sign(x + b_c) is clip(x, -1, 1) moved by b_c.
+    In the bound, RPReLU counts max_c max(1, |s_c|) and RSign's shift counts nothing: the clip that replaces
+    sign(x + b_c) is clip(x, -1, 1) shifted by b_c.
 
-    Its shortcut around every convolution is `--structure bireal`; that RPReLU follows the stem too is ours.
-    The authors' decay is 1e-5 in the first stage, 0 in the second, which is the recipe's; their learning rate
-    falls on a line, ours on a cosine; they learn from a teacher's outputs.
+    Its shortcut around every convolution is `--structure bireal`; that RPReLU follows the stem too is our
+    choice.  The authors' weight decay is 1e-5 in the first stage and 0 in the second; the recipe has 0.
+    Their learning rate decays linearly, ours by a cosine; they learn from a teacher's outputs.
 
     Raises:
       ValueError: if the bits are not 1/1.

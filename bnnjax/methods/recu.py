@@ -1,4 +1,4 @@
-"""ReCU: standardized weights whose tails are clamped, so that they change sign again; learned scales."""
+"""ReCU: standardized weights with clamped tails, so that large weights can change sign; learned scales."""
 
 import math
 
@@ -36,7 +36,7 @@ def clamped(kernel: Array, tau: Array) -> Array:
     centred = kernel - jnp.mean(kernel, axis=axes)
     scaled = 2 * math.sqrt(2) * _divide_by_deviation(centred, axes, kernel[..., 0].size)
     limit = -jnp.mean(jnp.abs(scaled)) * jnp.log(2 - 2 * tau)
-    # Not jnp.clip alone: its derivative at the ends is 1/2, and Q would have one.
+    # Not jnp.clip alone: its derivative at the ends is 1/2, and Q would get a gradient.
     end = jax.lax.stop_gradient(jnp.clip(scaled, -limit, limit))
     return jnp.where(jnp.abs(scaled) <= limit, scaled, end)
 
@@ -45,8 +45,8 @@ def clamped(kernel: Array, tau: Array) -> Array:
 def sign_per_sample(x: Array) -> Array:
     """sign(x), trained through Bi-Real Net's polynomial of x / sqrt(var + 1e-5), var (unbiased) per sample.
 
-    The division changes no sign, so only the backward pass has it; computed there in float32, with x beyond
-    1e15 brought back to it, so that its square is finite.
+    The division changes no sign, so only the backward pass computes it, in float32 and with x clipped to
+    1e15, so that squares stay finite.
 
     Args:
       x: [batch, ...], any float dtype.
@@ -87,7 +87,7 @@ def tau_schedule(progress: Array) -> Values:
 
 
 def recu(wbits: int = 1, abits: int = 1) -> Method:
-    """Returns ReCU: What_o = a_o sign(w2_o), w2 the `clamped` weights and a_o learned, from U[0, 1) on,
+    """Returns ReCU: What_o = a_o sign(w2_o), w2 the `clamped` weights and a_o learned, initially U[0, 1),
     dsign(w2)/dw2 := 1; x -> sign(x), dy/dx that of `sign_per_sample`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""ReSTE: signs trained through a power function that sharpens while training goes on."""
+"""ReSTE: signs trained through a power function that sharpens during training."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -7,8 +7,8 @@ from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import Context, Method, Quantized, Values, check_bits, identity
 from bnnjax.ops.sign import hardtanh, surrogate
 
-LARGEST = 1.5  # t: no gradient beyond
-SMALLEST = 0.1  # m: the chord's slope below, where the power's would grow without bound
+LARGEST = 1.5  # t: the gradient is 0 beyond
+SMALLEST = 0.1  # m: below, the slope of the chord, since that of the power is unbounded
 LAST_ORDER = 3.0
 
 
@@ -51,8 +51,8 @@ def reste(wbits: int = 1, abits: int = 1) -> Method:
     """Returns ReSTE: What = a sign(W), a = mean |W| of the whole layer, differentiated; x -> sign(x); both
     trained through sign(z) |z|^(1/o), `sign_power`, with o from `order_schedule`.
 
-    As in the official code, of which the ReLU before each batch norm is left out here.  It has no function
-    between a batch norm and the next sign.
+    As in the official code, without its ReLU before each batch norm.  There is no nonlinearity between a
+    batch norm and the next sign.
 
     Raises:
       ValueError: if the bits are not 1/1.

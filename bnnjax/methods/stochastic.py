@@ -1,4 +1,4 @@
-"""SQ-BWN and SQ-TWN: stochastic quantization, of more and more filters as training goes on."""
+"""SQ-BWN and SQ-TWN: stochastic quantization of a growing share of the filters during training."""
 
 from collections.abc import Callable
 
@@ -14,16 +14,16 @@ from bnnjax.ops.sign import sign_identity
 
 RATIOS = (0.5, 0.75, 0.875, 1.0)  # of quantized filters, one for each quarter of training
 SOURCE = "Dong et al. 2017, arXiv 1708.01001"
-# The four stages of ResNet-56, 64,000 steps each, in one run; their batch is unconfirmed, and the common one
-# is taken.
+# The four stages of ResNet-56, 64,000 steps each, in one run; the batch size is unconfirmed, so the common
+# one is taken.
 RECIPE = Recipe(epochs=656)
 
 
 def ratio_schedule(progress: Array) -> Values:
     """Returns the ratio r of quantized filters: 0.5, 0.75, 0.875, 1 in the four quarters of training.
 
-    The authors' four stages, each a training run of its own that starts from the last one's weights, within
-    one run: the learning rate starts anew in each, the optimizer's moments live on.
+    The authors train four runs, each starting from the weights of the one before; here they are stages of
+    one run: the learning rate restarts in each, the optimizer's moments are kept.
 
     Args:
       progress: [], epoch / epochs; 1 at inference.
@@ -46,10 +46,10 @@ def relative_error(kernel: Array, quantized: Array) -> Array:
 
 
 def draw(key: Array, error: Array, count: Array) -> Array:
-    """Returns which `count` filters a roulette without replacement draws, each with probability ~ its error.
+    """Returns which `count` filters are drawn without replacement, with probability proportional to error.
 
-    The highest log e_o + Gumbel noise have exactly the law of drawing one after the other in proportion to
-    e_o among those left.  Filters of error 0 or NaN come last.
+    Taking the largest log e_o + Gumbel noise has exactly the distribution of drawing one after the other in
+    proportion to e_o among those left.  Filters of error 0 or NaN come last.
 
     Args:
       key: random key.
@@ -77,7 +77,7 @@ def _ternary(kernel: Array) -> tuple[Array, Array]:
 
 
 def _stochastic(quantize: Callable[[Array], tuple[Array, Array]]) -> Callable[[Array, Context], Quantized]:
-    """Returns the quantizer that leaves a random (1 - r) of the filters in full precision while training."""
+    """Returns the quantizer that leaves a random share (1 - r) of filters in full precision in training."""
 
     def weight(kernel: Array, context: Context) -> Quantized:
         codes, scale = quantize(kernel)
@@ -113,8 +113,8 @@ def sqbwn(wbits: int = 1, abits: int = 32) -> Method:
     floor((1 - r) C) of the C filters, which `draw` picks by ||W_o - Q_o||_1 / ||W_o||_1, else Q_o;
     dWhat/dW := 1 for both; r by `ratio_schedule`; x as it is, after a ReLU.
 
-    Inference quantizes all filters at any time, our reading: the authors' code goes on drawing.  Codes of the
-    filters left in full precision are no integers.
+    Inference always quantizes all filters, which is our reading: the authors' code keeps drawing.  The codes
+    of filters left in full precision are not integers.
 
     Raises:
       ValueError: if the bits are not 1/32.

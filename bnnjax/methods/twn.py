@@ -1,4 +1,4 @@
-"""TWN: ternary weights by a threshold, one scale for the layer."""
+"""TWN: ternary weights by a threshold, with one scale per layer."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from bnnjax.ops.scale import unscale_gradient
 from bnnjax.ops.sign import sign
 from bnnjax.ops.straight_through import through
 
-THRESHOLD = 0.7  # times the mean of absolutes
+THRESHOLD = 0.7  # times the mean absolute value
 
 
 def ternary_identity(x: Array, threshold: Array) -> Array:
@@ -25,10 +25,10 @@ def ternary_identity(x: Array, threshold: Array) -> Array:
 
 
 def ternary_scale(kernel: Array, threshold: Array, axis: int | tuple[int, ...] | None = None) -> Array:
-    """Returns the mean of those |w| that are above the threshold, and where there are none the threshold.
+    """Returns the mean of the |w| above the threshold, or the threshold itself if there are none.
 
-    It is the least-squares scale of the ternary codes.  Where all codes are 0 any scale gives the same value;
-    the threshold is the one that keeps the gradient alive, and NaN where a weight is NaN.
+    This is the least-squares scale of the ternary codes.  If all codes are 0, any scale gives the same value;
+    the threshold keeps the gradient alive, and is NaN where a weight is NaN.
 
     Args:
       kernel: [..., o].
@@ -53,8 +53,8 @@ def twn(wbits: int = 2, abits: int = 32) -> Method:
     """Returns TWN: What = a T, T = sign(W) 1[|W| > D], D = 0.7 mean |W|, a = mean of |W| over |W| > D,
     both over the whole layer and constants, dWhat/dW := 1; x as it is, after a ReLU.
 
-    Left out: the clipping of latent weights, which the authors' code has but does not call.  How they trained
-    on CIFAR-10 is unconfirmed.
+    Left out: the clipping of latent weights, which the authors' code defines but does not call.  Their
+    CIFAR-10 recipe is unconfirmed.
 
     Raises:
       ValueError: if the bits are not 2/32.

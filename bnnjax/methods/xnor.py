@@ -1,4 +1,4 @@
-"""XNOR-Net (1/1) and its weights-only form (1/32): signs times the mean of absolutes of each filter."""
+"""XNOR-Net (1/1) and its weights-only form (1/32): signs times the mean absolute value of each filter."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def xnor(wbits: int = 1, abits: int = 1) -> Method:
     """Returns XNOR-Net: What_o = a_o sign(W_o), a_o = mean |W_o|; x -> sign(x), dy/dx := 1[|x| < 1].
 
     dL/dW = a_o 1[|W| < 1] dL/dWhat + sign(W)/n sum_j dL/dWhat_j sign(W_j), the derivative of the product.
-    The official code's factor n (1 - 1/i), a matter of the learning rate, is left out, and so is the map of
+    Left out: the official code's factor n (1 - 1/i), which only rescales the learning rate, and the map of
     activation scales K, which the official code does not compute either.
 
     Raises:

@@ -1,4 +1,4 @@
-"""XNOR-Net++: one learned scale for each output, shared along filters, rows and columns."""
+"""XNOR-Net++: a learned scale for each output, the product of factors per channel, row and column."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -23,8 +23,8 @@ def xnorplusplus(wbits: int = 1, abits: int = 1) -> Method:
     """Returns XNOR-Net++: y = G conv(sign(x), sign(W)), G[h, w, o] = a_o b_h c_w learned from 1;
     both signs trained through the clip, 1[|.| <= 1].
 
-    The richest of the four forms of G, which ties a network to one size of images.  That the scales begin at
-    1 is our reading (unconfirmed), and so is the recipe, that of the author's later library.
+    This is the most general of the four forms of G; it ties a network to one image size.  That the scales
+    start at 1 is our reading (unconfirmed), and so is the recipe, that of the author's later library.
 
     Raises:
       ValueError: if the bits are not 1/1.

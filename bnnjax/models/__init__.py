@@ -1,4 +1,4 @@
-"""Networks, and the names they are chosen by."""
+"""Networks (ResNets and VGGs), and their names."""
 
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ __all__ = ["RESNETS", "VGGS", "Model", "default_structure", "make_model"]
 
 
 def default_structure(name: str, method: Method, structure: str | None) -> str:
-    """Returns the structure of the network of that name; None is bireal for binarized ResNets, else plain.
+    """Returns the structure of the named network; None is bireal for binarized ResNets, else plain.
 
     Raises:
       ValueError: for an unknown name or structure, or a structure that the network does not have.
@@ -53,16 +53,16 @@ def make_model(
     remat: bool = False,
     pack_codes: bool = False,
 ) -> Model:
-    """Returns the network of that name.
+    """Returns the named network.
 
     Args:
-      name: of RESNETS or VGGS.
+      name: in RESNETS or VGGS.
       method: the binarization method.
       structure: see `default_structure`.
       classes: outputs.
       axis_name: mapped axis of the batch norms.
-      remat: whether training computes blocks (of a VGG: units) again in the backward pass, to keep less.
-      pack_codes: whether it keeps 1-bit activations as bits.
+      remat: whether training recomputes blocks (of a VGG: units) in the backward pass to save memory.
+      pack_codes: whether training keeps 1-bit activations as bits.
 
     Raises:
       ValueError: for an unknown name or structure, a structure that the network does not have, or codes that

@@ -15,7 +15,7 @@ from bnnjax.nn.layers import ACTIVATIONS, INPUTS, LOSSES, PREPARED
 from bnnjax.nn.units import KERNELS, STAGES, UNITS, by_unit, by_unit_of_layer, in_order
 from bnnjax.types import Tree
 
-# The collections that `Network.apply` can be asked for, and how each is read.
+# The collections that `Network.apply` can return on request, and how each is read.
 COLLECTIONS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     KERNELS: by_unit,
     ACTIVATIONS: by_unit_of_layer,
@@ -25,12 +25,12 @@ COLLECTIONS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 
 
 class Collected(NamedTuple):
-    """What a forward pass leaves beside its logits."""
+    """What a forward pass collects beside its logits."""
 
     units: Units
-    layer_loss: Array  # [], the mean of what the method's layers add to the loss
+    layer_loss: Array  # [], the mean over layers of what the method adds to the loss
     latents: Mapping[str, Array]  # latent kernels by unit
-    more: Mapping[str, Any]  # of COLLECTIONS those that were asked for
+    more: Mapping[str, Any]  # the requested ones of COLLECTIONS
 
 
 def project_latents(params: Tree, project: Callable[[Array], Array]) -> Tree:
@@ -49,7 +49,7 @@ def latents_by_unit(params: Tree) -> dict[str, Array]:
 
 
 def replaced(tree: Tree, new: Tree) -> Tree:
-    """Returns the nested dicts of `tree` with the leaves of `new` in the place of their own."""
+    """Returns the nested dicts of `tree` with the leaves of `new` in place of theirs."""
     if not isinstance(new, Mapping):
         return new
     return {**tree, **{name: replaced(tree[name], value) for name, value in new.items()}}
@@ -60,8 +60,8 @@ class Network:
     """A model as pure functions of its arrays, params and batch_stats.
 
     Attributes:
-      model: as `make_model` returns it.
-      method: the one that the model was made with.
+      model: from `make_model`.
+      method: the model's.
       image_shape: (h, w, c).
     """
 
@@ -71,7 +71,7 @@ class Network:
 
     @property
     def chain(self) -> Chain:
-        """The network as its bound sees it."""
+        """The structure of the network for its bound."""
         return self.model.chain
 
     def with_method(self, method: Method) -> "Network":
@@ -79,7 +79,7 @@ class Network:
         return replace(self, model=self.model.clone(method=method), method=method)
 
     def context(self, progress: Array | float = 1.0) -> Context:
-        """Returns the context of layers at that share of training; as used once trained, if left out."""
+        """Returns the layers' context at this share of training; by default that of a trained network."""
         return Context(self.method.schedule(jnp.float32(progress)))
 
     def init(self, key: Array) -> tuple[Tree, Tree]:
@@ -88,7 +88,7 @@ class Network:
         return self._projected(variables["params"]), variables["batch_stats"]
 
     def complete(self, key: Array, params: Tree, batch_stats: Tree) -> tuple[Tree, Tree]:
-        """Returns params and batch_stats with what is missing initialized."""
+        """Returns params and batch_stats with missing arrays initialized."""
         variables = {"params": self._projected(params), "batch_stats": batch_stats}
         _, filled = self.model.apply(
             variables,
@@ -101,8 +101,8 @@ class Network:
         return filled["params"], filled["batch_stats"]
 
     def prepare(self, params: Tree, batch_stats: Tree, images: Array) -> Tree:
-        """Returns params with latent kernels as the method prepares them by some images, before training."""
-        # On one device, so that batch norms average over nothing else.
+        """Returns params with latent kernels as the method prepares them with some images before training."""
+        # On one device, so that batch norms average over these images alone.
         alone = self.model.clone(axis_name=None)
         variables = {"params": params, "batch_stats": batch_stats}
         _, filled = alone.apply(variables, images, self.context(0.0), True, mutable=["batch_stats", PREPARED])
@@ -117,7 +117,7 @@ class Network:
         train: bool,
         more: Iterable[str] = (),
     ) -> tuple[Array, Tree, Collected]:
-        """Returns logits [batch, classes], batch_stats after this pass, and what else it leaves.
+        """Returns logits [batch, classes], batch_stats after this pass, and what else it collects.
 
         Args:
           params: of the network.
@@ -143,7 +143,7 @@ class Network:
     def infer(
         self, params: Tree, batch_stats: Tree, images: Array, more: Iterable[str] = ()
     ) -> tuple[Array, Collected]:
-        """Returns logits and what is collected at inference, as the network is used once trained."""
+        """Returns logits and what is collected at inference, as of a trained network."""
         logits, _, collected = self.apply(params, batch_stats, images, self.context(), False, more)
         return logits, collected
 

@@ -17,7 +17,7 @@ from bnnjax.ops.pool import max_pool
 
 
 class ResNet(nn.Module):
-    """Stem, stages of residual blocks, each but the first halving the image, average, classifier.
+    """Stem, stages of residual blocks (each but the first halves the image), average pooling, classifier.
 
     Attributes:
       method: the binarization method of the blocks.
@@ -29,7 +29,7 @@ class ResNet(nn.Module):
       stem: cifar is a 3x3 unit; imagenet is a 7x7 one of stride 2 and a 3x3 max pooling of stride 2, whose
         bound is 1.
       axis_name: mapped axis of the batch norms.
-      remat: whether training keeps what goes into stem and blocks alone for the backward pass.
+      remat: whether training keeps only the inputs of stem and blocks for the backward pass.
       pack_codes: see `BinaryConv`.
     """
 
@@ -54,7 +54,7 @@ class ResNet(nn.Module):
 
     @property
     def chain(self) -> Chain:
-        """The network as its bound sees it."""
+        """The structure of the network for its bound."""
         act = self.method.nonlinearity
         blocks = [
             block_chain(name, self.structure, self.projection and stride > 1, act)

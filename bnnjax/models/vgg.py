@@ -12,16 +12,16 @@ from bnnjax.nn.units import Head, Unit, record_stage
 
 
 class VGG(nn.Module):
-    """Stem 3x3, units of which every other one pools, a full-precision dense classifier.
+    """A 3x3 stem, units of which every other one pools, a full-precision dense classifier.
 
-    A stage, where one is asked for (`record_stage`), ends with each unit that pools.
+    For `record_stage` a stage ends with each unit that pools.
 
     Attributes:
       method: the binarization method of all units but the stem.
       widths: channels of the stem and of each unit; units 1, 3, 5, ... halve the image.
       classes: outputs.
       axis_name: mapped axis of the batch norms.
-      remat: whether training keeps what goes into the units alone for the backward pass.
+      remat: whether training keeps only the inputs of units for the backward pass.
       pack_codes: see `BinaryConv`.
     """
 
@@ -34,7 +34,7 @@ class VGG(nn.Module):
 
     @property
     def chain(self) -> Chain:
-        """The network as its bound sees it."""
+        """The structure of the network for its bound."""
         units = ["stem", *(f"conv{n}" for n in range(1, len(self.widths)))]
         act = self.method.nonlinearity
         return (*(node for unit in units for node in (unit, *slope_behind(unit, act))), CLASSIFIER)

@@ -1,4 +1,4 @@
-"""Activations that learn: their parameters, and their place in the bound."""
+"""Learned activations: their parameters, and their place in the bound."""
 
 from collections.abc import Callable
 
@@ -34,5 +34,5 @@ class Activation(nn.Module):
 
 
 def slope_behind(unit: str, nonlinearity: Nonlinearity) -> Chain:
-    """Returns what the nonlinearity behind a unit is to the bound: nothing, unless it is learned."""
+    """Returns the part of the chain for the nonlinearity behind a unit: empty, unless it is learned."""
     return (Slope(unit),) if isinstance(nonlinearity, LearnedActivation) else ()

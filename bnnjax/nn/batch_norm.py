@@ -1,4 +1,4 @@
-"""Batch normalization that shows its variance, which constraints differentiate and bounds read."""
+"""Batch normalization that also returns its variances, for constraints and bounds."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,9 +23,9 @@ class NormStats(NamedTuple):
 class BatchNorm(nn.Module):
     """y = activation(g (x - mean) / sqrt(var + eps) + b + shortcut), over the batch of all devices.
 
-    Running statistics follow r <- momentum r + (1 - momentum) batch.  Linen's own BatchNorm keeps the batch
-    variance to itself, and leaves shortcut and activation to be computed apart.  A channel of zero variance
-    gives activation(b + shortcut).
+    Running statistics follow r <- momentum r + (1 - momentum) batch.  Linen's own BatchNorm does not return
+    the batch variance and does not fuse shortcut and activation.  A channel of zero variance gives
+    activation(b + shortcut).
 
     Attributes:
       axis_name: mapped axis over which batch statistics are averaged; None for one device.

@@ -1,4 +1,4 @@
-"""The residual block, plain or with Bi-Real Net's shortcut around every convolution."""
+"""Residual blocks, plain or with Bi-Real Net's shortcut around every convolution."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ def pad_shortcut(x: Array, features: int, stride: int) -> Array:
 
     Args:
       x: [batch, h, w, c].
-      features: channels to have, at least c.
+      features: channels of the result, at least c.
       stride: of both axes.
     """
     missing = features - x.shape[-1]
@@ -78,7 +78,7 @@ class Block(nn.Module):
 
 
 def block_chain(name: str, structure: Structure, has_projection: bool, nonlinearity: Nonlinearity) -> Chain:
-    """Returns the chain of the block of that name, for bounds.
+    """Returns the chain of the named block, for bounds.
 
     Args:
       name: of the block in its network.

@@ -1,4 +1,4 @@
-"""Quantized layers: a convolution and a dense layer that work on codes and scales."""
+"""Quantized layers: a convolution and a dense layer that compute with codes and scales."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -14,17 +14,17 @@ from jax import Array
 from bnnjax.methods import Context, Initial, Method, Quantized, Site, Values
 from bnnjax.ops.bits import keeping_bits
 from bnnjax.ops.conv import conv, patches
-from bnnjax.ops.keys import named_key
+from bnnjax.runtime.keys import named_key
 
 # Collections that a forward pass fills where they are mutable: what layers add to the loss, the latent
 # kernels that the method prepares before training, a quantizing layer's input and the codes made of it, and
 # any layer's input.
 LOSSES, PREPARED, ACTIVATIONS, INPUTS = "losses", "prepared", "activations", "inputs"
-MOST_PATCHES = 2**14  # of a layer's inputs, for the method to prepare its kernel by
+MOST_PATCHES = 2**14  # of a layer's inputs, with which the method prepares the layer's kernel
 
 
 def record(module: nn.Module, collection: str, value: Any) -> None:
-    """Leaves a module's value in a collection, where that is mutable, in the place of an earlier one."""
+    """Stores a module's value in a collection, if that is mutable, and replaces an earlier value."""
     module.sow(collection, "record", value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
 
 
@@ -41,11 +41,11 @@ def _initialize(initials: Mapping[str, Initial], key: Array, site: Site) -> dict
 
 
 class _Quantized(nn.Module):
-    """What both layers share.
+    """The common base of both layers.
 
-    The trained array is the parameter `latent` where the method quantizes weights and `kernel` where it does
-    not; optimizer masks and projections go by these names.  What the method trains beside it is the parameter
-    `learned`, what it carries along is `memory` among the batch statistics.
+    The trained array is the parameter `latent` if the method quantizes weights and `kernel` if it does not;
+    optimizer masks and projections go by these names.  The method's other trained arrays are the parameter
+    `learned`; arrays that it carries from step to step are `memory` among the batch statistics.
 
     Attributes:
       features: output channels.
@@ -94,10 +94,10 @@ class _Quantized(nn.Module):
 
     @abstractmethod
     def _patches(self, inputs: Array) -> Array:
-        """Returns what the kernel meets in the inputs, [n, fan_in]."""
+        """Returns the patches of the inputs that the kernel is multiplied with, [n, fan_in]."""
 
     def _variables(self, x: Array, context: Context) -> tuple[Array, Context]:
-        """Returns the trained kernel, and the context with what is this layer's own."""
+        """Returns the trained kernel, and the context with this layer's own arrays and key."""
         latent = self.param(self._name, nn.initializers.he_normal(), self._kernel_shape(x), jnp.float32)
         method, site = self.method, Site(latent, self._output_shape(x))
         if context.training is not None:
@@ -115,8 +115,8 @@ class _Quantized(nn.Module):
 
     def _quantize_inputs(self, x: Array, context: Context) -> Quantized:
         """Returns the quantized inputs, and records them."""
-        # Jitted, as the weights' quantizer is, so that it is traced once for all layers of a shape: half of a
-        # step's tracing otherwise.
+        # Jitted, as the weights' quantizer is, so that it is traced once for all layers of a shape; otherwise
+        # it is half of a step's tracing.
         inputs = jax.jit(self.method.quantize_activation)(x, context)
         if not self.is_initializing():
             record(self, INPUTS, x)
@@ -125,7 +125,7 @@ class _Quantized(nn.Module):
         return inputs
 
     def _prepare(self, latent: Array, inputs: Quantized, context: Context) -> Array:
-        """Returns the kernel to use: where what is prepared can be left, the one that the method prepares."""
+        """Returns the latent kernel to use: one that the method prepares, if its collection is mutable."""
         prepare = self.method.prepare
         if prepare is None or self.is_initializing() or not self.is_mutable_collection(PREPARED):
             return latent
@@ -140,7 +140,7 @@ class _Quantized(nn.Module):
         return _rescale(y, weight.scale, inputs.scale)
 
     def _finish_step(self, latent: Array, x: Array, context: Context) -> None:
-        """Leaves what the layer adds to the loss, and its memory after this step's forward pass."""
+        """Stores what the layer adds to the loss, and its memory after this step's forward pass."""
         method = self.method
         if method.layer_loss is not None:
             record(self, LOSSES, method.layer_loss(latent, x, context, self._mean))
@@ -155,13 +155,13 @@ class _Quantized(nn.Module):
 class BinaryConv(_Quantized):
     """Convolution of quantized activations with a quantized kernel: scale * conv(codes(x), codes(W)).
 
-    [batch, h, w, i] -> [batch, h / stride, w / stride, features].  The product of codes is exact whatever the
-    order of its sums, so that it is the same on every device.
+    [batch, h, w, i] -> [batch, h / stride, w / stride, features].  The product of codes is exact in any order
+    of summation, and so the same on every device.
 
     Attributes:
       kernel_size: rows and columns of the kernel; odd, padded so that stride 1 keeps the size.
       stride: of both axes.
-      padding_value: what the border of the activation codes is filled with.
+      padding_value: value of the padding of the activation codes.
     """
 
     kernel_size: int = 3

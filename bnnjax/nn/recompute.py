@@ -1,4 +1,4 @@
-"""Parts of a network whose backward pass computes them anew."""
+"""Rematerialization of parts of a network: the backward pass recomputes them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,7 @@ def call(part: Part, module: nn.Module, x: Array, context: Context) -> Array:
 
 
 def recompute(part: Part, module: nn.Module, x: Array, context: Context) -> Array:
-    """Returns part(module, x, context), of which nothing but x and the context is kept for the gradient.
+    """Returns part(module, x, context), keeping only x and the context for the gradient.
 
     Args:
       part: calls the module.
@@ -32,7 +32,7 @@ def recompute(part: Part, module: nn.Module, x: Array, context: Context) -> Arra
 
 
 def _lifted(part: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `part` of Flax's scopes with `recomputed` around the pure function that it is."""
+    """Returns `part` as a function of Flax scopes, with `recomputed` around its pure form."""
     return lift.pack(partial(_recompute, part), (True,), (True,), (True,), name="recompute")
 
 

@@ -1,4 +1,4 @@
-"""Units: a convolution and the batch norm behind it, the classifier, and what they leave for bounds."""
+"""Units (a convolution and the batch norm behind it), the classifier, and what they record for bounds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,8 +18,8 @@ from bnnjax.nn.layers import BinaryConv, record
 from bnnjax.ops import norms
 from bnnjax.ops.pool import max_pool
 
-# Collections that a forward pass fills where they are mutable: `units` holds UnitStats, `kernels` the kernels
-# with their batch norm folded in, `stages` what comes out of the stages of a network, in their order.
+# Collections that a forward pass fills if they are mutable: `units` holds UnitStats, `kernels` the kernels
+# with their batch norm folded in, `stages` the outputs of a network's stages, in order.
 UNITS, KERNELS, STAGES = "units", "kernels", "stages"
 
 
@@ -34,17 +34,17 @@ def by_unit(collection: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def by_unit_of_layer(collection: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the entries that the convolutions of units left, by the names of the units."""
+    """Returns the entries that the convolutions of units recorded, by the names of the units."""
     return {"/".join(path[:-2]): value for path, value in flatten_dict(collection).items()}
 
 
 def record_stage(model: nn.Module, x: Array) -> None:
-    """Adds x, [batch, h, w, c], to the model's `stages`, where that is mutable."""
+    """Adds x, [batch, h, w, c], to the model's `stages`, if that is mutable."""
     model.sow(STAGES, "record", x)
 
 
 def in_order(collection: Mapping[str, Any]) -> tuple[Array, ...]:
-    """Returns what `record_stage` left."""
+    """Returns what `record_stage` recorded, in order."""
     return collection.get("record", ())
 
 
@@ -72,7 +72,7 @@ class Unit(nn.Module):
       kernel_size: rows and columns of the kernel.
       stride: of the convolution.
       pool: whether 2x2 max pooling comes between convolution and batch norm.
-      activation: what the unit's output passes, elementwise; fixed or learned.
+      activation: the elementwise function of the unit's output, fixed or learned.
       axis_name: mapped axis of the batch norm.
       pack_codes: see `BinaryConv`.
     """
@@ -123,8 +123,8 @@ class Unit(nn.Module):
 class Head(nn.Module):
     """The classifier: batch norm of the features if asked for, then a full-precision dense layer.
 
-    One unit to the bound: a batch norm *before* the matrix folds into its rows, and its gain takes part in
-    every output, so that no gain of the unit's own is left (it is recorded as 1).
+    The bound treats it as one unit: a batch norm *before* the matrix folds into its rows, where its gain
+    enters every output, so the unit has no gain of its own (it is recorded as 1).
 
     Attributes:
       classes: outputs.

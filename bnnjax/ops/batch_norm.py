@@ -40,8 +40,8 @@ def batch_norm(
 ) -> tuple[Array, Array, Array]:
     """Returns activation(g (y - mean) / sqrt(var + eps) + b + shortcut), mean and var.
 
-    mean and var (biased) are each channel's over the batch, of all devices if there is an axis; the gradient
-    flows from them as well as through them.
+    mean and var (biased) are taken per channel over the batch, over all devices if an axis is named.
+    Gradients flow through both, and both outputs may be differentiated too.
 
     Args:
       y: [batch, ..., c], any float dtype; statistics are float32.
@@ -105,7 +105,7 @@ def _through_activation(
     offset: Array,
     mean: Array,
 ) -> tuple[Array, list[Array]]:
-    """Returns the gradient before the activation, and its channel means alone and times y - mean."""
+    """Returns d, the gradient before the activation, and the channel means of d and of d (y - mean)."""
     u = y * multiplier + offset
     if shortcut is not None:
         u = u + shortcut
@@ -133,7 +133,7 @@ def _backward(
     # average over all devices.
     mean_d, mean_dy, g_mean, g_variance = _average(axis_name, (*sums, g_mean, g_variance))
     # dL/dy = multiplier (d - mean d - (y - mean) mean(d (y - mean)) / var) + dL/dvar 2 (y - mean) / count
-    # + dL/dmean / count, gathered by powers of y: to broadcast a channel's number costs as much as a product.
+    # + dL/dmean / count, by powers of y, since broadcasting a channel's number costs as much as a product.
     of_y = 2 * g_variance / count - multiplier * deviation**2 * mean_dy
     constant = g_mean / count - multiplier * mean_d - mean * of_y
     dy = outlined_with(_linear)(d, y, multiplier, of_y, constant)

@@ -1,4 +1,4 @@
-"""Arrays of two values as bits, and products that keep their codes so for the backward pass."""
+"""Bit packing of two-valued arrays, and products that keep their codes packed for the backward pass."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -22,22 +22,22 @@ class Packed(NamedTuple):
 
 
 def pack(x: Array) -> Packed:
-    """Returns an array of at most two values, [..., c], as bits: a 32nd of float32's size."""
+    """Returns an array of at most two values, [..., c], as bits: 1/32 of its size in float32."""
     return Packed(*_outlined_pack(x))
 
 
 def unpack(packed: Packed, channels: int) -> Array:
-    """Returns the array that `pack` was given.
+    """Returns the array that was packed.
 
     Args:
-      packed: of it.
-      channels: its last axis.
+      packed: from `pack`.
+      channels: size of the array's last axis.
     """
     return _outlined_unpack(*packed, channels)
 
 
 def keeping_bits(product: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
-    """Returns product(codes, kernel) that keeps its codes, which have two values, as bits for its gradient.
+    """Returns product(codes, kernel) whose gradient keeps the codes, which have two values, as bits.
 
     Args:
       product: bilinear; the last axis of codes is the last but one of the kernel.
@@ -52,7 +52,7 @@ def keeping_bits(product: Callable[[Array, Array], Array]) -> Callable[[Array, A
 
     def backward(residuals: tuple[Packed, Array], g: Array) -> tuple[Array, Array]:
         packed, kernel = residuals
-        # Else a compiler may unpack them in the forward pass.
+        # Otherwise a compiler may unpack them in the forward pass already.
         packed = packed._replace(high=held_back(packed.high, g))
         return jax.vjp(product, unpack(packed, kernel.shape[-2]), kernel)[1](g)
 

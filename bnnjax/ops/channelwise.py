@@ -1,4 +1,4 @@
-"""Elementwise functions with parameters of each channel, and their gradient in one pass."""
+"""Elementwise functions with parameters per channel, whose gradients take one pass."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -18,8 +18,8 @@ Function = Callable[[Array, Parameters], Array]
 def channelwise(function: Function, x: Array, parameters: Parameters) -> Array:
     """Returns function(x, parameters), computed in the dtype of x.
 
-    The gradient of a parameter is a sum over all of x but its channels, taken in float32 whatever the dtype
-    of x: in bfloat16 such a sum stands still at 256 terms of 1.
+    The gradient of a parameter is a sum over all axes of x but the channels, in float32 whatever the dtype of
+    x: in bfloat16 a sum of ones never exceeds 256.
 
     Args:
       function: elementwise in x and in the parameters broadcast to it; one object per kind, since each is

@@ -1,4 +1,4 @@
-"""The convolution, NHWC images and HWIO kernels, with gradients that are fast on CPUs too."""
+"""Convolution of NHWC images with HWIO kernels, with gradients that are fast on CPUs too."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0, padding_
       kernel: [kh, kw, i, o], of x's dtype.
       stride: of both axes.
       padding: rows and columns added on each side.
-      padding_value: what they hold.  0 injects zeros between the signs of a binary activation map, as the
+      padding_value: value of the padding.  0 puts zeros between the signs of a binary activation map, as the
         published networks do; +1 or -1 keeps the map binary.
 
     Returns:
@@ -43,13 +43,13 @@ def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0, padding_
 def patches(
     x: Array, kernel_size: int, *, stride: int = 1, padding: int = 0, padding_value: float = 0.0, most: int
 ) -> Array:
-    """Returns what a kernel meets in places of the images, so that patches @ kernel.reshape(-1, o) convolves.
+    """Returns patches of the images (im2col): patches @ kernel.reshape(-1, o) is the convolution.
 
     Args:
       x: [batch, h, w, i].
-      kernel_size: its rows and columns.
+      kernel_size: rows and columns of the kernel.
       stride: see `conv`, as for padding and padding_value.
-      most: of more places than that, so many random ones are taken, always the same for the same shapes.
+      most: if there are more places than this, so many random ones are taken, the same for equal shapes.
 
     Returns:
       [places, kernel_size * kernel_size * i], in the order of batch, row and column.

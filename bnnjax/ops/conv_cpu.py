@@ -1,8 +1,8 @@
-"""The convolution on CPUs, with explicit gradients, since XLA is slow at those that autodiff makes.
+"""Convolution on CPUs with hand-written gradients, since XLA is slow at those that autodiff makes.
 
 <conv(x, kernel), g> is linear in each of x, kernel and g.  Its derivatives by these are the gradient by x,
 the gradient by the kernel and the convolution itself, and each of the three is a convolution.  All are
-compiled apart from what surrounds them; see `outlined`.
+compiled separately from the code around them; see `outlined`.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ def _convolve_small_too(
 ) -> Array:
     """Convolves x, stretched by dilation.
 
-    Where x is smaller than the kernel XLA takes up to 80 times longer than the product of matrices.
+    Where x is smaller than the kernel, XLA's convolution takes up to 80 times as long as a matrix product.
     """
     kh, kw, inputs, features = kernel.shape
     if x.shape[1] >= kh and x.shape[2] >= kw:
@@ -53,10 +53,10 @@ def _input_gradient(g: Array, kernel: Array, shape: tuple[int, ...], stride: int
 
 
 def _kernel_gradient(x: Array, g: Array, shape: tuple[int, ...], stride: int, padding: int) -> Array:
-    """Convolves x with the stretched gradient, channels in the place of the batch and the other way round.
+    """Convolves x with the stretched gradient, with batch and channels exchanged.
 
-    Autodiff leaves these transposes to the compiler, which outside of the outermost computation then misses
-    its fast kernel.
+    Autodiff leaves these transposes to the compiler, which then misses its fast kernel outside the outermost
+    computation.
     """
     high = [
         k - 1 + (o - 1) * stride + 1 - n - padding
@@ -100,8 +100,8 @@ conv_on_cpu.defvjp(_forward, _backward)
 def _transposed(g: Array, kernel: Array, shape: tuple[int, ...], stride: int, padding: int) -> Array:
     """Returns the gradient by x, of x's shape.
 
-    It is linear in g and in the kernel.  Where it is differentiated once more, the same three convolutions
-    come back: <x', transposed(g)> = <conv(x'), g>.
+    It is linear in g and in the kernel.  Its own derivatives are the same three convolutions again:
+    <x', transposed(g)> = <conv(x'), g>.
     """
     return _outlined_input_gradient(g, kernel, shape, stride, padding)
 

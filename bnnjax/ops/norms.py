@@ -56,8 +56,8 @@ def maximum(norms: Array, temperature: float = 0.0) -> Array:
 def project_gain(gain: Array, l1: Array, variance: Array, radius: Array | float) -> Array:
     """Returns the nearest gain (Euclidean) whose unit has an L1,inf norm of at most radius.
 
-    The set {g : |g_o| <= radius sqrt(v_o) / ||w_o||_1} is a box, so the projection clips each gain by
-    itself.  A filter of zeros bounds nothing.
+    The set {g : |g_o| <= radius sqrt(v_o) / ||w_o||_1} is a box, so the projection clips each gain on its
+    own.  The gain of a filter of zeros is not limited.
 
     Args:
       gain: [o].
@@ -73,7 +73,7 @@ def power_iteration(matrix: Array, vector: Array, iterations: int = 1) -> tuple[
     """Estimates the spectral norm s = max ||M x||_2 / ||x||_2 from below.
 
     v <- M^T u / ||.||, u <- M v / ||.||, then s = u^T M v with u and v constant, so that the gradient is
-    u v^T (Miyato et al. 2018, arXiv 1802.05957).  A zero matrix gives 0, not NaN, and leaves the vector.
+    u v^T (Miyato et al. 2018, arXiv 1802.05957).  A zero matrix gives 0, not NaN, and keeps the vector.
 
     Args:
       matrix: [o, n].
@@ -92,7 +92,7 @@ def power_iteration(matrix: Array, vector: Array, iterations: int = 1) -> tuple[
     tiny = jnp.finfo(matrix.dtype).tiny
 
     def normalize(x: Array) -> Array:
-        # The largest entry goes out first: squares of small numbers underflow.
+        # Divided by its largest entry first: squares of small numbers underflow.
         x = x / jnp.maximum(jnp.max(jnp.abs(x)), tiny)
         return x / jnp.maximum(jnp.linalg.norm(x), tiny)
 

@@ -1,9 +1,9 @@
-"""Functions that XLA's CPU backend compiles apart from what surrounds them.
+"""Functions that XLA's CPU backend compiles separately from the code around them.
 
 That backend copies every cheap elementwise operation into each of its consumers.  In a residual network it
-so recomputes the chain of activations, back to the first block, inside the layout transposes of every weight
-gradient.  `lax.optimization_barrier` does not help with jax 0.10, which drops it before fusion.  A call that
-is marked as not inlineable keeps its boundary: what goes in and comes out are real arrays.
+thus recomputes the chain of activations, back to the first block, inside the layout transposes of every
+weight gradient.  `lax.optimization_barrier` does not help with jax 0.10, which drops it before fusion.  A
+call that is marked as not inlineable keeps its boundary: its arguments and results are real arrays.
 """
 
 import functools
@@ -15,15 +15,15 @@ from jax.experimental.xla_metadata import set_xla_metadata
 
 
 def outlined(function: Callable[..., Any], static_argnums: tuple[int, ...] = ()) -> Callable[..., Any]:
-    """Returns `function`, compiled apart from its surroundings on CPU, and as it is on other backends.
+    """Returns `function`, compiled separately from its callers on CPU, unchanged on other backends.
 
-    Outline work, not identities: a call that returns its operand copies it.  Convolutions inside must have
-    NHWC images and HWIO kernels: for other layouts the backend finds its fast kernels in the outermost
-    computation only, and falls back to scalar loops elsewhere.
+    Outline functions that compute something: one that returns its operand copies it.  Convolutions inside
+    must have NHWC images and HWIO kernels: for other layouts the backend finds its fast kernels in the
+    outermost computation only, and falls back to scalar loops elsewhere.
 
     Args:
       function: of arrays; one object per call site, so that it is traced once.
-      static_argnums: the arguments that are no arrays.
+      static_argnums: positions of the arguments that are not arrays.
     """
 
     @functools.partial(jax.jit, static_argnums=static_argnums)

@@ -1,6 +1,6 @@
-"""Max pooling that keeps, for its gradient, which pixel won: one byte an output, in place of its input.
+"""Max pooling whose gradient keeps the place of each maximum, one byte per output, instead of the input.
 
-XLA's CPU backend turns the gradient of its own pooling into a scatter, with four arrays of integers of the
+XLA's CPU backend turns the gradient of its own pooling into a scatter, with four integer arrays of the
 input's size.
 """
 
@@ -15,7 +15,7 @@ from bnnjax.ops.outline import outlined
 
 
 def max_pool(x: Array, size: int, stride: int, padding: int = 0) -> Array:
-    """Returns the largest value of each window, NaN where it holds one; beyond the border is -infinity.
+    """Returns the largest value of each window, NaN where the window has one; the padding is -infinity.
 
     y[b, p, q, c] = max_{h, w < size} x[b, stride p + h - padding, stride q + w - padding, c]
 
@@ -40,8 +40,8 @@ def _pool(x: Array, shape: tuple[int, ...], size: int, stride: int, padding: int
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, strides, edges)
 
 
-# What the forward rule of `_pool` calls.  It has that gradient too: where a gradient is differentiated once
-# more, autodiff of the values below would share it out among equal ones.
+# What the forward rule of `_pool` calls.  It has the same gradient: where a gradient is differentiated again,
+# autodiff of `_largest_and_place` would divide it among equal values.
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
 def _pool_and_place(
     x: Array, shape: tuple[int, ...], size: int, stride: int, padding: int
@@ -75,7 +75,7 @@ _pool_and_place.defvjp(_forward_and_place, _backward_and_place)
 
 
 def _largest_and_place(x: Array, size: int, stride: int, padding: int) -> tuple[Array, Array]:
-    """Returns the largest values and, uint8, at which place of the window each first comes."""
+    """Returns the largest values and, uint8, the first place in the window that has each of them."""
     border = (padding, padding)
     x = jnp.pad(x, ((0, 0), border, border, (0, 0)), constant_values=-jnp.inf)
     rows, columns = (n - size + 1 for n in x.shape[1:3])
@@ -90,7 +90,7 @@ def _largest_and_place(x: Array, size: int, stride: int, padding: int) -> tuple[
 
 
 def _give_back(g: Array, place: Array, shape: tuple[int, ...], size: int, stride: int, padding: int) -> Array:
-    """Returns, in the input's shape, the gradient of each output where its value came from."""
+    """Returns the gradient by the input: that of each output goes to the place its value came from."""
     zero = jnp.zeros((), jnp.float32)
     total = jnp.zeros(shape, jnp.float32)
     for n in range(size * size):

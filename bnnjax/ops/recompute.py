@@ -1,7 +1,7 @@
-"""Functions whose backward pass computes them anew, from their arguments, instead of keeping what is within.
+"""Rematerialization: functions whose backward pass recomputes them instead of keeping intermediate values.
 
-`jax.checkpoint` does the same and relies on `lax.optimization_barrier`, which XLA's CPU backend drops: it
-then finds that all has been computed already, and keeps it.
+`jax.checkpoint` does the same but relies on `lax.optimization_barrier`, which XLA's CPU backend drops: it
+then merges the recomputation with the forward pass, and keeps the intermediate values after all.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from jax import Array
 
 
 def held_back(x: Array, cotangent: Array) -> Array:
-    """Returns x, in such a way that no compiler can have it before the cotangent.
+    """Returns x in such a way that no compiler can use it before the cotangent is known.
 
     Args:
       x: [...], any float dtype.
-      cotangent: of at least one number, any float dtype.
+      cotangent: not empty, any float dtype.
     """
-    # Nothing is larger than infinity, which compilers do not use.
+    # Nothing is larger than infinity, but compilers do not use that.
     never = cotangent[(0,) * cotangent.ndim] > jnp.inf
     return jnp.where(never, jnp.zeros((), x.dtype), x)
 
@@ -28,8 +28,8 @@ def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Returns function(x, *rest) with a backward pass that begins with another forward pass.
 
     Args:
-      function: pure, with an array or a tree of arrays as result, the first of which is of floats.  All that
-        is differentiated is among its arguments; x is of floats.
+      function: pure; returns an array or a tree of arrays, the first of a float dtype, as x is.  Gradients
+        reach its arguments only, not arrays that it closes over.
     """
 
     @jax.custom_vjp

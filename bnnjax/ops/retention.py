@@ -1,6 +1,6 @@
-"""Retention matrices of neighbouring activations, and their largest singular values.
+"""Retention matrices of neighbouring layers' activations, and their largest singular values.
 
-All are float32, one matrix an image, and have a gradient of 0, not NaN, at a matrix of zeros.
+All are float32, one matrix per image; at a matrix of zeros gradients are 0, not NaN.
 """
 
 import jax
@@ -9,7 +9,7 @@ from jax import Array
 
 
 def _averages(size: int, smaller: int) -> Array:
-    """Returns the matrix [smaller, size] that averages in `smaller` windows, which cover all."""
+    """Returns the matrix [smaller, size] that averages over `smaller` windows, which cover all entries."""
     begin = jnp.arange(smaller)[:, None] * size // smaller
     end = -(-(jnp.arange(smaller)[:, None] + 1) * size // smaller)
     place = jnp.arange(size)
@@ -18,13 +18,14 @@ def _averages(size: int, smaller: int) -> Array:
 
 
 def average_to(x: Array, rows: int, columns: int) -> Array:
-    """Returns images averaged to another size: pixel p is the mean of floor(p h / rows) <= q <
-    ceil((p + 1) h / rows), and so the columns.
+    """Returns images averaged to another size (adaptive average pooling).
+
+    Row p is the mean of the rows q with floor(p h / rows) <= q < ceil((p + 1) h / rows); columns likewise.
 
     Args:
       x: [batch, h, w, c] float32.
-      rows: to have.
-      columns: likewise.
+      rows: of the result.
+      columns: of the result.
     """
     if x.shape[1:3] == (rows, columns):
         return x
@@ -63,8 +64,8 @@ def _transposed_times(matrix: Array, v: Array) -> Array:
 def one_step_norm(matrix: Array) -> Array:
     """Returns sqrt(||R R^T 1||_2) of each matrix R, [batch]: one power iteration from a vector of ones.
 
-    The ones are not normalized, so that it exceeds what the iteration means to find by up to i^(1/4), for R
-    with i rows.
+    The ones are not normalized, so that the result may exceed the largest singular value, by a factor of up
+    to i^(1/4) for R with i rows.
 
     Args:
       matrix: [batch, i, o] float32.
@@ -77,14 +78,15 @@ def one_step_norm(matrix: Array) -> Array:
 def largest_singular_value(matrix: Array, iterations: int) -> Array:
     """Returns the largest singular value of each matrix, [batch], by power iterations.
 
-    They begin from one fixed normal vector; ones would be orthogonal to what is sought where the entries of
-    each column cancel, as those of codes do.  It is ||R^T v|| for the unit vector v that they end at, which
-    no gradient flows through: for the singular vector the derivative is exact.
+    The iterations start from one fixed normal vector: a vector of ones would be orthogonal to the singular
+    vector where the entries of each column cancel, as those of codes do.  The result is ||R^T v|| for the
+    unit vector v at the end, a constant to the gradient: for the singular vector the derivative is exact.
 
     Args:
       matrix: [batch, i, o] float32.
       iterations: of v := R R^T v / ||R R^T v||.
     """
+    # Not `norms.power_iteration`, which carries its vector from call to call and takes half a step less.
     fixed = jax.lax.stop_gradient(matrix)
     v = jnp.broadcast_to(jax.random.normal(jax.random.key(0), matrix.shape[1:2]), matrix.shape[:2])
     v = v / _length(v)[..., None]

@@ -1,4 +1,4 @@
-"""Scaling factors of quantized kernels, and the standardization that goes before them.
+"""Scaling factors of quantized kernels, and the standardization of kernels before quantization.
 
 A kernel is [..., o]: the last axis counts filters, `fan_in` is the number of weights in one.
 """
@@ -48,14 +48,14 @@ def standardize(kernel: Array) -> Array:
     zeros with a zero gradient.  A filter that holds a NaN gives NaN.
 
     Args:
-      kernel: [..., o], with at least two weights a filter.
+      kernel: [..., o], with at least two weights per filter.
 
     Source: IR-Net's balanced weights (Qin et al. 2020, arXiv 1909.10788).
     """
     axes = _filter_axes(kernel)
     fan_in = kernel[..., 0].size
     centred = kernel - jnp.mean(kernel, axis=axes)
-    # The mean of many equal float32 weights is off by more than one rounding; the second pass takes that out.
+    # The mean of many equal float32 weights is off by more than one rounding; a second pass corrects it.
     centred = centred - jnp.mean(centred, axis=axes)
     variance = jnp.sum(centred**2, axis=axes) / max(fan_in - 1, 1)
     rounding = jnp.finfo(kernel.dtype).eps * jnp.max(jnp.abs(kernel), axis=axes)

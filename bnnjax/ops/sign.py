@@ -1,11 +1,11 @@
-"""The sign function and the surrogate gradients that networks are trained through.
+"""The sign function with the surrogate gradients that networks are trained with.
 
-One rule everywhere: sign(0) = sign(-0.0) = +1, and NaN stays NaN.  Every surrogate has the same forward
+One rule everywhere: sign(0) = sign(-0.0) = +1, and NaN stays NaN.  Every function here has the same forward
 value, `sign`; they differ in the derivative that the backward pass uses instead of the true one (zero).
 
-The forward rule of each calls the function itself, here and wherever else a gradient is made up: where a
-gradient is differentiated once more (by the input, then by parameters) the second pass sees the surrogate
-again, and not the zero that it is there to replace.
+The forward rule of each calls the function itself, as do all custom gradients of the package: where a
+gradient is differentiated again (by the input, then by parameters), the second pass then sees the surrogate
+too, and not the zero that it replaces.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def sign(x: Array) -> Array:
       x: [...], any float dtype.
 
     Returns:
-      [...], the dtype of x.  Its own derivative is zero; the functions below bring their surrogates.
+      [...], the dtype of x.  Its derivative is zero; the functions below have surrogate gradients.
     """
     one = jnp.ones((), x.dtype)
     return jnp.where(x >= 0, one, jnp.where(x < 0, -one, x))
@@ -52,7 +52,7 @@ def sign_clip(x: Array, closed: bool = True) -> Array:
 
     Args:
       x: [...], any float dtype.
-      closed: whether the interval holds its ends.  The official XNOR-Net code uses the open one.
+      closed: whether the interval includes its ends.  The official XNOR-Net code uses the open interval.
     """
     return sign(x)
 
@@ -66,10 +66,10 @@ sign_clip.defvjp(lambda x, closed: (sign_clip(x, closed), x), _sign_clip_bwd)
 
 
 def surrogate(slope: Callable[..., Array]) -> Callable[..., Array]:
-    """Makes of slope(x, *parameters) the function sign(x) that is trained through it: dy/dx := slope(x, ...).
+    """Returns the function y(x, *parameters) = sign(x), with dy/dx := slope(x, *parameters).
 
-    The slope is computed in float32 whatever the dtype of x.  Parameters are arrays, traced, so that a
-    schedule does not recompile; the derivatives by them are zero.
+    The slope is computed in float32 whatever the dtype of x.  Parameters are traced arrays, so that a
+    schedule does not recompile; derivatives by them are zero.
     """
 
     @jax.custom_vjp

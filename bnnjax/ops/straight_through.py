@@ -1,4 +1,4 @@
-"""The straight-through estimator in its general form: one function's value, another's derivative."""
+"""The straight-through estimator in general: the value of one function, the derivative of another."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,9 @@ from jax import Array
 
 @jax.custom_vjp
 def through(hard: Array, soft: Array) -> Array:
-    """Returns hard, trained as if it were soft.
+    """Returns hard, with the gradient of soft.
 
-    Its derivative by hard is zero; stop the gradient of what is given there, unless its zeros may go on.
+    The derivative by hard is zero; stop its gradient unless these zeros may propagate further.
 
     Args:
       hard: [...], any float dtype.

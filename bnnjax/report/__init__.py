@@ -1,1 +1,1 @@
-"""Figures and pages from records: tables, plots and HTML."""
+"""Reports: tables, plots and HTML pages, made from records alone."""

@@ -1,1 +1,1 @@
-"""How trained networks stand noise."""
+"""Robustness of trained networks: evaluation under corruptions, and adversarial attacks."""

@@ -1,4 +1,4 @@
-"""The evaluation of trained networks under corruptions, which resumes where it stopped."""
+"""Evaluation under corruptions: the quick version that ends a run, and parts that all versions share."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -19,16 +19,16 @@ from bnnjax.robustness.outcomes import (
 from bnnjax.robustness.records import Evaluated, robustness_record
 
 QUICK_SEVERITIES, QUICK_EXAMPLES = (1, 3, 5), 1000
-QUICK_BATCH = 250  # images that are made at once: large ones take gigabytes on the way
+QUICK_BATCH = 250  # images that are corrupted at once: large ones take gigabytes of temporary arrays
 
 Advance = Callable[[str], None]  # called with the name of each corruption that is done
 
 
 def chosen(names: Sequence[str], corrupted: CorruptedSet) -> tuple[str, ...]:
-    """Returns the corruptions of a set that are asked for, in its order.
+    """Returns the requested corruptions of a set, in its order.
 
     Args:
-      names: of corruptions, or `all` or `benchmark` (those that scores are made of).
+      names: of corruptions, or `all` or `benchmark` (those that enter scores).
       corrupted: the set.
 
     Raises:
@@ -49,9 +49,9 @@ def chosen(names: Sequence[str], corrupted: CorruptedSet) -> tuple[str, ...]:
 def each_compiled(
     corrupted: CorruptedSet, names: Sequence[str], severities: tuple[int, ...]
 ) -> Iterator[str]:
-    """Yields the corruptions as their programs are compiled, in order; the next are compiled meanwhile.
+    """Yields the corruptions in order, each once its program is compiled; others are compiled meanwhile.
 
-    XLA compiles a program on one core, and Python waits without holding its lock.
+    XLA compiles a program on one core, without holding Python's lock.
     """
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
@@ -63,10 +63,10 @@ def each_compiled(
 
 
 def check_quick(dataset: Dataset) -> None:
-    """Refuses a data set whose images the quick version cannot corrupt.
+    """Rejects a data set whose images the quick version cannot corrupt.
 
     Raises:
-      ValueError: naming their shape and the flag that leaves it out.
+      ValueError: naming their shape and the flag that skips the evaluation.
     """
     try:
         check_shape(dataset.test.images.shape)
@@ -77,16 +77,16 @@ def check_quick(dataset: Dataset) -> None:
 def quick(
     config: Config, predict: Predict, dataset: Dataset, advance: Advance
 ) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
-    """Returns the record and the example images of the quick version, which every training run ends with.
+    """Returns the record and the example images of the quick version, with which every training run ends.
 
-    All corruptions, severities 1, 3 and 5, the first 1,000 test images, the noise of seed 0: the same for any
-    network on the data set.
+    It uses all corruptions, severities 1, 3 and 5, the first 1,000 test images and the noise of seed 0: the
+    same for every network on the data set.
 
     Args:
       config: of the run, resolved.
       predict: its network.
       dataset: whose test images are used.
-      advance: is called after each corruption.
+      advance: called after each corruption.
     """
     count = min(QUICK_EXAMPLES, len(dataset.test.labels))
     corrupted = generated(dataset.test, 0, name=dataset.name, examples=count, batch_size=QUICK_BATCH)
@@ -104,7 +104,7 @@ def quick(
 def example_images(
     corrupted: CorruptedSet, dataset: Dataset, corruptions: Sequence[str], severities: tuple[int, ...]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Returns an image, clean ("0", if it is known) and at each severity, uint8 [h, w, c], by corruption."""
+    """Returns one image by corruption and severity, uint8 [h, w, c]; the clean one, if known, is "0"."""
     shown: dict[str, dict[str, np.ndarray]] = {}
     for name in corruptions:
         clean = dataset.test.images[0] if corrupted.is_aligned else None

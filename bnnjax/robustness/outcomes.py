@@ -1,4 +1,4 @@
-"""What trained networks say about corrupted images, kept on disk so that nothing is measured twice."""
+"""Predictions of trained networks on corrupted images, kept on disk so that nothing is measured twice."""
 
 import hashlib
 import io
@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 
 import jax
 import numpy as np
+from scipy.special import log_softmax
 
 from bnnjax.data.corrupted import Noisy
 from bnnjax.data.dataset import DataError
@@ -21,20 +22,19 @@ Predict = Callable[[np.ndarray | jax.Array], np.ndarray]
 
 def outcome_of(logits: np.ndarray) -> Outcome:
     """Returns the likeliest class of each image and its probability, of logits [n, classes]."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    confidences = 1 / np.exp(shifted).sum(axis=1)
+    confidences = np.exp(log_softmax(logits.astype(np.float64), axis=1).max(axis=1))
     return Outcome(logits.argmax(axis=1).astype(np.int32), confidences.astype(np.float32))
 
 
 def measure(
     predicts: Sequence[Predict], batches: Iterable[Noisy], severities: tuple[int, ...]
 ) -> tuple[list[dict[str, Outcome]], np.ndarray]:
-    """Returns each network's outcomes by severity (as text), and the labels; images are made once for all.
+    """Returns each network's outcomes by severity (as text), and the labels; all networks share the images.
 
     Args:
       predicts: the networks.
-      batches: images under one corruption, as `CorruptedSet.batches` gives them.
-      severities: those of the batches, in their order.
+      batches: images under one corruption, from `CorruptedSet.batches`.
+      severities: those of the batches, in order.
 
     Raises:
       DataError: if the images cannot be read.
@@ -43,7 +43,7 @@ def measure(
     labels = []
     for noisy in batches:
         labels.append(noisy.labels)
-        # On the host, where batches are cut out of it without a program.
+        # On the host, where slicing batches needs no compiled program.
         flat = np.asarray(noisy.images).reshape(-1, *noisy.images.shape[2:])
         for own, predict in zip(parts, predicts, strict=True):
             own.append(outcome_of(predict(flat)))
@@ -64,13 +64,13 @@ def measure(
 
 
 def outcome_file(place: Path, network: str, settings: object, corruption: str) -> Path:
-    """Returns where the outcomes of a network are kept.
+    """Returns the file of a network's outcomes.
 
     Args:
-      place: of the evaluation.
-      network: its digest.
-      settings: all else that they depend on, as JSON knows it.
-      corruption: its name.
+      place: directory of the evaluation.
+      network: digest of the network.
+      settings: everything else that outcomes depend on, as JSON values.
+      corruption: name of the corruption.
     """
     text = json.dumps(settings, sort_keys=True)
     return (
@@ -96,7 +96,7 @@ def write_outcomes(path: Path, outcomes: dict[str, Outcome], labels: np.ndarray)
 
 
 def read_outcomes(path: Path, severities: Sequence[int]) -> tuple[dict[str, Outcome], np.ndarray] | None:
-    """Returns what `write_outcomes` has written; None if the file is not there.
+    """Returns what `write_outcomes` has written; None if the file does not exist.
 
     Raises:
       DataError: if it cannot be read.
@@ -111,4 +111,4 @@ def read_outcomes(path: Path, severities: Sequence[int]) -> tuple[dict[str, Outc
             }
             return outcomes, arrays["labels"]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise DataError(f"{path} is damaged; delete it to measure anew.") from error
+        raise DataError(f"{path} is damaged; delete it to measure again.") from error

@@ -1,4 +1,4 @@
-"""From what a network says about corrupted images to the scores that a report shows."""
+"""Records of robustness scores, computed from predictions on corrupted images, for reports."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from bnnjax.robustness.scores import (
 
 
 class Evaluated(NamedTuple):
-    """What one network says about all images that it was shown."""
+    """One network's predictions on all clean and corrupted images."""
 
     clean: Outcome
     clean_labels: np.ndarray  # int32 [n]
@@ -30,7 +30,7 @@ class Evaluated(NamedTuple):
 
 
 def constraint_in_words(config: Config) -> str:
-    """Returns a run's constraint, with its form where that is not the default."""
+    """Returns a run's constraint, with its form if that is not the default."""
     if config.constraint != "l1inf" or config.l1inf.form == "soft":
         return config.constraint
     amount = (
@@ -50,10 +50,10 @@ def robustness_record(config: Config, found: Evaluated, corrupted: CorruptedSet)
       corrupted: the set of images.
 
     Returns:
-      A JSON-able record.  Percent: `clean_accuracy`, `accuracy`, `ece` and `flip_rate` by corruption and
-      severity, and their means, which are over those of BENCHMARK (if there are any, else over all).
-      `intervals` hold 95 % of a bootstrap over images.  Flip rates are None where noisy image i is not known
-      to be made of test image i.
+      A record for JSON.  In percent: `clean_accuracy`, and `accuracy`, `ece` and `flip_rate` by corruption
+      and severity with their means, which are over the corruptions of BENCHMARK (over all if there are none).
+      `intervals` are 95 % bootstrap intervals over images.  Flip rates are None unless noisy image i is known
+      to be made from test image i.
     """
     names = [name for name in BENCHMARK if name in found.noisy] or list(found.noisy)
 
@@ -105,7 +105,7 @@ def robustness_record(config: Config, found: Evaluated, corrupted: CorruptedSet)
 def against_baseline(
     records: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Returns the records with mCE and relative mCE against the baseline's."""
+    """Returns the records with mCE and relative mCE against the baseline added."""
     return [
         {
             **record,

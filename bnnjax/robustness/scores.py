@@ -1,4 +1,4 @@
-"""Scores of what a network says about clean and noisy images: NumPy on one entry per image.
+"""Robustness scores of predictions on clean and noisy images, in NumPy, with one entry per image.
 
 Accuracies under noise come as {corruption: {severity as text: percent}}.
 """
@@ -12,7 +12,7 @@ Accuracies = Mapping[str, Mapping[str, float]]
 
 
 class Outcome(NamedTuple):
-    """What a network says about each image."""
+    """A network's prediction for each image."""
 
     predictions: np.ndarray  # int32 [n], the likeliest class
     confidences: np.ndarray  # float32 [n], its probability, 0 to 1
@@ -43,7 +43,7 @@ def expected_calibration_error(outcome: Outcome, labels: np.ndarray, bins: int =
     """Returns sum_b |B_b| / n |accuracy(B_b) - confidence(B_b)| in percent.
 
     B_b holds the images with a confidence in ((b - 1) / bins, b / bins] (Guo et al., ICML 2017, arXiv
-    1706.04599, eq. 3).  A confidence that is not a number makes the result none.
+    1706.04599, eq. 3).  If a confidence is NaN, so is the result.
 
     Args:
       outcome: of n images.
@@ -58,7 +58,7 @@ def expected_calibration_error(outcome: Outcome, labels: np.ndarray, bins: int =
     if bins < 1:
         raise ValueError(f"calibration needs at least 1 bin; got {bins}")
     confidences = outcome.confidences.astype(np.float64)
-    # A softmax in float32 may be above 1 by rounding.
+    # A softmax in float32 may exceed 1 by rounding.
     outside = confidences[(confidences < 0) | (confidences > 1 + 1e-5)]
     if len(outside):
         raise ValueError(f"a confidence must be between 0 and 1; got {outside[0]:g}")
@@ -68,7 +68,7 @@ def expected_calibration_error(outcome: Outcome, labels: np.ndarray, bins: int =
 
 
 def flip_rate(outcome: Outcome, clean_outcome: Outcome) -> float:
-    """Returns the percentage of images whose prediction under noise is not the clean one, right or wrong.
+    """Returns the percentage of images whose prediction under noise differs from the clean one.
 
     Args:
       outcome: of n noisy images.
@@ -84,7 +84,7 @@ def flip_rate(outcome: Outcome, clean_outcome: Outcome) -> float:
 def _grid(
     what: str, accuracies: Accuracies, names: Iterable[str], severities: Iterable[str] = ()
 ) -> np.ndarray:
-    """Returns float64 [names, severities]; the first corruption's severities count where none are given."""
+    """Returns float64 [names, severities]; without `severities` those of the first corruption are used."""
     names = tuple(names)
     if not names:
         raise ValueError(f"{what} need at least one corruption to average over")
@@ -109,9 +109,9 @@ def _errors(
 
 
 def mean_corruption_accuracy(accuracies: Accuracies, names: Iterable[str]) -> float:
-    """Returns the plain mean of the accuracies over corruptions and severities, in percent.
+    """Returns the unweighted mean of the accuracies over corruptions and severities, in percent.
 
-    With the 15 corruptions of the benchmark and 5 severities it is RobustBench's score (Croce et al. 2021,
+    With the 15 corruptions of the benchmark and 5 severities this is RobustBench's score (Croce et al. 2021,
     arXiv 2010.09670); it is not 100 - mCE.
 
     Args:
@@ -127,8 +127,8 @@ def mean_corruption_accuracy(accuracies: Accuracies, names: Iterable[str]) -> fl
 def mce(accuracies: Accuracies, baseline_accuracies: Accuracies, names: Iterable[str]) -> float | None:
     """Returns the mean corruption error mean_c (sum_s E_{s,c} / sum_s E'_{s,c}) in percent.
 
-    E is the error rate, E' that of the baseline, which has 100 itself (Hendrycks and Dietterich, ICLR 2019,
-    arXiv 1903.12261, section 4.1, where the baseline is AlexNet on ImageNet-C).  Values of different
+    E is the error rate, E' that of the baseline, whose own mCE is 100 (Hendrycks and Dietterich, ICLR 2019,
+    arXiv 1903.12261, section 4.1, where the baseline is AlexNet on ImageNet-C).  Values against different
     baselines cannot be compared.
 
     Args:
@@ -155,7 +155,7 @@ def relative_mce(
 ) -> float | None:
     """Returns mean_c (sum_s (E_{s,c} - E_clean) / sum_s (E'_{s,c} - E'_clean)) in percent.
 
-    How much more is lost to noise than the baseline loses (source as for `mce`).
+    The loss of accuracy under noise relative to that of the baseline (source as for `mce`).
 
     Args:
       accuracies: by corruption and severity, in percent.
@@ -187,9 +187,9 @@ def bootstrap_interval(
     """Returns the percentile bootstrap interval of the mean of `correct`, in percent.
 
     Images are the unit: a resample draws n images with replacement and takes each with all its conditions,
-    so that what conditions have in common stays.  The mean depends only on how many images of a resample are
-    right in 0, 1, ... conditions; these numbers are multinomial, so they are drawn instead of the images.
-    The interval says what other test images would change, not another seed of the training.
+    which keeps the correlation between conditions.  The mean depends only on how many images of a resample
+    are right in 0, 1, ... conditions; these counts are multinomial, so they are drawn instead of the images.
+    The interval covers the choice of test images, not the seed of training.
 
     Args:
       correct: bool [conditions, n] or [n], whether the image is right.

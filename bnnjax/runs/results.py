@@ -17,7 +17,7 @@ from bnnjax.data import Dataset
 from bnnjax.data.corruptions import CORRUPTIONS
 from bnnjax.models.figures import tabulate_units
 from bnnjax.report.run.console import progress_bar
-from bnnjax.report.run.html import draw_plots, write_report
+from bnnjax.report.run.html import draw_noise_plots, draw_plots, write_report
 from bnnjax.report.run.pictures import Examples
 from bnnjax.robustness.evaluation import quick
 from bnnjax.runs import directory
@@ -128,17 +128,15 @@ def conclude(
     write_json(place / "units.json", units)
     if noise is not None:
         write_json(place / "robustness.json", noise)
+    # Everything is drawn before anything is written: a plot that fails leaves no half of a report.
     write_report(
         place,
+        {**plots.result(), **(draw_noise_plots(noise, corrupted) if noise else {})},
         config=to_json(config),
         metrics=metrics,
         summary=summary,
         units=units,
-        examples=examples,
-        confusion=confusion,
         robustness=noise,
-        corrupted=corrupted,
-        plots=plots.result(),
     )
     # Last, so that a run with a summary has everything else.
     write_json(place / "summary.json", summary)

@@ -1,1 +1,1 @@
-"""Processes, devices and files."""
+"""Processes, devices and files: what a run needs of the machine."""

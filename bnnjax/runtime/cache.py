@@ -1,4 +1,4 @@
-"""Where what can be made again is kept between runs."""
+"""Caches that outlive a process: where they are, and JAX's cache of compiled programs."""
 
 import os
 import re
@@ -10,23 +10,23 @@ from typing import Any
 
 import jax
 
-# JAX's warnings, of a program's name or of that and a hash; a file begins with both.
+# JAX's warnings name a program, or a program and a hash; the names of cache files begin with both.
 TROUBLE = re.compile(
     r"Error (reading|writing) persistent compilation cache entry for '(.+?)(-[0-9a-f]{64})?'"
 )
 
 
 def cache_directory() -> Path:
-    """Returns bnnjax's place below $XDG_CACHE_HOME, by default ~/.cache; it need not exist."""
+    """Returns bnnjax's directory in $XDG_CACHE_HOME, by default ~/.cache; it need not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bnnjax"
 
 
 def use_compilation_cache() -> None:
-    """Turns on JAX's persistent compilation cache in bnnjax's place, unless JAX has one.
+    """Turns on JAX's persistent compilation cache in bnnjax's directory, unless JAX already has one.
 
-    JAX does not write files whole or not at all, nor ever again: what a full disk or a killed process left of
-    one it cannot read is removed, so that it is written once more, and nobody is told.  Where the cache
-    cannot be written, there is none.
+    JAX does not write cache files atomically and never rewrites one: a file that a full disk or a killed
+    process has left truncated is removed, without a warning, and written again.  Where the cache cannot be
+    written, none is used.
     """
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
@@ -42,11 +42,11 @@ def use_compilation_cache() -> None:
 
 
 def _mend_or_show(place: Path, show: Any, message: Warning | str, *about: Any, **more: Any) -> None:
-    """Shows a warning, unless it is of the cache: then makes room for what should be there."""
+    """Shows a warning, unless it is about the cache: then removes the files that cannot be read."""
     trouble = TROUBLE.match(str(message))
     if trouble is None:
         show(message, *about, **more)
     elif trouble[1] == "reading":
-        # Of several programs of this name it is not known which; they are compiled again.
+        # Which of the programs of this name is meant is not known; all of them are compiled again.
         for path in place.glob(f"{escape(trouble[2])}-*"):
             path.unlink(missing_ok=True)

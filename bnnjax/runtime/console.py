@@ -1,4 +1,4 @@
-"""What a process says: sentences on stdout and on stderr."""
+"""Sentences for the user, on stdout and on stderr."""
 
 from __future__ import annotations
 

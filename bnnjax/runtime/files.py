@@ -1,4 +1,4 @@
-"""Files of a run directory: written whole or not at all, read back after a crash."""
+"""Files of a run directory: written atomically, read back after a crash."""
 
 import contextlib
 import json
@@ -18,13 +18,13 @@ def write_bytes_atomically(path: Path | str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def open_atomically(path: Path | str) -> Iterator[BinaryIO]:
-    """Opens a new file that takes its name when the block ends: a reader sees the old content or the new.
+    """Opens a file that replaces the one at `path` when the block ends; readers see the old or the new one.
 
     Args:
       path: the file; its folder is made if it is missing.
 
     Raises:
-      OSError: writing failed; a file that was there before is unchanged, as after any error in the block.
+      OSError: writing failed.  After this and any other error in the block, an older file is unchanged.
     """
     target = Path(path)
     # Same folder, so that the rename stays within one file system. Not `tempfile`: its files are readable by
@@ -45,7 +45,7 @@ def open_atomically(path: Path | str) -> Iterator[BinaryIO]:
 
 
 def remove_unfinished(folder: Path | str) -> None:
-    """Removes what a process that died while it wrote has left in a folder; nobody else may write there."""
+    """Removes the temporary files that a killed process left in a folder where no other process writes."""
     for temporary in Path(folder).glob(".*.tmp"):
         temporary.unlink()
 
@@ -63,7 +63,7 @@ def write_json(path: Path | str, obj: Any) -> None:
       obj: nested mappings, sequences, numbers, strings, None; arrays become lists, paths strings.
 
     Raises:
-      TypeError: a value or a key that JSON does not know.
+      TypeError: a value or a key that JSON cannot represent.
     """
     text = json.dumps(_strict(obj), indent=2, allow_nan=False, ensure_ascii=False)
     write_text_atomically(path, text + "\n")
@@ -87,14 +87,14 @@ def append_metrics(path: Path | str, record: Mapping[str, Any]) -> None:
       record: what `write_json` accepts; NaN and infinities become null.
 
     Raises:
-      TypeError: a value that JSON does not know; nothing is written.
+      TypeError: a value that JSON cannot represent; nothing is written.
       ValueError: the file holds a broken line that is not the last.
     """
     target = Path(path)
     line = (json.dumps(_strict(record), allow_nan=False) + "\n").encode("utf-8")
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and not _ends_a_line(target):
-        # An earlier process died while it wrote: gluing this record to the torn one would lose both.
+        # An earlier process died while it wrote: appended to its truncated record, this one would be lost.
         _write_records(target, read_metrics(target))
     with naming(target), open(target, "ab") as file:
         file.write(line)
@@ -103,7 +103,7 @@ def append_metrics(path: Path | str, record: Mapping[str, Any]) -> None:
 
 
 def read_metrics(path: Path | str, up_to_epoch: int | None = None) -> list[dict[str, Any]]:
-    """Reads metrics.jsonl, leaving out a last line that a crash has torn.
+    """Reads metrics.jsonl, without a last line that a crash has truncated.
 
     Args:
       path: the file; a missing one has no records.
@@ -113,8 +113,8 @@ def read_metrics(path: Path | str, up_to_epoch: int | None = None) -> list[dict[
       The records in the order of the file.
 
     Raises:
-      ValueError: a broken line that a crash cannot explain (it is ended, or not the last), or a record
-        without an epoch when `up_to_epoch` is given.
+      ValueError: a broken line that no crash explains (it ends in a newline, or is not the last), or a
+        record without an epoch when `up_to_epoch` is given.
     """
     target = Path(path)
     if not target.exists():
@@ -139,7 +139,7 @@ def read_metrics(path: Path | str, up_to_epoch: int | None = None) -> list[dict[
 
 
 def truncate_metrics(path: Path | str, epoch: int) -> list[dict[str, Any]]:
-    """Rewrites metrics.jsonl whole, without a torn line and without records later than `epoch`.
+    """Rewrites metrics.jsonl without a truncated line and without records later than `epoch`.
 
     Args:
       path: the file; a missing one stays missing.
@@ -156,7 +156,7 @@ def truncate_metrics(path: Path | str, epoch: int) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Adds the file's name to errors of writing, which lack it when the file is open already."""
+    """Adds the file's name to an OSError, which lacks it when the file is open already."""
     try:
         yield
     except OSError as error:
@@ -181,7 +181,7 @@ def _ends_a_line(path: Path) -> bool:
 
 def _sync_folder(folder: Path) -> None:
     # The rename itself is durable only once the folder is on disk. Some network file systems refuse this; the
-    # file is complete all the same, so that is no error.
+    # file is complete all the same.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -191,7 +191,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _strict(value: Any) -> Any:
-    """Gives the value as plain JSON types, non-finite numbers as None."""
+    """Returns the value as plain JSON types, with None for numbers that are not finite."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""Memory of the process in huge pages, which a step's large temporary arrays on CPU need.
+"""Transparent huge pages for the large temporary arrays of a training step on CPUs.
 
 XLA returns these arrays to the C library after every step, and glibc returns them to the kernel: ResNet-20's
 300 MB then cost 74,000 page faults a step.
@@ -10,13 +10,13 @@ import sys
 from collections.abc import Mapping
 
 TUNABLE = "glibc.malloc.hugetlb"
-SINCE = (2, 35)  # the glibc that brought it
+SINCE = (2, 35)  # the first glibc that has it
 
 
 def environment_with_huge_pages(environment: Mapping[str, str]) -> dict[str, str] | None:
     """Returns the environment in which glibc asks the kernel for transparent huge pages.
 
-    None if it says something about them already, which holds, or if the C library is another or too old.
+    None if it sets them already, or if the C library is not glibc or too old.
     """
     library, version = platform.libc_ver()
     if library != "glibc" or tuple(map(int, version.split(".")[:2])) < SINCE:
@@ -28,10 +28,10 @@ def environment_with_huge_pages(environment: Mapping[str, str]) -> dict[str, str
 
 
 def restart_with_huge_pages() -> None:
-    """Starts this process's command over, in the same process, if huge pages must yet be asked for.
+    """Restarts this process's command, under the same process id, unless huge pages are already set.
 
-    glibc reads its tunables when a program starts.  To be called first of all by a script, before anything
-    is done that a second time would show.  GLIBC_TUNABLES=glibc.malloc.hugetlb=0 keeps it from happening.
+    glibc reads its tunables when a program starts.  Call this first in a script, before anything that must
+    not happen twice.  GLIBC_TUNABLES=glibc.malloc.hugetlb=0 prevents the restart.
     """
     environment = environment_with_huge_pages(os.environ)
     if environment is not None:

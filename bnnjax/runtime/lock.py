@@ -1,4 +1,4 @@
-"""One process at a time in a directory: of a run, or of a data set that is being prepared."""
+"""Locks on directories: one process at a time in a run, or in a data set that is being prepared."""
 
 import contextlib
 import errno
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bnnjax.runtime.console import complain
 
-LOCK = ".lock"  # in the directory, while a process has it; says which
+LOCK = ".lock"  # in the directory while a process holds it; names the process
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -18,18 +18,18 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 def hold(
     directory: Path, name: str = "work directory", advice: str = "choose another --workdir"
 ) -> Iterator[None]:
-    """Holds a directory for this process.
+    """Locks a directory for this process.
 
-    The kernel takes the lock back when the process ends, in whatever way.  On a file system without locks
-    nothing is held, and a sentence on stderr says so.
+    The kernel releases the lock when the process ends, however it ends.  On a file system without locks
+    nothing is locked, and a sentence on stderr says so.
 
     Args:
-      directory: made if it is not there; at the end what was made is removed again if it is empty.
-      name: what sentences call it.
-      advice: what they end with.
+      directory: made if it is missing; at the end the folders made here are removed again if they are empty.
+      name: what error messages call the directory.
+      advice: how error messages end.
 
     Raises:
-      ValueError: if another process holds it, it is a file, or it cannot be written.
+      ValueError: if another process holds the directory, it is a file, or it cannot be written.
     """
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
@@ -37,7 +37,7 @@ def hold(
         try:
             yield
         finally:
-            # While it is still locked: who has opened it by now will find that it is gone.
+            # Removed while still locked: a process that has opened it by now will find that it is gone.
             with contextlib.suppress(OSError):
                 (directory / LOCK).unlink()
             os.close(descriptor)
@@ -48,7 +48,7 @@ def hold(
 
 
 def check_writable(directory: Path) -> None:
-    """Checks that a directory can be held, before work begins whose results are to go there.
+    """Checks that a directory can be locked, before work begins whose results go there.
 
     Raises:
       ValueError: as `hold`.
@@ -58,7 +58,7 @@ def check_writable(directory: Path) -> None:
 
 
 def _locked_file(directory: Path, what: str, advice: str) -> int:
-    """Returns a descriptor of the lock file, which is locked while that is open, and names this process."""
+    """Writes this process into the lock file; returns its descriptor, which holds the lock until closed."""
     path = directory / LOCK
     while True:
         try:
@@ -81,7 +81,7 @@ def _locked_file(directory: Path, what: str, advice: str) -> int:
         except OSError as error:
             os.close(descriptor)
             raise ValueError(f"{what} cannot be written: {error.strerror}") from error
-        os.close(descriptor)  # its holder removed it after it was opened here
+        os.close(descriptor)  # its holder removed the file after it was opened here
 
 
 def _lock(descriptor: int, directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other; for a run of one process all of it is free.
+"""Communication between the processes of a run; it costs nothing in a run of one process.
 
 Every function but `is_first` is a collective: all processes call it, in the same order.
 """
@@ -11,17 +11,17 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-LONGEST_SENTENCE = 2000  # bytes that are told of another process's error
+LONGEST_SENTENCE = 2000  # bytes of an error message that other processes get
 
 T = TypeVar("T")
 
 
 class OtherProcessError(ValueError):
-    """What another process has found wrong."""
+    """An error of another process."""
 
 
 def is_first() -> bool:
-    """Returns whether this is process 0, which alone prints and writes what is no array."""
+    """Returns whether this is process 0, the only one that prints and writes files other than arrays."""
     return jax.process_index() == 0
 
 
@@ -32,17 +32,17 @@ def gather(values: Sequence[int]) -> np.ndarray:
 
 
 def as_first(value: int) -> int:
-    """Returns the value that process 0 has."""
+    """Returns process 0's value."""
     return int(gather([value])[0, 0])
 
 
 def tree_as_first(tree: Any) -> Any:
-    """Returns a tree of arrays, of the same shapes in all processes, as process 0 has it."""
+    """Returns process 0's tree of arrays; shapes are the same in all processes."""
     return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
 
 
 def raise_together(error: Exception | None) -> None:
-    """Raises this process's error, if it has one, or else what another has: OtherProcessError."""
+    """Raises this process's error, or an OtherProcessError if only another process has one."""
     if jax.process_count() > 1:
         own = np.zeros(LONGEST_SENTENCE, np.uint8)
         text = b"" if error is None else (str(error) or type(error).__name__).encode()[:LONGEST_SENTENCE]
@@ -60,7 +60,7 @@ def raise_together(error: Exception | None) -> None:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Ends a block with an error in all processes if it does in one; there is no collective in it."""
+    """Makes a block fail in all processes if it fails in one; the block must not contain a collective."""
     error = None
     try:
         yield
@@ -70,9 +70,9 @@ def together() -> Iterator[None]:
 
 
 def in_turn(work: Callable[[], T]) -> T:
-    """Returns what the work gives, which process 0 does first, then all others at once.
+    """Returns the result of `work`, which process 0 does first, then all others at once.
 
-    So that what it downloads or makes is there for the others.  An error of any is raised in all.
+    So the others find what process 0 has downloaded or made.  An error in one is raised in all.
     """
     with together():
         if is_first():

@@ -1,1 +1,1 @@
-"""Series of runs that answer a question."""
+"""Studies: comparisons of several runs, and evaluations of trained networks."""

@@ -1,4 +1,4 @@
-"""Trained networks under attack: the accuracy that no attack of a set takes away, and what masks it."""
+"""Evaluation of trained networks under attack: worst-case accuracy over attacks, and gradient masking."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -43,13 +43,13 @@ IN_ORDER = ("fgsm", "pgd_linf", "apgd_ce", "apgd_dlr", "square", "transfer")  # 
 
 
 def eps_text(eps: float) -> str:
-    """Returns 8/255 for 8 / 255, and 0, 1 and what is no such fraction as numbers."""
+    """Returns 8/255 for 8 / 255; 0, 1 and all that are not such fractions are written as numbers."""
     parts = round(eps * 255)
     return f"{parts}/255" if 0 < parts < 255 and abs(parts / 255 - eps) < 1e-9 else f"{eps:g}"
 
 
 def wilson(successes: int, trials: int) -> list[float]:
-    """Returns the 95 % interval of Wilson for a share, [low, high] in percent."""
+    """Returns Wilson's 95 % interval for a share, [low, high] in percent."""
     from scipy.stats import binomtest  # its import takes a second
 
     interval = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
@@ -59,14 +59,13 @@ def wilson(successes: int, trials: int) -> list[float]:
 def attackable(trained: Trained, dataset: Dataset) -> Target:
     """Returns a trained network for attacks, with the gradients that training used.
 
-    Images are float32 [n, h, w, c] in [0, 1], of which a stored uint8 image is the 255th part; they are not
-    rounded to 256 levels.  The logits are those of the network at inference, whatever the temperature, which
-    is that of `smoothed`.  A network that quantizes no activations has the same gradients at every
-    temperature.
+    Images are float32 [n, h, w, c] in [0, 1], stored uint8 images divided by 255, and not rounded to 256
+    levels.  The logits are those of the network at inference, whatever the temperature, which is that of
+    `smoothed`.  A network that quantizes no activations has the same gradients at every temperature.
 
     Args:
       trained: the network.
-      dataset: whose mean and deviation it was trained with.
+      dataset: the one it was trained on, for mean and deviation.
     """
     network, normalization = trained.network, normalization_of(trained.config, dataset)
 
@@ -83,7 +82,7 @@ def chosen_images(dataset: Dataset, images: int) -> tuple[np.ndarray, np.ndarray
     """Returns images, float32 [n, h, w, c] in [0, 1], and labels of the test split, evenly over the classes.
 
     Raises:
-      ValueError: if there are not so many images.
+      ValueError: if there are fewer images.
     """
     count = len(dataset.test.labels)
     if not 1 <= images <= count:
@@ -94,7 +93,7 @@ def chosen_images(dataset: Dataset, images: int) -> tuple[np.ndarray, np.ndarray
 
 
 class Gradients(NamedTuple):
-    """The gradients that attacks follow, and what was searched for them."""
+    """The gradients that attacks follow, and the settings that were tried to find them."""
 
     target: Target
     loss: Partial
@@ -102,8 +101,8 @@ class Gradients(NamedTuple):
 
 
 def find_gradients(trained: Trained, dataset: Dataset, bench: Bench, eps: float) -> Gradients:
-    """Returns the strongest gradients of a network, by some of the images and attacks of a size eps."""
-    # As many images for every network, so that their programs are the same.
+    """Returns the strongest gradients of a network, found with some of the images and attacks of size eps."""
+    # The same number of images for every network, so that their programs are the same.
     count = min(SEARCH_IMAGES, len(bench.right))
     some = np.linspace(0, len(bench.labels) - 1, count).round().astype(int)
     images, labels = jnp.asarray(bench.images[some]), jnp.asarray(bench.labels[some])
@@ -118,7 +117,7 @@ def find_gradients(trained: Trained, dataset: Dataset, bench: Bench, eps: float)
 def transfer(
     target: Target, twin: Gradients, key: Array, images: Array, labels: Array, eps: Array, *, steps: int
 ) -> Attacked:
-    """Returns what a network makes of the images that APGD finds on its twin."""
+    """Returns the result of attacking a network with the images that APGD finds on its twin."""
     crafted = apgd(twin.target, key, images, labels, eps, steps=steps, loss=twin.loss).images
     return unattacked(target, key, crafted, labels, eps)
 
@@ -141,7 +140,7 @@ def attack_set(
 
 
 def accuracies(bench: Bench, attacks: dict[str, Run], eps: float) -> dict[str, Any]:
-    """Returns the entry of a record for one size of the attacks within l_inf balls."""
+    """Returns the accuracies of a record for one size of the attacks within l_inf balls."""
     standing = {name: bench.standing(bench.run(name, attack, eps)) for name, attack in attacks.items()}
     worst = np.all([bench.right, *standing.values()], axis=0)
     return {
@@ -153,7 +152,7 @@ def accuracies(bench: Bench, attacks: dict[str, Run], eps: float) -> dict[str, A
 
 
 def climb_ladder(bench: Bench, gradients: Gradients, steps: int) -> dict[str, dict[str, float]]:
-    """Returns accuracy and loss after PGD at each size of LADDER; of the images themselves at 0."""
+    """Returns accuracy and loss after PGD at each size of LADDER; at 0 those without an attack."""
     target, loss, _ = gradients
     ladder = {}
     for eps in LADDER:
@@ -196,12 +195,12 @@ def attack_run(
     batch_size: int = 64,
     on_attack: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
-    """Returns what is left of a trained network's accuracy under attack.
+    """Returns a trained network's accuracies under attack.
 
-    The defaults are for two CPU cores; on a GPU take e.g. images=10_000, steps=100, queries=5000,
-    batch_size=500.  Images that the network gets wrong by itself are not attacked; they count as broken.
-    Attacks follow the gradients that `search` finds the strongest at the largest eps.  The images that
-    attacks find are not rounded to 256 levels, as is the custom.
+    The defaults are for two CPU cores; on a GPU use e.g. images=10_000, steps=100, queries=5000,
+    batch_size=500.  Images that the network misclassifies without an attack are not attacked; they count as
+    broken.  Attacks follow the gradients that `search` finds to be the strongest at the largest eps.
+    Adversarial images are not rounded to 256 levels, as is customary.
 
     Args:
       trained: the network.
@@ -210,9 +209,9 @@ def attack_run(
       eps: sizes of the l_inf attacks, in units where 255 is 1.
       l2: sizes of the l_2 attack, likewise.
       steps: of iterative attacks; the ladder takes half as many.
-      queries: of the black box, for each image.
+      queries: of the black-box attack, per image.
       seed: of all random numbers.
-      twin: the network that transfer attacks are made on; None leaves them out.
+      twin: the network on which transfer attacks are computed; None leaves them out.
       batch_size: images that are attacked at once.
       on_attack: called with the name of each attack as it begins.
 

@@ -1,6 +1,6 @@
-"""The bounds of trained networks, side by side: from above by two norms, from below by search.
+"""Comparison of trained networks' bounds: from above by two norms, from below by search.
 
-Beside them stands what the rival LCR takes for Lipschitz constants, which are estimates and bound nothing.
+Beside them are the estimates that LCR uses as Lipschitz constants, which bound nothing.
 """
 
 import math
@@ -34,7 +34,7 @@ from bnnjax.runtime.lock import check_writable
 
 
 def surrogate(trained: Trained) -> LogitsOf:
-    """Returns the surrogate network of a trained one, at inference: arrays, normalized images -> logits."""
+    """Returns a trained network's surrogate at inference: (arrays, normalized images) -> logits."""
     network = trained.network.with_method(trained.network.method.relaxed())
     return lambda arrays, images: network.logits(arrays[0], arrays[1], images)
 
@@ -44,14 +44,14 @@ def retention_estimates(
 ) -> dict[str, dict[str, float]]:
     """Returns sigma(RM) between each quantized layer and the next, by the unit of the first of the two.
 
-    RM = X Y^T / (H W), sigma its largest singular value, mean over images; X and Y are the layers' `inputs`
-    before they are quantized, or the `codes` after it.  Were the pixels of X uncorrelated and of variance 1,
-    it would be the spectral norm of the map from X to Y.
+    RM = X Y^T / (H W), sigma is its largest singular value, averaged over images; X and Y are the layers'
+    `inputs` before quantization, or the `codes` after it.  If the pixels of X were uncorrelated with variance
+    1, it would be the spectral norm of the map from X to Y.
 
     Args:
       chain: the network.
       activations: inputs and codes, [batch, h, w, c], by unit.
-      iterations: of the power method.
+      iterations: of power iteration.
     """
     layers = [(name, activations[name]) for name in unit_names(chain) if name in activations]
 
@@ -69,7 +69,7 @@ def study_run(trained: Trained, dataset: Dataset, images: int, steps: int) -> di
 
     Args:
       trained: the network.
-      dataset: the search begins from its first test images.
+      dataset: the search starts from its first test images.
       images: how many.
       steps: of the search.
 
@@ -111,7 +111,7 @@ def prepare_study(
     """Reads the runs and returns the work: bounds.json and bounds.png in `place`, and tables on the console.
 
     Raises:
-      ValueError: with one sentence, if a run cannot be read, its data set is not there, or `place` cannot be
+      ValueError: with one sentence, if a run cannot be read, its data set is missing, or `place` cannot be
         written.
     """
     use_compilation_cache()

@@ -1,4 +1,4 @@
-"""Where in its feature maps noise changes a trained network."""
+"""Maps of where noise changes the feature maps of a trained network."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -9,32 +9,32 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bnnjax.data import Dataset
+from bnnjax.data import Dataset, evaluation_batches
 from bnnjax.models.network import Network
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS
 from bnnjax.runs.saved import Trained
 from bnnjax.train.step import Normalization
 from bnnjax.types import Tree
 
-BATCH = 100  # images that go through the network at once, clean and noisy
+BATCH = 100  # images per forward pass, both clean and noisy
 
 
 class Change(NamedTuple):
-    """Sums over images of what noise changes in the input of one layer."""
+    """Sums over images of how noise changes the input of one layer."""
 
     difference: Array  # [h, w], |noisy - clean|, mean over channels
     clean: Array  # [], |clean|, mean over channels and positions
-    flips: Array | None  # [], share of the codes that differ; None where nothing is quantized
+    flips: Array | None  # [], share of the codes that differ; None if nothing is quantized
 
 
 def change(clean: Array, noisy: Array, codes: tuple[Array, Array] | None, weights: Array) -> Change:
-    """Returns the sums of |noisy - clean| and of |clean|, and of the shares of codes that flip.
+    """Returns the sums of |noisy - clean|, of |clean| and of the shares of codes that flip.
 
     Args:
-      clean: a layer's inputs, [batch, h, w, c], or [batch, c] of a dense layer: one position.
-      noisy: the inputs that the same images with noise give.
-      codes: what both are quantized to, of their shape; None if they are not.
-      weights: [batch], 0 for images that do not count and 1 for others.
+      clean: a layer's inputs, [batch, h, w, c], or for a dense layer [batch, c], one position.
+      noisy: its inputs for the same images with noise.
+      codes: the codes of both, of the same shape; None if they are not quantized.
+      weights: [batch], 1 for images that count and 0 for others.
     """
     if clean.ndim == 2:
         clean, noisy = clean[:, None, None], noisy[:, None, None]
@@ -61,19 +61,20 @@ def study_features(
 ) -> dict[str, Any]:
     """Returns where noise changes the inputs of the layers of a trained network, before they are quantized.
 
-    At each position the mean |x' - x| over images and channels, x of the clean image and x' of the noisy one,
-    and that mean over the unit's mean |x|: a network that shrinks all its activations moves less without
-    being more robust.  Units are those that quantize their inputs; in a network that quantizes none, all.
+    Differences are the mean |x' - x| over images and channels at each position, x of the clean image and x'
+    of the noisy one; relative differences divide by the unit's mean |x|, since a network that shrinks all its
+    activations changes less without being more robust.  Units are those that quantize their inputs; in a
+    network without any, all.
 
     Args:
       trained: the network.
-      dataset: that `trained` was read with; its mean and deviation normalize the images.
+      dataset: the one that `trained` was read with; its mean and deviation normalize the images.
       clean: images, uint8 [n, h, w, c].
       noisy: the same images with noise, of the same shape.
-      label: what the run is called.
+      label: name of the run.
       corruption: the name of the noise.
       severity: of the noise.
-      batch_size: images that go through the network at once.
+      batch_size: images per forward pass.
 
     Returns:
       A record with `run`, `label`, `corruption`, `severity`, `images` (how many), and for each of `units`
@@ -105,13 +106,11 @@ def study_features(
 
     batch_size = min(batch_size, len(clean))
     total: dict[str, Any] = {}
-    for first in range(0, len(clean), batch_size):
-        both = np.stack([images[first : first + batch_size] for images in (clean, noisy)])
-        # The last batch is filled up, so that there is one shape to compile for.
-        missing = batch_size - both.shape[1]
-        weights = np.concatenate([np.ones(both.shape[1], np.float32), np.zeros(missing, np.float32)])
-        both = np.pad(both, ((0, 0), (0, missing), (0, 0), (0, 0), (0, 0)))
-        # Sums of batches in double precision, whatever their number.
+    for places in evaluation_batches(len(clean), batch_size):
+        both = np.stack([clean[places], noisy[places]])
+        # Padding of the last batch does not count.
+        weights = np.float32(places[0] + np.arange(batch_size) < len(clean))
+        # Batches are summed in double precision, so that their number does not matter.
         found = jax.tree.map(np.float64, jax.device_get(measure(arrays, both, weights)))
         total = jax.tree.map(np.add, total, found) if total else found
     return {
@@ -127,7 +126,7 @@ def study_features(
 def _layers(
     network: Network, normalization: Normalization, collection: str, arrays: tuple[Tree, Tree], images: Array
 ) -> Mapping[str, Any]:
-    """Returns the input of each layer and the codes made of it, None in a network that makes none."""
+    """Returns the input and the codes of each layer; codes are None in a network without any."""
     params, batch_stats = arrays
     found = network.infer(params, batch_stats, normalization(images), (collection,))[1].more[collection]
     return found if collection == ACTIVATIONS else {name: (x, None) for name, x in found.items()}

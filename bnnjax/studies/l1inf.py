@@ -1,4 +1,4 @@
-"""What the L1,inf constraint does to accuracy, to accuracy under noise and to the bound."""
+"""The L1,inf study: effects of the constraint on accuracy, accuracy under noise and the bound."""
 
 import shlex
 import sys
@@ -31,13 +31,13 @@ from bnnjax.runtime.files import read_json, write_bytes_atomically, write_json, 
 
 NOISES = ("gaussian_noise", "impulse_noise", "gaussian_blur")
 CHUNK = 1000  # images that are corrupted at once
-AMOUNTS = {"soft": "strength", "hard": "radius"}  # what a form is varied in
+AMOUNTS = {"soft": "strength", "hard": "radius"}  # the setting that is varied in each form
 
 
 def noisy_batches(
     split: Split, seed: int, corruptions: Sequence[str], severities: tuple[int, ...]
 ) -> dict[str, list[Noisy]]:
-    """Returns a split's images with noise by corruption, in host memory: every run is shown the same.
+    """Returns a split's images with noise by corruption, in host memory; all runs get the same images.
 
     Args:
       split: the clean images.
@@ -70,7 +70,7 @@ def noisy_accuracies(
 
 
 def study_runs(config: L1InfStudyConfig) -> list[Run]:
-    """Returns the runs, all settings with the first seed, then all with the next."""
+    """Returns the runs: all settings with the first seed, then all with the next."""
     return [
         Run(
             name,
@@ -89,7 +89,7 @@ def study_runs(config: L1InfStudyConfig) -> list[Run]:
 
 
 def prepare_study(config: L1InfStudyConfig) -> Callable[[Console], int]:
-    """Checks all that can be wrong with the runs before the first, and returns the work.
+    """Checks the settings of all runs, and returns the work.
 
     Raises:
       ValueError: with one sentence that says what is wrong.
@@ -100,7 +100,7 @@ def prepare_study(config: L1InfStudyConfig) -> Callable[[Console], int]:
 
 
 def study(config: L1InfStudyConfig, runs: Sequence[Run], console: Console) -> int:
-    """Executes the runs that are not finished, tests each under noise, and writes the study anew after each.
+    """Executes the unfinished runs, tests each under noise, and rewrites the study after each.
 
     Returns the exit code, as `execute`.
     """
@@ -150,18 +150,18 @@ def study(config: L1InfStudyConfig, runs: Sequence[Run], console: Console) -> in
 
 
 def shuffled(split: Split) -> Split:
-    """Returns the images in a fixed random order, so that the first ones are of all classes."""
+    """Returns the images in a fixed random order, so that the first ones cover all classes."""
     order = np.random.default_rng(0).permutation(len(split.labels))
     return Split(split.images[order], split.labels[order])
 
 
 def noise_file(run: Run) -> Path:
-    """Returns where the accuracies of a run under noise are kept."""
+    """Returns the file of a run's accuracies under noise."""
     return run.place / "noise.json"
 
 
 def study_records(config: L1InfStudyConfig, runs: Sequence[Run], diverged: set[Path]) -> list[dict[str, Any]]:
-    """Returns a record a setting, as `report.studies.l1inf` describes it."""
+    """Returns a record per setting, as `report.studies.l1inf` describes it."""
     records = []
     for name, settings in config.settings().items():
         own = [run for run in runs if run.name == name]
@@ -182,7 +182,7 @@ def study_records(config: L1InfStudyConfig, runs: Sequence[Run], diverged: set[P
 
 
 def write_study(config: L1InfStudyConfig, records: Sequence[dict[str, Any]]) -> None:
-    """Writes study.md, study.csv and study.png of what is finished."""
+    """Writes study.md, study.csv and study.png for the finished runs."""
     title = f"L1,inf constraint on {config.dataset}: {config.model}, {config.method}"
     page = constraint_study_page(title, shlex.join(["python", *sys.argv]), records)
     write_text_atomically(config.place / "study.md", page)

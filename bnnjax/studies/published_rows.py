@@ -1,4 +1,4 @@
-"""The rows of the comparison tables and what was published for them."""
+"""The rows of the comparison tables with their published accuracies and sources."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ CIFAR10, IMAGENET = "IR-Net table 3", "IR-Net table 4"  # Qin et al. 2020, arXiv
 
 
 class Row(NamedTuple):
-    """One row: what is trained, and the accuracy that was published for it."""
+    """One row: a configuration to train, and its published accuracy."""
 
     topology: str
     method: str
@@ -17,12 +17,12 @@ class Row(NamedTuple):
     top1: float | None  # percent; None: none is published
     top5: float | None = None
     source: str = ""
-    # Where the number was found apart from that table; empty: nowhere, so it is flagged.
+    # Where else the number was found; empty if nowhere, in which case the table flags it.
     confirmed_by: str = ""
 
     @property
     def name(self) -> str:
-        """E.g. `resnet20-irnet-1-32-plain`, by which `--rows` chooses it."""
+        """The name by which `--rows` chooses it, e.g. `resnet20-irnet-1-32-plain`."""
         return f"{self.topology}-{self.method}-{self.wbits}-{self.abits}-{self.structure}"
 
 
@@ -79,8 +79,8 @@ TABLE4 = _rows(
     ("resnet34", "irnet", 1, 1, "bireal", 62.9, 84.1, IRNET),
     ("resnet34", "irnet", 1, 32, "plain", 70.4, 89.5, IRNET),
 )
-# What users compare with besides; their numbers have sources of their own.  On ImageNet the structure is our
-# choice, none is stated in what was read.
+# Further methods that users compare with; their numbers have other sources.  On ImageNet the structure is our
+# choice, since the sources that we could read state none.
 BEYOND3 = [
     Row("resnet18", "rbnn", 1, 1, "plain", 92.2, None, RBNN, RBNN),
     Row("resnet18", "recu", 1, 1, "plain", 92.8, None, RECU, RECU),
@@ -106,9 +106,9 @@ BEYOND4 = [
 
 
 class Table(NamedTuple):
-    """A comparison table: the rows that its original prints, and those beyond it."""
+    """A comparison table: the rows of its original, and further ones."""
 
-    dataset: str  # that the published numbers are for
+    dataset: str  # of the published numbers
     rows: list[Row]
     beyond: list[Row]
 
@@ -117,11 +117,11 @@ TABLES = {"table3": Table("cifar10", TABLE3, BEYOND3), "table4": Table("imagenet
 
 
 def select(table: Table, words: Sequence[str]) -> list[Row]:
-    """Returns the rows that the words choose, in the table's order; without words the original's rows.
+    """Returns the rows that the words choose, in the table's order; without words those of the original.
 
     Args:
       table: to choose from.
-      words: each a row's name, a topology, a method, `beyond` (rows beyond the original's) or `all`.
+      words: each a row's name, a topology, a method, `beyond` (rows that the original lacks) or `all`.
 
     Raises:
       ValueError: for a word that chooses nothing.

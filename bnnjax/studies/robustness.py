@@ -1,4 +1,4 @@
-"""Trained networks side by side: accuracy and scores under every corruption."""
+"""The robustness study: compares trained networks under every corruption, and under attack."""
 
 import json
 import sys
@@ -50,7 +50,7 @@ TRACED_IMAGES = 256
 
 
 class Asked(NamedTuple):
-    """An evaluation that is known to be possible."""
+    """A checked evaluation: the networks, images and settings."""
 
     config: RobustnessConfig
     dataset: Dataset
@@ -73,21 +73,21 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Returns the `robustness_record` of each network.
 
-    Each corruption's images are made once and shown to all networks that have not seen them yet; what they
-    say is kept below `place`, by the digests of network and data.
+    Each corruption's images are made once for all networks that were not evaluated on them yet; predictions
+    are kept below `place`, by the digests of network and data.
 
     Args:
       networks: trained.
       predicts: the same as functions.
-      dataset: whose test images are the clean ones.
-      corrupted: the noisy ones.
-      corruptions: which of them.
-      severities: which of them.
-      place: of the evaluation.
-      advance: is called after each corruption.
+      dataset: its test images are the clean ones.
+      corrupted: the set of noisy images.
+      corruptions: which ones to use.
+      severities: which ones to use.
+      place: directory of the evaluation.
+      advance: called after each corruption.
 
     Raises:
-      DataError: if images or what was kept cannot be read.
+      DataError: if images or kept predictions cannot be read.
     """
     settings = {
         "source": corrupted.source,
@@ -138,14 +138,14 @@ def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:
     """Reads runs and images and returns the work: robustness.html, .json, .csv and tables on the console.
 
     Raises:
-      ValueError: with one sentence, if a run or an image cannot be read or the directory not be written, if
-        runs are of different data, if there is no such corruption, or if the twin is not in full precision.
+      ValueError: with one sentence, if a run or an image cannot be read or the directory cannot be written,
+        if runs have different data sets, if a corruption is unknown, or if the twin is not in full precision.
     """
     use_compilation_cache()
-    make_mesh(config.batch_size)  # refuses a batch that devices cannot share
+    make_mesh(config.batch_size)  # rejects a batch that devices cannot share
     check_writable(config.workdir)
     baseline = config.baseline or config.runs[0]
-    # Clean images are those of the test split alone, whatever each was trained on.
+    # Clean images are those of the test split, whatever images each network was trained on.
     given = {} if config.data_dir is None else {"data_dir": config.data_dir}
     dataset = load(read_config(baseline).with_values(**given))
     networks = [read_trained(baseline, dataset)]
@@ -154,7 +154,7 @@ def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:
             continue
         own = load(read_config(place).with_values(**given))
         if own.name != dataset.name:
-            raise ValueError(f"the run {place} is of {own.name}, and {baseline} of {dataset.name}")
+            raise ValueError(f"the run {place} is on {own.name}, but {baseline} is on {dataset.name}")
         networks.append(read_trained(place, own))
     corrupted = open_corrupted(
         config.images, dataset, seed=config.seed, examples=config.examples, batch_size=config.batch_size
@@ -216,7 +216,7 @@ def study(asked: Asked, console: Console) -> int:
 
 
 def trace(asked: Asked, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns where noise changes the feature maps of each network; nothing if none is asked for."""
+    """Returns where noise changes the feature maps of each network; empty if not requested."""
     config, dataset = asked.config, asked.dataset
     if config.trace == NO_TRACE:
         return []
@@ -238,7 +238,7 @@ def trace(asked: Asked, labels: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def attack(asked: Asked, console: Console) -> list[dict[str, Any]]:
-    """Attacks each network as asked, and writes attacks.json; what was attacked before is read from there."""
+    """Attacks each network as configured, and writes attacks.json; earlier results are read from there."""
     config = asked.config
     if not config.attacks:
         return []

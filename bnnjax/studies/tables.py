@@ -1,4 +1,4 @@
-"""Runs the rows of a comparison table, one after the other, and writes what came of them."""
+"""Reruns comparison tables: trains each row in turn, and writes the table of results."""
 
 import shlex
 import sys
@@ -24,10 +24,10 @@ from bnnjax.studies.published_rows import TABLES, Row, select
 
 
 def table_runs(config: TableConfig, place: Path) -> list[Run]:
-    """Returns the runs of a table, all rows with the first seed, then all with the next.
+    """Returns the runs of a table: all rows with the first seed, then all with the next.
 
     Raises:
-      ValueError: for a row that is not there, or that the data set's settings rule out.
+      ValueError: for a row that does not exist, or that the data set's settings rule out.
     """
     stem = "_imagenet" if config.dataset == "imagenet2012" else ""
 
@@ -52,7 +52,7 @@ def table_runs(config: TableConfig, place: Path) -> list[Run]:
 
 
 def prepare_table(config: TableConfig) -> Callable[[Console], int]:
-    """Checks all that can be wrong with a table's runs before the first, and returns the work.
+    """Checks the settings of all of a table's runs, and returns the work.
 
     Raises:
       ValueError: with one sentence that says what is wrong.
@@ -67,7 +67,7 @@ def prepare_table(config: TableConfig) -> Callable[[Console], int]:
 
 
 def fill_table(place: Path, config: TableConfig, runs: Sequence[Run], console: Console) -> int:
-    """Executes the runs that are not finished, and writes the table anew after each; returns the exit code.
+    """Executes the unfinished runs, and rewrites the table after each; returns the exit code.
 
     0: finished, or stopped by a signal with everything saved.  Else as `execute`,
     but a run whose loss stops being finite is counted in its row and does not stop the others.
@@ -91,7 +91,7 @@ def fill_table(place: Path, config: TableConfig, runs: Sequence[Run], console: C
 
 
 def table_records(config: TableConfig, runs: Sequence[Run], diverged: set[Path]) -> list[dict[str, Any]]:
-    """Returns a record a row, as `report.studies.published_table` describes it, in the table's order."""
+    """Returns a record per row, as `report.studies.published_table` describes it, in the table's order."""
     table = TABLES[config.table]
     records = []
     for row in select(table, config.rows):
@@ -109,7 +109,7 @@ def table_records(config: TableConfig, runs: Sequence[Run], diverged: set[Path])
 
 
 def write_table(place: Path, config: TableConfig, records: Sequence[dict[str, Any]]) -> None:
-    """Writes table.md, table.csv and table.tex of what is finished."""
+    """Writes table.md, table.csv and table.tex for the finished runs."""
     title = f"{config.table} on {config.dataset}, constraint {config.constraint}"
     command = shlex.join(["python", *sys.argv])
     texts = {

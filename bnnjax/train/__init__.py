@@ -1,0 +1,1 @@
+"""Training: steps, the loop, the optimizer, checkpoints; it knows no method and no model."""

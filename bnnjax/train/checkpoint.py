@@ -19,22 +19,23 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from bnnjax.runtime.files import write_text_atomically
 from bnnjax.runtime.processes import is_first, together
 
 KEPT = 2  # the latest, and the one before in case the latest is damaged
 SUMS = "sha256.json"  # of the files of a checkpoint, in its directory
 RECORD = 4096  # bytes that a checkpoint has for each array, besides its numbers, at most
-UNFINISHED = ".orbax-checkpoint-tmp"  # how the directory of a checkpoint ends that Orbax has not yet written
+UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of the directory of a checkpoint that Orbax is still writing
 
 
 class MisfitError(ValueError):
-    """A checkpoint is whole, but its arrays are not those that are asked for."""
+    """A checkpoint is undamaged, but its arrays are not those that are needed."""
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """Returns the leaves of a tree by names, e.g. `best/params/head/kernel`, in the order of these.
+    """Returns the leaves of a tree by name, e.g. `best/params/head/kernel`, sorted by name.
 
-    A tree of named tuples has the names of one of mappings, so that it may be read back as such.
+    Named tuples give the same names as mappings, so that a tree may be read back as mappings.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return dict(
@@ -74,20 +75,16 @@ def check_fit(found: Any, needed: Any) -> None:
 
 
 def file_sums(directory: Path) -> dict[str, str]:
-    """Returns the sha256, in hexadecimal, of each file below a directory but its own record of them."""
+    """Returns the sha256, in hexadecimal, of each file below a directory."""
     files = {str(path.relative_to(directory)): path for path in directory.rglob("*") if path.is_file()}
-    return {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for name, path in sorted(files.items())
-        if Path(name).stem != Path(SUMS).stem
-    }
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(files.items())}
 
 
 def reserve(directory: Path, state: Any) -> None:
-    """Checks that a state can be written: where the disk is full, TensorStore's threads print tracebacks.
+    """Checks that there is space for a state: on a full disk TensorStore's threads would print tracebacks.
 
     Raises:
-      OSError: there is no space for it, or files may not get as large.
+      OSError: there is not enough space, or files may not be that large.
     """
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
@@ -101,26 +98,26 @@ def reserve(directory: Path, state: Any) -> None:
 
 
 def system_error(error: Exception) -> int | None:
-    """Returns the system's number of an error, which TensorStore puts into the text of a ValueError."""
+    """Returns the errno of an error, which TensorStore puts into the text of a ValueError."""
     found = re.search(r"os_error_code='(\d+)'", str(error))
     return int(found[1]) if found else getattr(error, "errno", None)
 
 
 class Checkpoints:
-    """The checkpoints of one run, by step.  Each is whole or is not there; the last two are kept.
+    """The checkpoints of one run, by step.  Each is written atomically; the last two are kept.
 
-    All processes of a run save and restore together, in one directory that all of them see; what is read only
-    each reads by itself.
+    All processes of a run save and restore together, in one directory that all of them see; with `read_only`
+    each process reads on its own.
 
     Args:
-      directory: made if it is not there.
+      directory: made if it is missing.
       say: called with one sentence for each checkpoint that is found damaged.
-      read_only: nothing is made, written, moved or cleaned up: the run may be somebody else's, and not
-        have ended.
+      read_only: nothing is made, written, moved or cleaned up: the run may be someone else's and still
+        training.
     """
 
     def __init__(self, directory: Path, say: Callable[[str], None], *, read_only: bool = False) -> None:
-        # Orbax tells of every save on the root logger's handlers, and of every error that it also raises.
+        # Orbax logs every save on the root logger's handlers, and every error that it also raises.
         logging.getLogger("absl").setLevel(logging.CRITICAL + 1)
         self._directory, self._say, self._read_only = directory.absolute(), say, read_only
         self._manager = self._open()
@@ -170,17 +167,14 @@ class Checkpoints:
             self._manager.save(step, args=items, force=True)
             if not is_first():
                 return
-            # A run that is killed before this is written leaves a whole checkpoint, which its arrays' digest
-            # vouches for.  With it, no broken file is given to Orbax, whose readers would print tracebacks
-            # from their threads.
-            sums = place / SUMS
-            sums.with_suffix(".tmp").write_text(json.dumps(file_sums(place)))
-            os.replace(sums.with_suffix(".tmp"), sums)
+            # A run that is killed before this is written leaves a complete checkpoint, checked by its arrays'
+            # digest.  The sums keep broken files from Orbax, whose reader threads would print tracebacks.
+            write_text_atomically(place / SUMS, json.dumps(file_sums(place)))
         except (OSError, ValueError) as error:
             code = system_error(error)
             if code is None:
                 raise
-            # What was written of it would be in the way of what the user does next.
+            # The partial checkpoint would take up space that the user needs next.
             shutil.rmtree(f"{place}{UNFINISHED}", ignore_errors=True)
             raise OSError(code, os.strerror(code), str(place)) from error
 
@@ -199,7 +193,7 @@ class Checkpoints:
         return self._latest(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
 
     def read(self) -> tuple[int, Any] | None:
-        """Returns what `restore` does, whatever it holds, as mappings and lists on the first device."""
+        """Returns what `restore` does, for a state of any structure, as mappings and lists on one device."""
         return self._latest(None)
 
     def _latest(self, abstract: Any) -> tuple[int, Any] | None:
@@ -231,7 +225,7 @@ class Checkpoints:
                     raise ValueError(f"{name} is {'changed' if name in found else 'missing'}")
 
     def _restore(self, step: int, abstract: Any) -> Any:
-        # Orbax would find out about other shapes in the middle of reading, and its threads would complain.
+        # Orbax would find other shapes in the middle of reading, and its threads would print tracebacks.
         saved = self._manager.item_metadata(step)["state"].tree
         if abstract is None:
             here = SingleDeviceSharding(jax.local_devices()[0])

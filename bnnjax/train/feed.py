@@ -1,4 +1,4 @@
-"""What training goes through: the steps that are left, each a function of the state."""
+"""The feed of a training loop: the remaining steps, each a function of the state."""
 
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -17,13 +17,13 @@ from bnnjax.train.step import Images
 from bnnjax.types import AXIS, Tree
 
 Step = Callable[[TrainState], TrainState]  # consumes the state that it is given
-# how many steps of the run are done -> those that follow, without end; closed when no more are taken
+# number of steps done -> the steps that follow, without end; close the iterator when no more are needed
 Feed = Callable[[int], Generator[Step]]
 
 
 @dataclass(frozen=True, eq=False)
 class Resident:
-    """The steps over images that live on the device.
+    """Steps over images that are held in device memory.
 
     Attributes:
       compiled: the task.
@@ -51,15 +51,15 @@ class Resident:
 
 @dataclass(frozen=True, eq=False)
 class Streamed:
-    """The steps over batches that come from the host; the next is on its way while one is used.
+    """Steps over batches that come from the host; the next batch is copied while one is used.
 
     Attributes:
       compiled: the task.
       mesh: whose devices share each batch.
-      batches: how many steps of the run are done -> those of the rest, this process's rows of each.
+      batches: number of steps done -> the batches that follow, this process's rows of each.
       teacher: see `Images`; on every device.
       key: the run's data key, on every device.
-      on_skipped: gets how many damaged images others stand in for in a batch, when its step is taken.
+      on_skipped: called with the number of replaced damaged images in a batch, when its step is taken.
     """
 
     compiled: Compiled
@@ -73,7 +73,7 @@ class Streamed:
         shared = NamedSharding(self.mesh, P(AXIS))
         with closing(self.batches(done)) as coming:
             for batch in coming:
-                # Returns at once: the copy goes on while steps before this one are computed.
+                # Returns at once: the copy proceeds while earlier steps are computed.
                 images, labels = (jax.make_array_from_process_local_data(shared, rows) for rows in batch[:2])
                 self.on_skipped(batch.skipped)
                 yield partial(self._step, images, labels)

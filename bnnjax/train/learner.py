@@ -1,4 +1,4 @@
-"""What training knows of the thing that it trains: a learner's functions, and what they exchange."""
+"""The interface between training and what is trained: a learner's functions and the records they exchange."""
 
 from typing import NamedTuple, Protocol
 
@@ -8,7 +8,7 @@ from bnnjax.types import Tree
 
 
 class Moment(NamedTuple):
-    """Where training stands, for what changes on the way."""
+    """Per-step inputs of the forward pass."""
 
     progress: Array  # epoch / epochs, [] float32
     epoch_begins: Array  # bool []; whether this is the first step of an epoch
@@ -16,7 +16,7 @@ class Moment(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What a forward pass leaves beside its logits."""
+    """What a forward pass returns beside its logits."""
 
     batch_stats: Tree  # after it
     penalty: Array  # [] float32, of which the step takes the mean over devices
@@ -24,12 +24,12 @@ class Pass(NamedTuple):
 
 
 class Means(NamedTuple):
-    """Of a step's images; all float32 []."""
+    """Means over a step's images; all float32 []."""
 
     loss: Array  # task loss + penalty
     task_loss: Array
     penalty: Array
-    correct: Array  # share that was right
+    correct: Array  # share of correct predictions
 
 
 class Learner(Protocol):
@@ -39,7 +39,7 @@ class Learner(Protocol):
         """Returns params and batch_stats with random weights."""
 
     def carried(self) -> Tree:
-        """Returns what the penalty carries before the first step."""
+        """Returns the penalty's state before the first step."""
 
     def loss(
         self,
@@ -51,7 +51,7 @@ class Learner(Protocol):
         carried: Tree,
         teacher: Tree,
     ) -> tuple[Means, Pass]:
-        """Returns the means of these images, the loss first, and what the pass leaves.
+        """Returns the means of these images, the loss first, and the rest of the pass.
 
         Args:
           params: float32.
@@ -59,7 +59,7 @@ class Learner(Protocol):
           images: normalized.
           labels: int32 [batch].
           moment: the step.
-          carried: what the penalty carries.
+          carried: the penalty's state.
           teacher: see `train.step.Images`.
         """
 

@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 
 class NonFiniteLossError(Exception):
-    """The loss of a step, or what it is made from, is not a finite number."""
+    """The loss of a step, or the state that it is computed from, is not finite."""
 
     def __init__(self, step: int, what: str = "the loss") -> None:
         super().__init__(f"{what} is not finite at step {step}")
@@ -39,13 +39,13 @@ class Display(Protocol):
 
 @dataclass
 class StopRequest:
-    """Whether somebody asked the run to stop, and by which signal."""
+    """Whether a signal has asked the run to stop, and which."""
 
     signal_name: str | None = None  # that all processes know of
     heard: int = 0  # the number of the signal that this one got
 
     def agree(self, stride: int) -> int:
-        """Tells all processes of a signal that one of them got; returns process 0's stride."""
+        """Shares a signal that one process got with all processes; returns process 0's stride."""
         told = gather([self.heard, stride])
         if told[:, 0].any():
             self.signal_name = signal.Signals(told[:, 0].max()).name
@@ -75,7 +75,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What a training needs besides its state."""
+    """What training needs besides its state."""
 
     task: Task
     compiled: Compiled
@@ -94,18 +94,18 @@ class Fit:
 
 
 def fit(run: Fit, state: RunState) -> RunState:
-    """Trains from `state` to the last epoch, or to the step at which a stop is asked for.
+    """Trains from `state` to the last epoch, or to the step at which a stop is requested.
 
     Checkpoints are written at the end of epochs and at a stop; resuming from any of them gives the same
-    parameters, bit for bit, as never having stopped.
+    parameters, bit for bit, as an uninterrupted run.
 
     Args:
-      run: all that stays the same.
+      run: everything that does not change.
       state: where to resume from; consumed.
 
     Raises:
       NonFiniteLossError: at the first step whose loss is not finite, or at a checkpoint whose state or
-        validation loss is not; no checkpoint is written of such a state or after it.
+        validation loss is not; neither such a state nor a later one is saved.
       DataError: there is no next batch; the state before it is saved.
     """
     with closing(run.feed(int(state.train.step))) as feed:
@@ -115,7 +115,7 @@ def fit(run: Fit, state: RunState) -> RunState:
 def save_if_good(run: Fit, done: int, state: RunState) -> None:
     """Saves a state that is not saved yet, unless a number in it or the loss is not finite.
 
-    One of many processes cannot: all save together, and the others do not know yet.
+    With several processes nothing is saved: all save together, and the others do not know yet.
     """
     if jax.process_count() > 1:
         return
@@ -144,7 +144,7 @@ def _fit(run: Fit, feed: Iterator[Step], state: RunState) -> RunState:
                 _show(run.display, done, totals, pace)
                 stops_here = run.stop.signal_name is not None and not is_last
                 if (stops_here or is_last) and not all_finite(train):
-                    # The next step's loss would tell, but the last good checkpoint must not give way to this.
+                    # The next step's loss would tell, but this must not replace the last good checkpoint.
                     raise NonFiniteLossError(done, "the state of training")
                 if stops_here:
                     run.checkpoints.save(done, RunState(train, best))

@@ -1,4 +1,4 @@
-"""The optimizer: SGD with momentum or AdamW, warm-up and decay, weight decay on kernels alone."""
+"""The optimizer: SGD with momentum or AdamW, warm-up and decay, weight decay on kernels only."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -6,14 +6,14 @@ from typing import Any, Literal
 import jax
 import optax
 
-# Every parameter of a network has one of these names, or is below one; a new name must be put on one side.
+# Every parameter of a network has one of these names, or is below one; add a new name to one of the lists.
 DECAYED = frozenset({"kernel", "latent"})
-STEPS_AT = (0.3, 0.6, 0.9)  # of the training, where a decay in steps falls to a tenth
+STEPS_AT = (0.3, 0.6, 0.9)  # fractions of training at which the step decay falls to a tenth
 NOT_DECAYED = frozenset({"gain", "bias", "scale", "learned"})
 
 
 def decay_mask(params: Any) -> Any:
-    """Returns whether weight decay acts on each parameter, by its name.
+    """Returns whether weight decay applies to each parameter, by its name.
 
     Raises:
       ValueError: for a parameter whose name is on neither list.
@@ -37,14 +37,14 @@ def learning_rate_schedule(
     restarts: Sequence[int] = (),
     decay: Literal["cosine", "linear", "steps"] = "cosine",
 ) -> optax.Schedule:
-    """Returns the learning rate by step: a line from 0 to peak, then the decay until `steps`.
+    """Returns the learning rate by step: linear warm-up from 0 to peak, then the decay until `steps`.
 
     Args:
       peak: the highest.
       steps: of the training.
-      warmup_steps: of the line.
-      restarts: steps at which both start anew, as if what is between two were a training.
-      decay: a cosine or a line down to 0, or a tenth of what it was at each of STEPS_AT.
+      warmup_steps: of the warm-up.
+      restarts: steps at which the schedule restarts; each part between two has a schedule of its own.
+      decay: a cosine or a line down to 0, or a factor of 1/10 at each of STEPS_AT.
 
     Raises:
       ValueError: if the warm-up is as long as the training, or as a part between restarts.
@@ -82,8 +82,8 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Returns the optimizer.
 
-    SGD adds weight_decay * w to the gradient, before the momentum (as PyTorch does and the published
-    recipes mean); AdamW decays apart from the gradient.
+    SGD adds weight_decay * w to the gradient, before the momentum (as PyTorch does and published recipes
+    mean); AdamW decouples the decay from the gradient.
     """
     if name == "adamw":
         return optax.adamw(learning_rate, weight_decay=weight_decay, mask=decay_mask)

@@ -1,22 +1,22 @@
-"""The pace of a training loop: when it waits for the device, and how many images a second it trains on."""
+"""Timing of a training loop: when it waits for the device, and how many images per second it trains on."""
 
 import time
 from collections.abc import Callable
 
-MOST_STEPS_AHEAD = 16  # steps that may be under way before the loop waits for their result
+MOST_STEPS_AHEAD = 16  # steps that may be queued on the device before the loop waits for their results
 
 
 class Pace:
     """Counts the steps of a run and times them.
 
-    A step returns before the device has computed it, and reading a result waits for it and all steps before.
-    Waiting after every step would leave the device idle in between, so the loop runs some steps ahead: about
-    as many as take a second, which is often enough to show progress and to heed a signal.
+    A step returns before the device has computed it; reading a result waits for that step and all before it.
+    Waiting after every step would leave the device idle in between, so the loop runs ahead by about as many
+    steps as take a second, which is often enough to show progress and to react to a signal.
 
     Attributes:
       stride: how many steps to take between two waits; processes that train together must agree on it.
       images_per_second: the average over this epoch up to the last wait.  In the run's first epoch it leaves
-        out what came before the first wait, most of which is compilation, unless the epoch is over by then.
+        out the time before the first wait, most of it compilation, unless the epoch is over by then.
     """
 
     def __init__(self, batch_size: int, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -28,7 +28,7 @@ class Pace:
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
-        """Starts counting and timing anew; the first wait comes after one step."""
+        """Resets counts and times; the first wait comes after one step."""
         self.stride = 1
         self._epoch_began = self._timed_from = self._waited_at = self._clock()
         self._timed_steps = self._steps_ahead = 0
@@ -51,7 +51,7 @@ class Pace:
         self._waited_at, self._steps_ahead = now, 0
         if not self._has_compiled:
             self._has_compiled = True
-            # Compilation says nothing about speed, but an epoch of one step has no other steps to time.
+            # Compilation should not count, but an epoch of one step has no other step to time.
             if not epoch_is_over:
                 self._timed_from, self._timed_steps = now, 0
         seconds = max(now - self._timed_from, 1e-9)

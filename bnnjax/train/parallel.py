@@ -1,6 +1,6 @@
-"""The mapping of a step over all devices of all processes.
+"""Data parallelism: maps a step over all devices of all processes.
 
-The mapped axis is called `data`.  `jax.shard_map` is what `jax.pmap` itself is made of since JAX 0.8.
+The mapped axis is called `data`.  Since JAX 0.8 `jax.pmap` itself is implemented with `jax.shard_map`.
 """
 
 import os
@@ -29,10 +29,10 @@ from bnnjax.types import AXIS, Tree
 
 
 def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None, parts: int = 1) -> Mesh:
-    """Returns the mesh of these devices; left out: of all devices of all processes.
+    """Returns the mesh of these devices, by default of all devices of all processes.
 
     Raises:
-      ValueError: if the batch, or each of so many parts of it, cannot be split evenly over them.
+      ValueError: if the batch, or each of its `parts`, cannot be split evenly over them.
     """
     devices = jax.devices() if devices is None else devices
     device_share(batch_size, len(devices), parts)
@@ -50,7 +50,7 @@ def describe(mesh: Mesh) -> dict[str, Any]:
 
 
 def put(array: np.ndarray | Array, sharding: NamedSharding) -> Array:
-    """Returns an array, the same in all processes, laid out over devices; each process fills its own."""
+    """Returns an array, equal in all processes, sharded over devices; each process fills its own shards."""
     if sharding.is_fully_addressable:
         return jax.device_put(array, sharding)
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
@@ -61,7 +61,7 @@ def put(array: np.ndarray | Array, sharding: NamedSharding) -> Array:
 
 
 def put_rows(images: np.ndarray | Array, rows: np.ndarray, sharding: NamedSharding) -> Array:
-    """Returns some images laid out over devices; each process takes, and perhaps reads, its own alone."""
+    """Returns rows of images sharded over devices; each process reads only the rows of its own devices."""
     if sharding.is_fully_addressable:
         return jax.device_put(images[rows], sharding)
     shape = (len(rows), *images.shape[1:])
@@ -73,7 +73,7 @@ def put_rows(images: np.ndarray | Array, rows: np.ndarray, sharding: NamedShardi
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Returns the tree with each array, the same in all processes, put on every device."""
+    """Returns the tree with each array, equal in all processes, replicated on every device."""
     return jax.tree.map(partial(put, sharding=NamedSharding(mesh, P())), tree)
 
 
@@ -81,7 +81,7 @@ def step_options() -> dict[str, str]:
     """Returns the options that steps are compiled with.
 
     With jax 0.10 on CPUs, YNN's convolutions are slower than Eigen's and its reductions faster than XLA's;
-    jax 0.12 chooses so by itself.  The option is experimental, and known to exist in the versions named here.
+    jax 0.12 chooses this by default.  The option is experimental; it exists in the versions named here.
     """
     if jax.default_backend() == "cpu" and (0, 10) <= jax.__version_info__ < (0, 12):
         return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
@@ -89,7 +89,7 @@ def step_options() -> dict[str, str]:
 
 
 def once_options() -> dict[str, int]:
-    """Returns the options of what runs once: on CPUs, optimizing random numbers takes LLVM 5 to 15 s."""
+    """Returns options for programs that run once: on CPUs LLVM takes 5 to 15 s to optimize random numbers."""
     return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
 
 
@@ -111,7 +111,7 @@ class Predictor:
 
     def predict_share(self, params: Tree, batch_stats: Tree, images: Array) -> Array:
         logits = self.logits(params, batch_stats, self.normalization(images))
-        return jax.lax.all_gather(logits, AXIS, tiled=True)  # all processes are to see all of them
+        return jax.lax.all_gather(logits, AXIS, tiled=True)  # every process needs all logits
 
     @cached_property
     def _compiled(self) -> jax.stages.Wrapped:
@@ -135,7 +135,7 @@ class Compiled(NamedTuple):
     init: Callable[[Array], RunState]
     # (key, epoch) -> the epoch's batches, int32 [steps, batch]
     order: jax.stages.Wrapped
-    # (state, training images, batches, key) -> state after a step; the state given is consumed
+    # (state, training images, batches, key) -> state after a step; its argument is consumed
     train: jax.stages.Wrapped
     # (state, images and labels of the batch, split over the devices, teacher, key) -> likewise
     train_on: jax.stages.Wrapped

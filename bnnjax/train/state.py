@@ -1,4 +1,4 @@
-"""What training carries from step to step; all of it is in every checkpoint."""
+"""The state of training, all of which is in every checkpoint."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class Totals(NamedTuple):
     loss: Array  # float32; task loss + penalty
     task_loss: Array  # float32
     penalty: Array  # float32
-    correct: Array  # float32; share of the batch that was right
+    correct: Array  # float32; share of correct predictions in the batch
     bad_step: Array  # int32; the first step of the run whose loss was not finite, else -1
 
 
@@ -30,11 +30,11 @@ class TrainState(NamedTuple):
     batch_stats: Tree  # float32
     opt_state: optax.OptState
     totals: Totals
-    carried: Tree  # what a penalty carries from step to step
+    carried: Tree  # the penalty's state
 
 
 class Best(NamedTuple):
-    """The network of the epoch with the highest validation accuracy so far; the first of equals."""
+    """The network of the epoch with the highest validation accuracy so far; at a tie the first."""
 
     epoch: Array  # int32 []; 0 before the first
     accuracy: Array  # float32 [], percent
@@ -51,7 +51,7 @@ class RunState(NamedTuple):
 
 def no_totals() -> Totals:
     """Returns the totals that an epoch begins with."""
-    # An array each: a buffer that occurs twice cannot be given away.
+    # Separate arrays: a buffer that occurs twice cannot be donated.
     loss, task_loss, penalty, correct = (jnp.zeros((), jnp.float32) for _ in range(4))
     return Totals(jnp.int32(0), loss, task_loss, penalty, correct, jnp.int32(-1))
 
@@ -72,10 +72,10 @@ def all_finite(tree: Tree) -> Array:
 
 
 def keep_best(best: Best, train: TrainState, epoch: int, accuracy: float) -> Best:
-    """Returns the better of the best so far and the network as it is after `epoch`."""
-    if np.float32(accuracy) <= np.float32(best.accuracy):  # in the precision that the best one is kept in
+    """Returns the better of the best network so far and the network after `epoch`."""
+    if np.float32(accuracy) <= np.float32(best.accuracy):  # in the precision of the stored best
         return best
-    # Copies, because the next step gives the buffers of `train` away.
+    # Copies, because the next step donates the buffers of `train`.
     params, batch_stats = jax.tree.map(jnp.copy, (train.params, train.batch_stats))
     now = (
         jnp.full_like(best.epoch, epoch),

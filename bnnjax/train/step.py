@@ -1,4 +1,4 @@
-"""One training step, as a single device sees it.
+"""One training step, as seen by a single device.
 
 It runs under a mapped axis; `train.parallel` maps it over all devices.
 """
@@ -18,11 +18,11 @@ from bnnjax.train.learner import Learner, Means, Moment, Pass
 from bnnjax.train.state import Totals, TrainState, no_totals
 from bnnjax.types import AXIS, Tree
 
-METHOD = 2**32 - 1  # sets the method's key apart from those of images, which count places in a batch
+METHOD = 2**32 - 1  # folded into the method's key; the keys of images use their places in the batch
 
 
 class Images(NamedTuple):
-    """What steps read and do not change: a split, and teachers if there are any; the same on each device."""
+    """Data that steps read: a split, and teachers if there are any; the same on each device."""
 
     images: Array  # uint8 [n, h, w, c]
     labels: Array  # int32 [n]
@@ -30,7 +30,7 @@ class Images(NamedTuple):
 
 
 class Normalization(NamedTuple):
-    """How images become a network's input: (images / 255 - mean) / std in the compute dtype."""
+    """Normalization of images to a network's input: (images / 255 - mean) / std in the compute dtype."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -43,7 +43,7 @@ class Normalization(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A learner, and how it is trained; it knows no method and no model."""
+    """A learner and how it is trained; independent of methods and models."""
 
     learner: Learner
     optimizer: optax.GradientTransformation
@@ -51,11 +51,11 @@ class Task:
     normalization: Normalization
     epochs: int
     steps_per_epoch: int
-    accumulate: int = 1  # parts of a batch, whose gradients are averaged
+    accumulate: int = 1  # parts of a batch whose gradients are averaged
 
 
 def mean_over_parts(function: Callable[[Array], tuple[Tree, Tree]], parts: int) -> tuple[Tree, Tree]:
-    """Returns the mean over parts 0, 1, ... of what a function gives first, and what it gives second last."""
+    """Returns the mean of a function's first results over parts 0, 1, ..., and its last second result."""
     if parts == 1:
         return function(jnp.int32(0))
 
@@ -69,7 +69,7 @@ def mean_over_parts(function: Callable[[Array], tuple[Tree, Tree]], parts: int) 
 
 
 def train_step(task: Task, state: TrainState, data: Images, batches: Array, key: Array) -> TrainState:
-    """Returns the state after one step on this device's share of a batch out of a split.
+    """Returns the state after one step on this device's share of a batch of a split.
 
     Args:
       task: static.
@@ -98,7 +98,7 @@ def share_step(
     """
     epoch, position = state.step // task.steps_per_epoch, state.step % task.steps_per_epoch
     augment_key = step_key(epoch_keys(key, epoch), position)
-    # Schedules move once an epoch.
+    # Schedules change once per epoch.
     progress = epoch.astype(jnp.float32) / task.epochs
     method_key = jax.random.fold_in(augment_key, METHOD)
     moment = Moment(progress, position == 0, method_key)
@@ -118,15 +118,15 @@ def share_step(
         gradients, (means, after) = jax.grad(loss_of, has_aux=True)(state.params, ours, theirs)
         return (gradients, means, after.batch_stats), after.carried
 
-    # Mapped without varying-axis types, so each device has the gradient of its own loss here, and their mean
-    # is the gradient of the global one.
+    # Mapped without varying-axis types: each device has the gradient of its own loss here, and their mean is
+    # the gradient of the global loss.
     (gradients, means, batch_stats), carried = mean_over_parts(part_of_step, task.accumulate)
     gradients, means = jax.lax.pmean((gradients, means), AXIS)
     updates, opt_state = task.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     params, batch_stats = task.learner.after_update(params, batch_stats, gradients, carried)
 
-    # The sums start anew with each epoch; they are left standing at its end, for the loop to read.
+    # The sums restart with each epoch; at its end they stay, for the loop to read.
     totals = jax.tree.map(lambda new, old: jnp.where(position == 0, new, old), no_totals(), state.totals)
     is_first_bad = ~jnp.isfinite(means.loss) & (totals.bad_step < 0)
     totals = Totals(

@@ -1,4 +1,4 @@
-"""What constraints cost: the records, the table and the command."""
+"""The cost of constraints: the records, the table and the command."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The timings of noise are of every corruption, and of all conditions together."""
+"""Timings cover every corruption, and the evaluation of all conditions together."""
 
 from bnnjax.benchmarks import corruptions
 from bnnjax.benchmarks.steps import Case

@@ -1,4 +1,4 @@
-"""The timing of the input gives a record a case, on the real path."""
+"""Timing the input gives a record per case, on the real path."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The largest batches that fit."""
+"""The largest batches that fit into memory."""
 
 from dataclasses import replace
 

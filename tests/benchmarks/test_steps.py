@@ -1,4 +1,4 @@
-"""The benchmarks as commands: what they refuse, what they print, whom they compare with."""
+"""The benchmarks as commands: what they reject and print, and the comparison with a yardstick."""
 
 import json
 import sys

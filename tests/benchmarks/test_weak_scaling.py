@@ -1,4 +1,4 @@
-"""Weak scaling, of a script that tells how it was started."""
+"""Weak scaling, of a script that reports how it was started."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The bound of a network: its algebra, the inequality it stands for, and its tightness."""
+"""The bound of a network: its algebra, the inequality that it asserts, and its tightness."""
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +141,7 @@ CASES += [pytest.param(case, marks=pytest.mark.slow) for case in MORE if case no
 
 
 def network(name, structure, method):
-    """Returns the surrogate network of that name for 8x8 images and the shapes of its variables."""
+    """Returns the named surrogate network for 8x8 images and the shapes of its variables."""
     if name == "option A":
         model = ResNet(method.relaxed(), structure, (4, 8), (1, 1), projection=False, classes=5)
     else:

@@ -1,4 +1,4 @@
-"""The largest movement found: exact where it is known, and never above the bound."""
+"""The largest movement found is exact where it is known, and never above the bound."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The command: its list, its subcommands' help, what it refuses, and that scripts run the same."""
+"""The command: its list, its subcommands' help, wrong input, and scripts that run the same."""
 
 import re
 import runpy
@@ -59,7 +59,7 @@ Command = Callable[..., Ended]
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """command(*words): the exit code of `bnnjax` with these, and what it says on stdout and stderr."""
+    """command(*words): the exit code of `bnnjax` with these, and its stdout and stderr."""
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")  # no restart
     monkeypatch.setenv("COLUMNS", "40")  # which a wrong flag changes
     monkeypatch.chdir(tmp_path)

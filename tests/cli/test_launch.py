@@ -1,4 +1,4 @@
-"""Launch scripts: accepted as they are, and the command in them is the one that was given."""
+"""Launch scripts are valid, and contain the command that was given."""
 
 import json
 import os
@@ -26,7 +26,7 @@ print(json.dumps(sys.argv[1:]))
 
 
 def called(script: str, tool: str, folder: Path, **variables: str) -> list[str]:
-    """Runs a shell script in a folder, with a fake in place of the tool, and returns the tool's arguments."""
+    """Runs a shell script in a folder, with a fake tool, and returns the tool's arguments."""
     (folder / tool).write_text(FAKE)
     (folder / tool).chmod(0o755)
     (folder / "script.sh").write_text(script)

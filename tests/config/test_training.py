@@ -1,4 +1,4 @@
-"""The configuration: what it refuses, how it is written down, what it imports."""
+"""The configuration: what it rejects, how it is written down, what it imports."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What tests of constraints share."""
+"""Fixtures of the tests of constraints."""
 
 from functools import partial
 

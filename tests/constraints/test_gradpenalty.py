@@ -1,4 +1,4 @@
-"""The gradient of the logits by the input: its estimate, against whole Jacobians, and in training."""
+"""The input-gradient penalty: its estimate against whole Jacobians, and in training."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Lipschitz continuity retention: both losses by hand and by NumPy in float64, and what it refuses."""
+"""Lipschitz continuity retention: both losses by hand and by NumPy in float64, and what it rejects."""
 
 from types import SimpleNamespace
 
@@ -23,7 +23,7 @@ def normal(*shape, seed=0):
 
 
 def stages(*channels, images=BATCH, seed=0):
-    """Each half as large as the one before, with values on both sides of 0 and of hardtanh's ends."""
+    """Stages, each half the size of the one before, with values around 0 and hardtanh's ends."""
     size = 2 ** (len(channels) - 1)
     return tuple(
         normal(images, size >> n, size >> n, count, seed=seed + n) * 1.2 for n, count in enumerate(channels)
@@ -41,7 +41,7 @@ def penalty(config, batch=BATCH, **parts):
 
 
 def retention(x, y):
-    """One matrix an image; x is averaged in equal windows."""
+    """One matrix per image; x is averaged in equal windows."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     factor = x.shape[1] // y.shape[1]
     x = x.reshape(len(x), y.shape[1], factor, y.shape[2], factor, -1).mean(axis=(2, 4))

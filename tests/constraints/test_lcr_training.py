@@ -1,4 +1,4 @@
-"""Training under Lipschitz continuity retention: what a step does with it, its teacher, its gains."""
+"""Training under Lipschitz continuity retention: the step, the teacher and the gains."""
 
 from functools import partial
 from typing import Any
@@ -35,7 +35,7 @@ def configured(lcr: LCRConfig, **fields: Any) -> ResolvedConfig:
 
 
 def compiled_for(dataset: Dataset, config: ResolvedConfig) -> tuple[Any, Any, Any, partial[Images]]:
-    """Returns the compiled task, its state, its arguments and the data but for its teacher."""
+    """Returns the compiled task, its state, its arguments and the data without the teacher."""
     teachers = {"lcr": make_network(full_precision(config), dataset)} if config.compares else {}
     mesh = make_mesh(BATCH, jax.devices()[:1])
     compiled = compile_task(make_setup(config, dataset, teachers).task, mesh, BATCH, BATCH)

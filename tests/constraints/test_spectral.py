@@ -1,4 +1,4 @@
-"""Spectral norms of units: the estimate, the penalty and its gradient, the largest norm, and in training."""
+"""Spectral norms of units: the estimate, the penalty and its gradient, the limit, and in training."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""Tiny data sets in the real formats: everything CIFAR-10 has, with 20 images a file."""
+"""Tiny data sets in the real formats: everything CIFAR-10 has, with 20 images per file."""
 
 import gzip
 import io

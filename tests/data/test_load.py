@@ -1,4 +1,4 @@
-"""What a configuration makes of the data set that it names."""
+"""Loading the data set that a configuration names."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Noise on signals: its ratio, its spectrum by NumPy's FFT, and its independence of how they are batched."""
+"""Noise for time series: its ratio, its spectrum by NumPy's FFT, and independence of batches."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Reading a prepared directory, and refusing every way in which it can be damaged."""
+"""Reading a prepared directory, and rejecting it for every kind of damage."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What tests of faults share: file systems of their own, where the user may mount some."""
+"""Fixtures of the tests of faults: their own file systems, where the user may mount some."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ Mount = Callable[..., None]
 
 @pytest.fixture
 def mount() -> Iterator[Mount]:
-    """mount(place, *options): mounts there for the time of the test."""
+    """mount(place, *options): mounts there during the test."""
     with ExitStack() as mounted:
 
         def mounts(place: Path, *options: str) -> None:
@@ -25,7 +25,7 @@ def mount() -> Iterator[Mount]:
 
 @pytest.fixture
 def make_read_only(mount: Mount) -> Iterator[Callable[[Path], None]]:
-    """make_read_only(folder): until the end of the test nobody can write there, root included."""
+    """make_read_only(folder): until the end of the test nobody can write there, not even root."""
     with ExitStack() as undo:
 
         def makes(folder: Path) -> None:

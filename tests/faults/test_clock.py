@@ -18,7 +18,7 @@ SCRIPT = ROOT / "tests" / "helpers" / "jumping_clock.py"
 def test_a_clock_that_jumps_in_the_middle_changes_no_bit(
     start: Start, run: Run, reference: Path, tmp_path: Path
 ) -> None:
-    """To an hour later and back while the run is young, to an hour earlier and back when it goes on."""
+    """An hour forward and back early in the run, an hour back and forward when it resumes."""
     workdir = tmp_path / "run"
     process = start(SCRIPT, "--workdir", workdir, JUMP=str(HOUR))
     wait_until(checkpoint_is_there(workdir, STEPS), process)

@@ -1,4 +1,4 @@
-"""Damaged checkpoints are found out, told, kept, and made good, in run directories that have moved.
+"""Damaged checkpoints are detected, reported, kept and replaced, in run directories that have moved.
 
 `tests/train/test_checkpoint.py` has more kinds of damage.  What is damaged in a cache is made again.
 """

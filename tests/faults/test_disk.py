@@ -1,4 +1,4 @@
-"""Disks that are full or cannot be written: a sentence, an exit code, nothing lost, the same bits later."""
+"""Full or read-only disks: a sentence, an exit code, nothing lost, the same bits later."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ Disk = tuple[Path, Fill, Callable[[], None], str]
 
 
 def limited_disk(place: Path, mount: Mount) -> Disk:
-    """No file may get larger than the space that is left: what every user can have."""
+    """Limits file sizes to the space that is left, which every user can do."""
 
     def fill(process: Process, left: int) -> None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (left, resource.RLIM_INFINITY))

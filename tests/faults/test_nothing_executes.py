@@ -1,4 +1,4 @@
-"""What is read back is arrays and JSON, and nothing of it is ever run."""
+"""Files that are read back hold arrays and JSON, and none of it is ever executed."""
 
 import ast
 import json
@@ -33,7 +33,7 @@ CALLS = {"eval", "exec", "compile", "__import__"}
 
 
 def executors(source: str) -> list[str]:
-    """What in a module could run what it reads."""
+    """Calls of a module that could execute what it reads."""
     found = []
     for node in ast.walk(ast.parse(source)):
         names = []

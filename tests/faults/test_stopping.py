@@ -1,4 +1,4 @@
-"""Runs that are killed or told to stop: the same command resumes and ends with the same bits."""
+"""Runs that are killed or asked to stop resume with the same command, to the same bits."""
 
 import signal
 import time

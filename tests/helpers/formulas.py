@@ -1,4 +1,4 @@
-"""A kernel at kinks and ties, and what a method makes of it, for tests of formulas in NumPy."""
+"""A kernel at kinks and ties, and its quantization by a method, for tests of formulas in NumPy."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A tiny ImageNet in the official layout, and what it is prepared into."""
+"""A tiny ImageNet in the official layout, and its preparation."""
 
 from pathlib import Path
 

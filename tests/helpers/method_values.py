@@ -1,4 +1,4 @@
-"""What the functions of a method are given, in a layer made for them or in one of a network."""
+"""Arguments for the functions of a method, of a single layer or of a layer in a network."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from bnnjax.methods.base import LearnedActivation
 
 
 def context_of(method: Method, latent: Any, progress: float = 0.4, training: bool = True) -> Context:
-    """Returns the context that a quantizer of a fresh layer with this latent kernel is given."""
+    """Returns the context of a quantizer in a new layer with this latent kernel."""
     site = Site(jnp.asarray(latent, jnp.float32), (8, 8, latent.shape[-1]))
     arrays = {
         name: initial(jax.random.key(n), site)
@@ -24,7 +24,7 @@ def context_of(method: Method, latent: Any, progress: float = 0.4, training: boo
 
 
 def network_context(method: Method, progress: float = 0.4, training: bool = True) -> Context:
-    """Returns the context that a network is given."""
+    """Returns the context of a network."""
     return Context(
         method.schedule(jnp.float32(progress)),
         training=Training(jax.random.key(9), jnp.bool_(True)) if training else None,
@@ -32,7 +32,7 @@ def network_context(method: Method, progress: float = 0.4, training: bool = True
 
 
 def nonlinearity_of(method: Method) -> Callable[[Any], Any]:
-    """Returns the method's nonlinearity, a learned one as it begins."""
+    """Returns the method's nonlinearity, with initial parameters if it is learned."""
     kind = method.nonlinearity
     if not isinstance(kind, LearnedActivation):
         return kind

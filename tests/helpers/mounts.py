@@ -1,4 +1,4 @@
-"""Whether tests may have file systems of their own."""
+"""Whether tests can mount their own file systems."""
 
 import os
 import subprocess

@@ -23,7 +23,7 @@ Train = Callable[..., tuple[Network, list[TrainState]]]
 
 
 def noise(examples: int = EXAMPLES, augmentation: Augmentation = Augmentation()) -> Dataset:  # noqa: B008
-    """Returns random images, so many to train on."""
+    """Returns random images, `examples` of them for training."""
     rng = np.random.default_rng(0)
     count = examples + 10
     everything = Split(

@@ -1,4 +1,4 @@
-"""Processes that tests start: bounded in time, and gone with whoever started them."""
+"""Processes that tests start: limited in time, and killed with the process that started them."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def finish(process: Process, limit: float = LIMIT) -> Finished:
 
 
 def is_there(pid: int) -> bool:
-    """Whether a process is neither gone nor only waiting to be buried."""
+    """Whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -66,7 +66,7 @@ def modules_loaded(run: Run, code: str, names: str) -> list[str]:
 def wait_until(
     holds: Callable[[], bool], *processes: Process, limit: float = LIMIT, every: float = 0.005
 ) -> None:
-    """Waits for what processes do; fails if one of them ends before, or after so many seconds."""
+    """Waits for an effect of processes; fails if one of them ends before, or after `limit` seconds."""
     until = time.monotonic() + limit
     while not holds():
         for process in processes:

@@ -1,4 +1,4 @@
-"""Runs of the tiny experiment as processes: how to wait for them, stop them and compare what they leave."""
+"""Runs of the tiny experiment as processes: how to wait for them, stop them and compare their files."""
 
 import json
 import signal
@@ -31,7 +31,7 @@ def results(workdir: Path) -> dict[str, Any]:
 
 
 def last_step(workdir: Path) -> int:
-    """The step of the last checkpoint that is there; 0: there is none."""
+    """The step of the last checkpoint; 0 if there is none."""
     return max((int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdecimal()), default=0)
 
 
@@ -65,7 +65,7 @@ def assert_same_run(workdir: Path, reference: Path) -> None:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """What is in each file; folders have no bytes."""
+    """The contents of each file; folders have none."""
     return {
         path.relative_to(folder): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")
     }
@@ -76,7 +76,7 @@ def checkpoint_is_there(workdir: Path, step: int) -> Callable[[], bool]:
 
 
 def lock_is_held(workdir: Path) -> Callable[[], bool]:
-    """Whether the lock file names its holder; a run that cannot write before that is refused."""
+    """Whether the lock file names its holder; before that a run that cannot write is rejected."""
 
     def holds() -> bool:
         lock = workdir / ".lock"

@@ -1,4 +1,4 @@
-"""What one of pytest's processes makes for all of them."""
+"""Files that one of pytest's processes makes for all of them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from filelock import FileLock
 
 
 def made_once(folder: Path, name: str, make: Callable[[Path], object]) -> Path:
-    """Returns the place of that name in a folder that pytest's processes share; one makes it."""
+    """Returns the named directory in a folder that pytest's processes share; one of them makes it."""
     place, mark = folder / name, folder / f"{name}.made"
     with FileLock(folder / f"{name}.lock"):
         if not mark.exists():

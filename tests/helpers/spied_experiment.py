@@ -1,4 +1,4 @@
-"""The tiny experiment, writing down which images its processes train on: a line an image, as augmented."""
+"""The tiny experiment, writing down which images its processes train on: a line per image, as augmented."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Trains three steps on so many of this process's devices and writes what came of it.
+"""Trains three steps on some of this process's devices and writes the results.
 
     python three_steps.py SETTING FOLDER DEVICES...
 

@@ -6,6 +6,7 @@ Its plots are not drawn, which takes a third of its time; a page is as large as 
 import numpy as np
 
 import bnnjax.report.run.html
+import bnnjax.report.style.plots
 import bnnjax.runs.train
 from bnnjax.cli.main import main
 from bnnjax.cli.train import prepare_run
@@ -46,14 +47,14 @@ def load(config: Config) -> Dataset:
 
 
 def picture(figure: object) -> bytes:
-    """In place of `bnnjax.report.run.html.png_bytes`: nothing, of the usual size."""
+    """In place of `bnnjax.report.style.plots.png_bytes`: nothing, of the usual size."""
     return b"\x89PNG" + bytes(100_000)
 
 
 def stand_in() -> None:
-    """Puts the made-up images and pictures in their places."""
+    """Substitutes the made-up images and pictures."""
     bnnjax.runs.plan.load = load
-    bnnjax.report.run.html.png_bytes = picture
+    bnnjax.report.style.plots.png_bytes = picture
     for plot in ("curves", "bounds", "worst_examples", "confusion_matrix"):
         setattr(bnnjax.report.run.html, plot, lambda *arguments, **more: None)
 

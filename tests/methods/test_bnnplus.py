@@ -19,7 +19,7 @@ def sign(x):
 
 
 def slope(x):
-    """S'(x) by the sheet, in float64, where cosh of these does not overflow but for the last."""
+    """S'(x) by the formula, in float64, where only cosh of the last entry overflows."""
     z = 5 * np.clip(x.astype(np.float64), -100, 100)
     return 5 * (2 - z * np.tanh(z / 2)) / (1 + np.cosh(z))
 

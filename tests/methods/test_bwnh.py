@@ -1,4 +1,4 @@
-"""BWNH's hashing against errors computed from the inputs themselves, and against all bits tried out."""
+"""BWNH's hashing against errors computed from the inputs themselves, and brute force over all bits."""
 
 from itertools import pairwise, product
 
@@ -15,7 +15,7 @@ ENOUGH = 200  # sweeps
 
 
 def problem(fan_in, filters, seed, examples=400):
-    """Inputs that depend on each other, as those behind a ReLU, and a kernel."""
+    """Correlated inputs, as behind a ReLU, and a kernel."""
     rng = np.random.default_rng(seed)
     mixed = rng.normal(size=(examples, 3)) @ rng.normal(size=(3, fan_in)) + rng.normal(
         size=(examples, fan_in)

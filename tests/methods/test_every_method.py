@@ -69,7 +69,7 @@ def method(request):
 
 
 class Found(NamedTuple):
-    """What one compiled program finds of a method, by the names of KERNELS where there are several."""
+    """Results of one compiled program for a method, by name in KERNELS if there are several."""
 
     trained: dict[str, tuple[Quantized, jax.Array, jax.Array]]  # codes and scale, value, gradient
     deployed: dict[str, Quantized]
@@ -85,7 +85,7 @@ class Found(NamedTuple):
 
 
 def probe(method):
-    """Returns all that is asked of a method."""
+    """Returns all results that the tests of a method need."""
     one = context_of(method, NORMAL[:, :, :1])
     at_inference = context_of(method, NORMAL[:, :, :1], progress=1.0, training=False)
     nonlinearity = nonlinearity_of(method)
@@ -134,7 +134,7 @@ def probe(method):
 
 
 def gradients(function, x):
-    """The gradient of a value, and that of the same value where it comes with its pull-back."""
+    """The gradient of a value, and of the same value when it is returned by `jax.vjp`."""
 
     def loss(x, with_pull):
         value = jax.vjp(function, x)[0] if with_pull else function(x)

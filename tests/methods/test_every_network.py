@@ -1,6 +1,6 @@
 """Every method in every topology, with and without the constraint: a step fits.
 
-Nothing is compiled; that steps learn is tested with one small network a method.
+Nothing is compiled; that steps learn is tested with one small network per method.
 """
 
 from itertools import product

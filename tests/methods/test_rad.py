@@ -19,7 +19,7 @@ def sign(x):
 
 
 def expected_loss(x, strength=2.0):
-    """The sheet's formula, in float64, for x [..., c]."""
+    """The formula in float64, for x [..., c]."""
     flat = np.asarray(x, np.float64).reshape(-1, x.shape[-1])
     mu, sigma = flat.mean(0), np.sqrt(flat.var(0) + 1e-10)
     first = np.maximum(np.minimum(2 - mu - sigma, 2 + mu - sigma), 0) ** 2

@@ -1,4 +1,4 @@
-"""Stages of training: which one it is, epoch by epoch, and where the next begins."""
+"""Stages of training: the stage of each epoch, and where the next begins."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Stochastic quantization: its quantizers in NumPy, its schedule, and the law of its roulette."""
+"""Stochastic quantization: its quantizers in NumPy, its schedule, and the distribution of drawn filters."""
 
 from itertools import permutations
 

@@ -1,4 +1,4 @@
-"""A network's chain, which its bounds go by, is what its forward pass does."""
+"""A network's chain, from which bounds are computed, matches its forward pass."""
 
 from typing import Any
 

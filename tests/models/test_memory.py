@@ -81,7 +81,7 @@ def test_codes_kept_as_bits_give_the_same_gradients_bit_by_bit(kind, name):
 
 
 def trained(**values):
-    """Returns everything that two steps of a run leave."""
+    """Returns the whole state after two steps of a run."""
     config = resolve(Config(**{"batch_size": BATCH, "epochs": 10, "model": "resnet_tiny", **values}))
     dataset, mesh = random_images(2 * BATCH, size=8), make_mesh(BATCH)
     compiled = compile_task(make_setup(config, dataset).task, mesh, BATCH, 2 * BATCH)

@@ -1,4 +1,4 @@
-"""A learned activation: its parameters, what it computes in, the slope it shows, and where a unit has it."""
+"""A learned activation: its parameters, its dtype, its slope, and its place in a unit."""
 
 import chex
 import jax

@@ -19,7 +19,7 @@ VARIABLES = {"params": PARAMS, "batch_stats": RUNNING}
 
 
 def apply(x, train, variables=VARIABLES, **options):
-    """Returns y, the statistics shown and the new running statistics."""
+    """Returns y, the returned statistics and the new running statistics."""
     (y, stats), new = BatchNorm(**options).apply(variables, x, train, mutable=["batch_stats"])
     return y, stats, new["batch_stats"]
 

@@ -1,4 +1,4 @@
-"""Binary layers: what they compute, of which shape and dtype, under which parameter name."""
+"""Binary layers: values, shapes, dtypes and parameter names."""
 
 import chex
 import jax
@@ -16,7 +16,7 @@ IMAGES = jnp.asarray(np.random.default_rng(0).normal(0.3, 0.7, (2, 6, 5, 4)), jn
 
 
 def build(layer, x, method):
-    """Returns random variables, the layer's output, and the context that its quantizers are given."""
+    """Returns random variables, the layer's output, and the context of its quantizers."""
     context = network_context(method, training=False)
     shapes = jax.eval_shape(lambda x: layer.init(jax.random.key(0), x, context), x)
     rng = np.random.default_rng(1)

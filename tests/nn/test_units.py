@@ -57,7 +57,7 @@ def operator_matrix(function, shape):
 
 
 def folded_norm_and_largest_row_sum(method, shape, stride):
-    """Returns what the unit records of itself and what its operator turns out to have."""
+    """Returns the unit's recorded norm and the norm of its operator."""
     method = replace(method, quantize_activation=keep)
     _, forward = setup(Unit(4, method, stride=stride), method, shape)
     norm = forward(jnp.zeros((1, *shape)))[1].norm

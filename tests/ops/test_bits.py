@@ -1,4 +1,4 @@
-"""Arrays of two values as bits, against NumPy's, and products that keep them so."""
+"""Bit packing against NumPy's, and products that keep their codes packed."""
 
 import jax
 import jax.numpy as jnp

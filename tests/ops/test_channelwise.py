@@ -1,4 +1,4 @@
-"""Functions with parameters of each channel: values, gradients by hand, sums of the gradient in float32."""
+"""Functions with parameters per channel: values, gradients by hand, and gradient sums in float32."""
 
 import chex
 import jax

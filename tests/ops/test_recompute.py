@@ -1,4 +1,4 @@
-"""Functions that are computed anew: values, gradients, and that what is within is not kept."""
+"""Recomputed functions: values, gradients, and that no intermediate values are kept."""
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ def test_arguments_alone_are_kept():
 
 
 def test_the_compiler_computes_it_twice():
-    """Where it kept what is within, gradients would take the tanh of one forward pass."""
+    """If it kept intermediate values, gradients would use the tanh of one forward pass."""
     x, weights, key = example()
 
     def counted(function):

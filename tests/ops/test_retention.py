@@ -1,4 +1,4 @@
-"""Retention matrices, by hand and by NumPy in float64, and what stands for their spectral norms."""
+"""Retention matrices and estimates of their spectral norms, by hand and by NumPy in float64."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""Gradients that are differentiated once more: by the input, and what came of it by parameters."""
+"""Second derivatives: gradients by the input, differentiated by parameters."""
 
 from functools import partial
 
@@ -55,7 +55,7 @@ def soft_leak(x, parameters):
 
 
 def fast(params, images):
-    """The network of `plain`, of this package's functions."""
+    """The network of `plain`, built of this package's functions."""
     y = conv(images, params["first"], stride=2, padding=1)
     y, _, _ = batch_norm(y, None, params["gain"], params["bias"], jnp.tanh, 1e-3, None)
     z, _, _ = batch_norm(

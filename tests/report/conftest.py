@@ -13,7 +13,7 @@ CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
 
 
 class FakeRun(NamedTuple):
-    """The arguments of `write_report`."""
+    """The arguments of `pages.write_run_page`."""
 
     config: dict[str, Any]
     metrics: list[dict[str, Any]]

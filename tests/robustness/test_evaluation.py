@@ -30,7 +30,7 @@ CLASSES = len(DATASET.class_names)
 
 
 class Network(NamedTuple):
-    """What an evaluation asks of a trained network."""
+    """A fake trained network with what an evaluation needs."""
 
     config: Config
     place: str
@@ -61,7 +61,7 @@ def corrupted_set(calls):
 
 
 def predictor(factor):
-    """A network that looks at some pixels."""
+    """A network that depends on some pixels."""
 
     def predict(images):
         pixels = np.asarray(images).reshape(len(images), -1)[:, :CLASSES].astype(float)

@@ -1,4 +1,4 @@
-"""Whose a run directory is."""
+"""Run directories: which run one belongs to."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Training over real processes on the loopback device: they train what one would."""
+"""Training over real processes on the loopback device gives what one process would."""
 
 import json
 import shutil

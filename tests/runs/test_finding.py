@@ -20,14 +20,14 @@ STARTERS = ("SLURM_", "OMPI_", "KUBERNETES_", "TPU_", "MEGASCALE_", "JAX_COORDIN
 
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if nothing had started this process."""
+    """Removes the environment of process launchers."""
     for name in os.environ:
         if name.startswith(STARTERS):
             monkeypatch.delenv(name)
 
 
 def found(config: Config) -> dict[str, Any]:
-    """What JAX makes of the arguments that it is given."""
+    """Returns what JAX would detect for the arguments of a configuration."""
     given = arguments_of(config)
     names = ("coordinator_address", "num_processes", "process_id")
     detected = clusters.ClusterEnv.auto_detect_unset_distributed_params(

@@ -65,7 +65,7 @@ def last_arrays(workdir: Path) -> list[bytes]:
 
 
 def children(process: Process) -> list[int]:
-    """The processes that this one has started; its threads come and go while they are asked."""
+    """The processes that this one has started; threads may come and go meanwhile."""
     found = []
     for task in Path(f"/proc/{process.pid}/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -75,7 +75,7 @@ def children(process: Process) -> list[int]:
 
 @pytest.fixture(scope="module")
 def reference(run: Run, imagenet_dir: Path, shared_folder: Path) -> Path:
-    """The run that nobody disturbed; any warning would have ended it."""
+    """The undisturbed run; any warning would have ended it."""
 
     def make(workdir: Path) -> None:
         done = run(SCRIPT, *arguments(imagenet_dir, workdir), PYTHONWARNINGS="error")

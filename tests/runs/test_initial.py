@@ -1,4 +1,4 @@
-"""Where training begins: what is taken from another network, and what a method prepares."""
+"""Initial weights: those from another network, and those that a method prepares."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,7 @@ def configured(dataset: Dataset, method: str, **fields: Any) -> tuple[ResolvedCo
 
 
 def trained(dataset: Dataset, method: str, **fields: Any) -> Trained:
-    """A network that nobody trained, of numbers that tell its arrays apart."""
+    """An untrained network, with numbers that identify its arrays."""
     config, setup = configured(dataset, method, **fields)
     shapes = jax.eval_shape(setup.network.init, jax.random.key(0))
     rng = np.random.default_rng(5)

@@ -1,4 +1,4 @@
-"""A run that another version of this package made, before its modules moved, is read as it was."""
+"""A run of an earlier version of this package can be read."""
 
 import json
 import shutil

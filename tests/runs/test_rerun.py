@@ -23,7 +23,7 @@ def summary(run: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def hashed(run: Run, digits_dir: Path, shared_folder: Path) -> Path:
-    """A run that begins from its full-precision twin."""
+    """A run that starts from its full-precision twin."""
 
     def make(place: Path) -> None:
         done = run(DIGITS, f"--data-dir={digits_dir}", f"--workdir={place}", "--method=bwnh", *SMALL)
@@ -34,7 +34,7 @@ def hashed(run: Run, digits_dir: Path, shared_folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def taught(run: Run, digits_dir: Path, hashed: Path, shared_folder: Path) -> Path:
-    """A run that begins from one network, learns from it, and is deterministic; then the network moved."""
+    """A deterministic run that starts from a network and learns from it; then the network is moved."""
 
     def make(root: Path) -> None:
         shutil.copytree(hashed / "pretrained", root / "network")
@@ -92,7 +92,7 @@ Refuse = Callable[..., str]
 
 @pytest.fixture
 def refusal(tmp_path: Path) -> Refuse:
-    """refusal(run, ...): the sentence that a repetition is refused with, before its directory is made."""
+    """refusal(run, ...): the sentence with which a rerun is rejected, before its directory is made."""
 
     def refused(run: Path, **given: Path) -> str:
         with pytest.raises(ValueError, match="run") as error:

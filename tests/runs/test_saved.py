@@ -36,7 +36,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="module")
 def hashed(run: Run, shared_folder: Path) -> Path:
-    """A run of BWNH, under its other name, that nobody disturbed; with its full-precision run inside."""
+    """An undisturbed run of BWNH, under its other name, with its full-precision run inside."""
 
     def make(place: Path) -> None:
         done = run(TINY, "--method=bwhn", "--workdir", place, *FEW)

@@ -1,4 +1,4 @@
-"""The task of a run: what its projections touch, what it measures, what it trains in."""
+"""The task of a run: its projections, its measurements and its precision."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whole runs as processes and what they leave behind; tests/faults has what may happen to them."""
+"""Whole runs as processes and their results; tests/faults has interruptions and damage."""
 
 import json
 from pathlib import Path
@@ -67,7 +67,7 @@ def first_run(request: pytest.FixtureRequest, run: Run, digits_dir: Path, tmp_pa
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # two epochs of the digits and 57 conditions of noise
 def test_digits_are_learned_and_a_run_leaves_all_that_it_should(first_run: Path) -> None:
-    """That all epochs of their recipe lead above 90 % is what .ci/run finds."""
+    """.ci/run checks that the full recipe exceeds 90 %."""
     workdir = first_run
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["test_accuracy"] > 60

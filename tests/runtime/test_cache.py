@@ -1,4 +1,4 @@
-"""JAX's compilation cache in bnnjax's place; tests/faults/test_damage.py has what a kill leaves of it."""
+"""JAX's compilation cache in bnnjax's directory; tests/faults/test_damage.py has truncated entries."""
 
 import warnings
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ NAMES = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_sec
 
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """Where the cache will be, of a JAX that has none."""
+    """The directory of the cache, for a JAX without one."""
     before = {name: jax.config.values[name] for name in NAMES}
     jax.config.update("jax_compilation_cache_dir", None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

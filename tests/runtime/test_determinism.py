@@ -1,4 +1,4 @@
-"""What makes equal runs equal is asked for in time, and refused where it cannot be had."""
+"""Determinism is requested in time, and rejected where it is not possible."""
 
 import os
 
@@ -47,7 +47,7 @@ def test_backends_without_a_promise_are_refused(platform: str, version: str, is_
 
 
 class Gpu:
-    """As much of a backend as is looked at."""
+    """A fake backend with the attributes that are read."""
 
     platform, platform_version = "gpu", "cuda 13000"
 

@@ -1,4 +1,4 @@
-"""A script is started over once, with its arguments, where glibc must be asked for huge pages."""
+"""A script restarts once, with its arguments, if glibc must be asked for huge pages."""
 
 import platform
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A run directory is one process's at a time, and nothing of its lock outlives it."""
+"""A run directory belongs to one process at a time, and its lock does not outlive the process."""
 
 import errno
 import fcntl
@@ -80,7 +80,7 @@ def test_a_lock_on_a_file_that_its_holder_has_removed_does_not_count(
 
 
 def test_processes_that_come_and_go_are_never_in_a_directory_together(script: Script, tmp_path: Path) -> None:
-    """Each time it is in, a process adds one to a number, in a way that loses additions made at once."""
+    """While it holds the lock, a process increments a number in a way that loses concurrent increments."""
     code = """
 count, had = Path(sys.argv[2]), 0
 for _ in range(1000):

@@ -1,4 +1,4 @@
-"""What processes tell each other, in the one process that tests are; `test_distributed` has the others."""
+"""Communication between processes, in a single process; `test_distributed` has several."""
 
 import jax.numpy as jnp
 import numpy as np

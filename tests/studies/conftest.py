@@ -1,4 +1,4 @@
-"""Two small trained networks on made-up images, the one the full-precision twin of the other."""
+"""Two small trained networks on made-up images, one of them the full-precision twin of the other."""
 
 from pathlib import Path
 

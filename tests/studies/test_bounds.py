@@ -1,4 +1,4 @@
-"""Two small trained networks side by side: what the study says of them, and what it refuses."""
+"""The bounds study of two small trained networks: its results, and what it rejects."""
 
 import json
 import math

@@ -25,7 +25,7 @@ ABOUT = {"label": "tiny", "corruption": "made_up", "severity": 2}
 
 
 def network(method: str) -> Trained:
-    """A network that never learned anything."""
+    """An untrained network."""
     config = resolve(Config(model="resnet_tiny", method=method, epochs=2, batch_size=8))
     _, states = noise.trained(DATASET, 0, method=method)
     return Trained(

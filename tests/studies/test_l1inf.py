@@ -1,4 +1,4 @@
-"""A small study from its first run to its files: it goes on where it stopped; each row is its setting's."""
+"""A small study from its first run to its files: it resumes, and each row belongs to its setting."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from processes import Run
 from rich.console import Console
 from runs import ROOT
 
-import bnnjax.report.run.html
+import bnnjax.report.style.plots
 import bnnjax.runs.plan
 from bnnjax.config.l1inf_study import L1InfStudyConfig
 from bnnjax.runs import series
@@ -39,7 +39,7 @@ SETTINGS: dict[str, Any] = {
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (l1inf, series, bnnjax.runs.plan):
         monkeypatch.setattr(module, "load", tiny_experiment.load)
-    monkeypatch.setattr(bnnjax.report.run.html, "png_bytes", tiny_experiment.picture)
+    monkeypatch.setattr(bnnjax.report.style.plots, "png_bytes", tiny_experiment.picture)
 
 
 def do(place: Path, **more: Any) -> tuple[int, str]:

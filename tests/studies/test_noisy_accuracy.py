@@ -1,4 +1,4 @@
-"""Accuracy under noise: of a network that is known, and of one that was trained."""
+"""Accuracy under noise of a network with known answers, and of a trained one."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_all_images_are_covered_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_accuracy_is_that_of_the_noisy_images() -> None:
-    """The network says whether there is any white: salt, and only that, changes its answer."""
+    """The network detects white pixels: salt, and nothing else, changes its answer."""
 
     def predict(images: np.ndarray) -> np.ndarray:
         return np.stack([np.full(len(images), 0.5), (images == 255).any(axis=(1, 2, 3))], axis=1)

@@ -1,4 +1,4 @@
-"""The rows of the comparison tables can all be trained, and are found by what users call them."""
+"""All rows of the comparison tables can be trained, and are found by the names that users type."""
 
 import pytest
 

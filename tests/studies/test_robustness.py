@@ -1,4 +1,4 @@
-"""The evaluation as a command: networks side by side, what it leaves, and how it goes on."""
+"""The robustness evaluation as a command: comparisons, files, and resuming."""
 
 import csv
 import json

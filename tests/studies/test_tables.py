@@ -1,4 +1,4 @@
-"""A small table from its first run to its files: it goes on where it stopped and nothing runs twice."""
+"""A small table from its first run to its files: it resumes, and nothing runs twice."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from processes import Run
 from rich.console import Console
 from runs import ROOT
 
-import bnnjax.report.run.html
+import bnnjax.report.style.plots
 import bnnjax.runs.train
 from bnnjax.config.table import TableConfig
 from bnnjax.runs import series
@@ -44,7 +44,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(tables.TABLES, "tiny", ROWS)
     monkeypatch.setattr(series, "load", tiny_experiment.load)
     monkeypatch.setattr(bnnjax.runs.plan, "load", tiny_experiment.load)
-    monkeypatch.setattr(bnnjax.report.run.html, "png_bytes", tiny_experiment.picture)
+    monkeypatch.setattr(bnnjax.report.style.plots, "png_bytes", tiny_experiment.picture)
     monkeypatch.chdir(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What is compiled ahead is what a training calls: it compiles none of it again, and ends as it would."""
+"""Programs compiled ahead are those that training calls: none is compiled again, with the same result."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checkpoints on a real disk: whole, bit for bit, and found out when something has damaged them."""
+"""Checkpoints on a real disk: written whole, read bit for bit, and checked for damage."""
 
 import errno
 import json
@@ -213,7 +213,7 @@ def empty_directory(checkpoint: Path) -> None:
 
 
 def swap_states(checkpoint: Path) -> None:
-    """Whole and readable, but of another step: only the digest tells."""
+    """Complete and readable, but of another step: only the digest shows it."""
     shutil.rmtree(checkpoint / "state")
     shutil.copytree(checkpoint.with_name("1") / "state", checkpoint / "state")
 

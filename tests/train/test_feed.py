@@ -1,4 +1,4 @@
-"""Where a step's images come from does not change it, and a feed goes on in the middle of an epoch."""
+"""The source of its images does not change a step, and a feed resumes in the middle of an epoch."""
 
 from collections.abc import Callable, Generator
 from itertools import islice
@@ -37,7 +37,7 @@ def on_device(compiled: Compiled, split: Split) -> Feed:
 
 
 class Host:
-    """Gives the batches of the same order, and tells what became of it."""
+    """Yields batches in the same order, and records how it ended."""
 
     def __init__(self, compiled: Compiled, split: Split) -> None:
         self.compiled, self.split = compiled, split

@@ -1,4 +1,4 @@
-"""The loop: what it records and saves, when it stops, and when it gives up."""
+"""The training loop: its records and checkpoints, stopping, and errors."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ MakeTask, MakeState = Callable[..., Task], Callable[[Task], RunState]
 
 
 class Display:
-    """Keeps what it is shown, and may do something then."""
+    """Keeps what it is shown, and may call a function then."""
 
     def __init__(self, on_update: Callable[[int], None] = lambda step: None) -> None:
         self.steps: list[int] = []
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(
 
 
 def spoil_at(step: int, value: float) -> Callable[[Any, Any, Any, Any], Any]:
-    """Makes a parameter bad after that step's update, whose own loss was still good."""
+    """Sets a parameter to `value` after that step's update, whose own loss was still finite."""
     return lambda params, batch_stats, gradients, carried: (
         params | {"bias": jnp.where(batch_stats["count"] == step, value, params["bias"])},
         batch_stats,

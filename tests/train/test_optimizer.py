@@ -1,4 +1,4 @@
-"""SGD and AdamW against NumPy loops, weight decay on kernels alone, the learning rate at known steps."""
+"""SGD and AdamW against NumPy loops, weight decay on kernels only, and the learning rate at known steps."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""When the loop waits and what speed it reports, by a clock that is set by hand."""
+"""When the loop waits and the speed that it reports, with a clock set by hand."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def pace(clock: Clock) -> Pace:
 
 
 def take(pace: Pace, clock: Clock, steps: int, seconds: float, *, epoch_is_over: bool = False) -> None:
-    """Takes some steps, then waits for them; all that takes so many seconds."""
+    """Takes some steps, then waits for them, in a given number of seconds."""
     for _ in range(steps):
         pace.count_step()
     clock.now += seconds

@@ -38,7 +38,7 @@ SETTINGS = [
 def trained(
     request: pytest.FixtureRequest, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[int, Arrays]:
-    """What three steps left behind, by number of devices."""
+    """The results of three steps, by number of devices."""
     setting, others = request.param
     folder, counts = tmp_path_factory.mktemp(setting), (1, *others)
     flags = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"

@@ -1,4 +1,4 @@
-"""What logits are worth, against formulas in double precision."""
+"""Scores of logits, against formulas in double precision."""
 
 import numpy as np
 import pytest

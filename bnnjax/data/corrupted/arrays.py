@@ -1,4 +1,4 @@
-"""The record of a set of corrupted test images, and the two kinds whose images are arrays already."""
+"""Sets of corrupted test images: their common record, and those that are arrays: generated or .npy files."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from bnnjax.data import corruptions
+from bnnjax.data.batches import evaluation_batches
 from bnnjax.data.corruptions import CORRUPTIONS, SEVERITIES
 from bnnjax.data.dataset import DataError, Dataset, Split
 
@@ -52,7 +53,7 @@ def checked_set(
     batches: Callable[[str, tuple[int, ...]], Iterator[Noisy]],
     compile_for: Callable[[str, tuple[int, ...]], None] = _nothing,
 ) -> CorruptedSet:
-    """Returns the record, its corruptions in the order of CORRUPTIONS; `batches` then refuses at once."""
+    """Returns the record, with corruptions in the order of CORRUPTIONS; `batches` checks its arguments."""
     known = list(CORRUPTIONS)
     names = tuple(sorted(corruptions, key=lambda n: (known.index(n) if n in known else len(known), n)))
 
@@ -89,9 +90,9 @@ def number_of_images(examples: int | None, available: int, batch_size: int) -> i
 
 
 def in_test_order(labels: np.ndarray, dataset: Dataset) -> bool:
-    """Says whether the labels show that the images are in the order of the test set.
+    """Returns whether the labels show that the images are in the order of the test set.
 
-    Sorted labels show nothing: within a class the order may be any.
+    Sorted labels show nothing, since the order within a class could be any.
     """
     return np.array_equal(labels, dataset.test.labels) and bool(np.any(np.diff(labels) < 0))
 
@@ -99,9 +100,9 @@ def in_test_order(labels: np.ndarray, dataset: Dataset) -> bool:
 def generated(
     test: Split, seed: int, *, name: str, examples: int | None = None, batch_size: int = 1000
 ) -> CorruptedSet:
-    """Returns the set that is made on the device, batch by batch.
+    """Returns a set that is generated on the device, batch by batch.
 
-    What happens to an image depends on the seed and its place alone, not on `examples` or `batch_size`.
+    The noise of an image depends only on the seed and its place, not on `examples` or `batch_size`.
 
     Args:
       test: the clean images.
@@ -118,9 +119,9 @@ def generated(
     key = jax.random.key(seed)
 
     def batches(corruption: str, severities: tuple[int, ...]) -> Iterator[Noisy]:
-        for first in range(0, used, size):
+        for places in evaluation_batches(used, size):
+            first = int(places[0])
             labels = test.labels[first : min(first + size, used)]
-            places = np.minimum(np.arange(first, first + size), used - 1)
             noisy = corruptions.corrupt_severities(
                 key, test.images[places], corruption, severities, first=first
             )
@@ -143,13 +144,13 @@ def load_array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot read {path}, it is missing or not a whole .npy file of numbers.") from error
+        raise DataError(f"cannot read {path}: missing or not a complete .npy file of numbers.") from error
 
 
 def npy_files(
     directory: Path, dataset: Dataset, *, examples: int | None = None, batch_size: int = 1000
 ) -> CorruptedSet:
-    """Returns the set of CIFAR-10-C's and CIFAR-100-C's form: NAME.npy for each corruption, and labels.npy.
+    """Returns a set in the form of CIFAR-10-C and CIFAR-100-C: NAME.npy for each corruption, and labels.npy.
 
     NAME.npy is uint8 [5 n, h, w, c], the n test images at severity 1, then at severity 2, and so on;
     labels.npy holds the n labels five times (Hendrycks and Dietterich 2019, Zenodo 2535967).
@@ -169,7 +170,7 @@ def npy_files(
     blocks = len(SEVERITIES)
     if stored.ndim != 1 or stored.dtype.kind not in "iu" or len(stored) == 0 or len(stored) % blocks:
         raise DataError(
-            f"{path} is {stored.dtype} {list(stored.shape)}: whole numbers, {blocks} times the labels of the "
+            f"{path} is {stored.dtype} {list(stored.shape)}: integers, {blocks} times the labels of the "
             "test images, are expected."
         )
     if np.any(stored.reshape(blocks, -1) != stored[: len(stored) // blocks]):

@@ -1,4 +1,4 @@
-"""Sets of corrupted test images in files of one image each, read while they are used."""
+"""Sets of corrupted test images that are read from TFDS records or image folders while they are used."""
 
 import os
 import re
@@ -24,7 +24,7 @@ Directories = Mapping[str, Mapping[int, Path]]
 
 
 def read_ahead(read: Callable[[slice], Noisy], examples: int, batch_size: int) -> Iterator[Noisy]:
-    """Yields `read` of all batches in turn; the next is read while one is used."""
+    """Yields `read` of all batches in order; the next batch is read while one is used."""
     parts = [slice(first, min(first + batch_size, examples)) for first in range(0, examples, batch_size)]
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(read, parts[0])
@@ -50,7 +50,7 @@ def same_severities(where: Path, found: Directories) -> tuple[int, ...]:
 
 
 def prepared_directories(where: Path) -> Directories:
-    """Returns where NAME_SEVERITY is prepared; empty where nothing is."""
+    """Returns the directories of prepared sets NAME_SEVERITY; empty if there is none."""
     found: dict[str, dict[int, Path]] = {}
     for info in sorted(where.glob("*/*/dataset_info.json")):
         if match := re.fullmatch(r"(\w+)_([1-9])", info.parents[1].name):
@@ -62,10 +62,9 @@ def prepared_directories(where: Path) -> Directories:
 def prepared_corrupted(
     where: Path, dataset: Dataset, *, examples: int | None = None, batch_size: int = 1000
 ) -> CorruptedSet:
-    """Returns the set of TFDS's form: `where`/NAME_SEVERITY/VERSION, in array_record files.
+    """Returns a set in TFDS's form: `where`/NAME_SEVERITY/VERSION, in array_record files.
 
-    TFDS stores all of them in one order of its own, which is why labels decide whether it is that of the
-    test set.
+    TFDS stores all of them in one order of its own; the labels show whether it is that of the test set.
 
     Args:
       where: `cifar10_corrupted` or `imagenet2012_corrupted` below a data directory, or one like it.
@@ -109,7 +108,7 @@ def _read_prepared(
     pool: ThreadPoolExecutor,
     part: slice,
 ) -> Noisy:
-    """Returns a part of the images of a corruption, at each severity that a builder is for."""
+    """Returns some images of a corruption, at each severity; there is a builder for each."""
     images = np.empty((len(sources), part.stop - part.start, *shape), np.uint8)
     for place, (builder, source) in enumerate(zip(builders, sources, strict=True)):
         encoded, own = read_records(builder, source, part)
@@ -173,7 +172,7 @@ def read_records(builder: Any, source: Any, part: slice) -> tuple[list[bytes], n
     """
     try:
         records = source.__getitems__(list(range(part.start, part.stop)))
-        # Of a cut file array_record may give records without contents.
+        # From a truncated file array_record may return records without contents.
         labels = np.array([record["label"] for record in records], np.int32)
         return [record["image"] for record in records], labels
     except Exception as error:  # any type: array_record and protobuf have families of their own
@@ -238,7 +237,7 @@ def _read_folders(
     pool: ThreadPoolExecutor,
     part: slice,
 ) -> Noisy:
-    """Returns a part of the images of a corruption, at each severity that a folder is for."""
+    """Returns some images of a corruption, at each severity; there is a folder for each."""
     paths = [folder / file for folder in folders for file in files[part]]
     images = np.stack(list(pool.map(partial(_read_file, shape), paths)))
     return Noisy(images.reshape(len(folders), -1, *shape), labels[part])
@@ -247,16 +246,16 @@ def _read_folders(
 def folder_corrupted(
     where: Path, dataset: Dataset, *, examples: int | None = None, batch_size: int = 1000
 ) -> CorruptedSet:
-    """Returns the set of ImageNet-C's form: `where`/[GROUP/]NAME/SEVERITY/CLASS/FILE.
+    """Returns a set in ImageNet-C's form: `where`/[GROUP/]NAME/SEVERITY/CLASS/FILE.
 
-    Label k is the k-th class folder in sorted order, as of ImageNet's synsets; where the folders bear the
-    data set's own class names, its order counts.  Never aligned: the files are sorted by class, so labels
-    cannot show that the test set has the images in the same order.
+    Label k is the k-th class folder in sorted order, as for ImageNet's synsets; if the folders have the data
+    set's own class names, its order counts.  Never aligned: the files are sorted by class, so labels cannot
+    show that the test set has the images in the same order.
 
     Args:
       where: the folder of folders.
       dataset: what the set must fit.
-      examples: so many, evenly spread over the sorted files and so over the classes; all by default.
+      examples: how many images, evenly spread over the sorted files and so over the classes; all by default.
       batch_size: of all batches but the last.
 
     Raises:

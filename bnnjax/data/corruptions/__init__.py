@@ -1,15 +1,14 @@
-"""Noise on images, of the 19 kinds and 5 severities of the corruption benchmarks, on the device.
+"""The 19 image corruptions of CIFAR-10-C and ImageNet-C at 5 severities, generated on the device.
 
 Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261; the values are those of the published scripts,
-`make_cifar_c.py` for 32x32 images and `make_imagenet_c.py` for 224x224.  As there, results are cut to
+`make_cifar_c.py` for 32x32 images and `make_imagenet_c.py` for 224x224.  As there, results are truncated to
 whole grey levels, not rounded.  The published ImageNet-C is compressed by JPEG afterwards (quality 85);
 this is not.
 
-Where sizes are given in pixels they are the same for any image, but for `elastic_transform` and `fog`.
+Sizes in pixels are the same for images of any size, except in `elastic_transform` and `fog`.
 """
 
 import functools
-import zlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,10 +24,11 @@ from bnnjax.data.corruptions.jpeg import jpeg_compression
 from bnnjax.data.corruptions.noise import GREY, gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from bnnjax.data.corruptions.spatter import spatter
 from bnnjax.data.corruptions.weather import fog, frost, snow
+from bnnjax.runtime.keys import named_key
 
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST = 4  # pixels of a side
-LARGEST_SMALL = 64  # pixels of the shorter side up to which CIFAR-10-C's values are meant
+LARGEST_SMALL = 64  # pixels of the shorter side up to which CIFAR-10-C's values are used
 TITLES = {"cifar10c": "CIFAR-10-C", "imagenetc": "ImageNet-C"}
 SETS = tuple(TITLES)
 
@@ -36,7 +36,7 @@ Values = tuple[tuple[Any, ...], ...]
 
 
 class Corruption(NamedTuple):
-    """One kind of noise: (key, image float32 [h, w, c] from 0 to 255, *values) -> image, and its values."""
+    """A corruption: (key, image float32 [h, w, c] from 0 to 255, *values) -> image, and its values."""
 
     function: Callable[..., Array]
     cifar10c: Values  # at severities 1 to 5
@@ -148,12 +148,12 @@ _EXTRA = {
         ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
     ),
 }
-BENCHMARK, EXTRA = tuple(_BENCHMARK), tuple(_EXTRA)  # the 15 that scores are made of, and 4 more
+BENCHMARK, EXTRA = tuple(_BENCHMARK), tuple(_EXTRA)  # the 15 that enter scores, and 4 more
 CORRUPTIONS: dict[str, Corruption] = {**_BENCHMARK, **_EXTRA}
 
 
 def values_for(shape: tuple[int, ...]) -> str:
-    """Returns which set's values are meant for images [..., h, w, c]."""
+    """Returns whose values, of SETS, suit images [..., h, w, c]."""
     return SETS[0] if min(shape[-3:-1]) <= LARGEST_SMALL else SETS[1]
 
 
@@ -181,8 +181,8 @@ def corrupt(
 ) -> Array:
     """Returns images with noise, uint8 [batch, h, w, c].
 
-    What happens to an image depends on `key`, the corruption and the image's place alone; all severities use
-    the same random numbers.
+    The noise of an image depends only on `key`, the corruption and the image's place; all severities use the
+    same random numbers.
 
     Args:
       key: random.
@@ -219,30 +219,27 @@ def corrupt_severities(
     if values is not None and values not in SETS:
         raise ValueError(f"values must be one of {', '.join(SETS)}; got {values}")
     check_shape(images.shape)
-    keys = _own_keys(
-        key, np.uint32(zlib.crc32(corruption.encode())), jnp.asarray(first, jnp.int32), len(images)
-    )
+    keys = _own_keys(named_key(key, corruption), jnp.asarray(first, jnp.int32), len(images))
     return _program()(keys, images, corruption, severities, values)
 
 
 def compile_corruption(shape: tuple[int, ...], corruption: str, severities: tuple[int, ...]) -> None:
-    """Compiles what `corrupt_severities` calls for images of this shape; several threads may at once."""
+    """Compiles the program of `corrupt_severities` for images of this shape; thread-safe."""
     keys = jax.eval_shape(partial(jax.random.split, num=shape[0]), jax.random.key(0))
     images = jax.ShapeDtypeStruct(shape, jnp.uint8)
     _program().lower(keys, images, corruption, severities, None).compile()
 
 
 @partial(jax.jit, static_argnames="count")
-def _own_keys(key: Array, name: np.uint32, first: Array, count: int) -> Array:
-    """Returns the key of each image, [count], by a program of its own, which all corruptions share."""
-    own = jax.random.fold_in(key, name)
-    return jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(count) + first)
+def _own_keys(key: Array, first: Array, count: int) -> Array:
+    """Returns the key of each image, [count]; a separate program, which all corruptions share."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count) + first)
 
 
 @functools.cache
 def _program() -> jax.stages.Wrapped:
-    # With LLVM's first level CPUs have the same pixels after half the time for compilation, which is far more
-    # than a thousand images take; the backend is not known before the first call.
+    # On CPUs LLVM's optimization level 1 gives the same pixels for half the compilation time, which is far
+    # longer than a thousand images take; the backend is not known before the first call.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
     static = ("corruption", "severities", "values")
     return jax.jit(_corrupted, static_argnames=static, compiler_options=options)

@@ -1,4 +1,4 @@
-"""Blur, by optics, by movement, and through glass.
+"""Blur corruptions: Gaussian, defocus, glass, motion and zoom.
 
 Images are [h, w, c] float32 from 0 to 255.  Functions take a key, the image and the values of a severity.
 """
@@ -51,10 +51,10 @@ def defocus_blur(key: Array, image: Array, radius: float, smoothing: float) -> A
 def glass_sources(offsets: Array, reach: int) -> Array:
     """Returns which pixel each pixel has after the published loop over an image, int32 [h * w].
 
-    The loop goes from the last row h - reach and column w - reach up to reach + 1 and gives each pixel (r, q)
-    in turn the value that (r + dy, q + dx) has by then.  (The script means to swap both; in NumPy the second
-    assignment reads what the first has written, so that only one of them changes.)  Where that pixel had its
-    turn before, its own source counts: chains that are followed to their ends by doubling.
+    The loop runs from row h - reach and column w - reach down to reach + 1 and gives each pixel (r, q) in
+    turn the value that (r + dy, q + dx) has by then.  (The script means to swap both; in NumPy the second
+    assignment reads what the first has written, so only one of them changes.)  Where that pixel had its turn
+    before, its own source counts: such chains are followed to their ends by doubling.
 
     Args:
       offsets: (dx, dy) of every pixel, int [h, w, 2], from -reach to reach - 1.
@@ -70,7 +70,7 @@ def glass_sources(offsets: Array, reach: int) -> Array:
     turn = rows * width + columns  # falls
     their_turn = (there[0] * width + there[1]).astype(jnp.int32)
     had_its_turn = in_loop[there] & (their_turn > turn)
-    # Entries from h * w on are pixels as they were; they lead to themselves.
+    # Entries from h * w on are original pixels; they point to themselves.
     pixels = height * width
     follow = jnp.concatenate(
         [
@@ -106,7 +106,7 @@ def streak(image: Array, angle: Array, radius: int, deviation: float) -> Array:
     kernel = np.exp(-0.5 * (np.arange(length) / deviation) ** 2)
     direction = jnp.deg2rad(angle)
     steps = jnp.arange(length, dtype=jnp.float32)
-    # Turns by a right angle must not be a step off because of rounding.
+    # Rounding must not shift streaks at right angles by one pixel.
     offsets = [jnp.ceil(steps * jnp.round(f(direction), 6) - 0.5).astype(int) for f in (jnp.sin, jnp.cos)]
     padded = jnp.pad(image, ((length, length), (length, length), (0, 0)), mode="edge")
 

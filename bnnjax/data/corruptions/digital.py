@@ -1,4 +1,4 @@
-"""Changes of colour, of resolution and of shape.
+"""Digital corruptions: contrast, brightness, saturation, pixelation and elastic transforms.
 
 Images are [h, w, c] float32 from 0 to 255.  Functions take a key, the image and the values of a severity.
 """
@@ -27,7 +27,7 @@ def contrast(key: Array, image: Array, factor: float) -> Array:
 
 
 def brightness(key: Array, image: Array, lift: float) -> Array:
-    """Returns x with its value in HSV lifted, cut at the brightest; hue and saturation stay.
+    """Returns x with its HSV value raised, clipped at the brightest; hue and saturation stay.
 
     The value is the largest channel: all are multiplied by v' / v.  Black becomes grey.
     """
@@ -37,7 +37,7 @@ def brightness(key: Array, image: Array, lift: float) -> Array:
 
 
 def saturate(key: Array, image: Array, factor: float, shift: float) -> Array:
-    """Returns x with saturation factor s + shift in HSV, cut to 0 to 1; hue and value stay.
+    """Returns x with its HSV saturation s changed to factor s + shift, clipped to 0 to 1; hue and value stay.
 
     The distance of a channel from the largest is multiplied by s' / s.  Grey has the hue 0, red, as in
     scikit-image, so that a shift makes it reddish, as in the published images.  An image of one channel has
@@ -55,7 +55,7 @@ def saturate(key: Array, image: Array, factor: float, shift: float) -> Array:
 
 
 def pixelate(key: Array, image: Array, factor: float) -> Array:
-    """Returns x in boxes: made smaller by the factor and large again, by Pillow's BOX filter.
+    """Returns x scaled down by the factor and up again with Pillow's BOX filter.
 
     Each direction, columns first, is rounded to whole levels, as Pillow does.
     """
@@ -103,7 +103,7 @@ def affine(image: Array, shifts: Array) -> Array:
 
 
 def displaced(image: Array, uniform: Array, deviation: float, strength: float) -> Array:
-    """Returns the image with each pixel taken from a place nearby: smooth random shifts.
+    """Returns the image with each pixel taken from a nearby place, by smooth random shifts.
 
     Args:
       image: [h, w, c].
@@ -120,8 +120,8 @@ def displaced(image: Array, uniform: Array, deviation: float, strength: float) -
 def elastic_transform(key: Array, image: Array, strength: float, deviation: float, shift: float) -> Array:
     """Returns x under a random affine map, then displaced smoothly; see `affine` and `displaced`.
 
-    The values are shares of the shorter side; the scripts have pixels, of sides of 32 and 244 (a slip, says
-    the script for 224).  OpenCV's map interpolates in steps of 1/32 pixel; here it is exact.
+    The values are fractions of the shorter side; the scripts have pixels, for sides of 32 and 244 (a slip,
+    says the script for 224).  OpenCV interpolates in steps of 1/32 pixel; here interpolation is exact.
     """
     affine_key, shift_key = jax.random.split(key)
     side = min(image.shape[:2])

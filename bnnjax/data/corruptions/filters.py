@@ -1,4 +1,4 @@
-"""Linear filters and resizing along an axis as small matrices, and sampling between pixels."""
+"""Image filters: linear filters and resizing as small matrices per axis, and interpolation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-# What stands beyond the edge, in NumPy's words: edge repeats it, symmetric mirrors it with the last pixel
-# doubled, reflect without.
+# Padding beyond the edge, as NumPy names it: edge repeats the last pixel, symmetric mirrors with the last
+# pixel repeated, reflect without.
 Border = Literal["edge", "symmetric", "reflect"]
 
 _dot = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
@@ -23,7 +23,7 @@ def gaussian_taps(deviation: float, radius: int) -> np.ndarray:
 
 
 def filter_matrix(size: int, taps: np.ndarray, border: Border) -> np.ndarray:
-    """Returns the [size, size] matrix that correlates an axis with these taps, an odd number of them."""
+    """Returns the [size, size] matrix that correlates an axis with an odd number of taps."""
     radius = len(taps) // 2
     sources = np.pad(np.arange(size), radius, mode=border)
     matrix = np.zeros((size, size))
@@ -43,8 +43,8 @@ def gaussian_matrix(
 def zoom_matrix(size: int, zoom: float) -> np.ndarray:
     """Returns the [size, size] matrix that enlarges the middle of an axis.
 
-    ceil(size / zoom) pixels are interpolated linearly to zoom times as many, first on first and last on last,
-    of which the middle `size` are kept.
+    ceil(size / zoom) pixels are interpolated linearly to zoom times as many, with first and last pixels
+    aligned, and the middle `size` of these are kept.
     """
     kept = int(np.ceil(size / zoom))
     first = (size - kept) // 2
@@ -113,13 +113,13 @@ def _folded(places: Array, size: int, border: Border) -> Array:
 
 
 def sample(image: Array, rows: Array, columns: Array, border: Border) -> Array:
-    """Returns the image [h, w, c] between its pixels, linearly interpolated: [p, q, c].
+    """Returns the image [h, w, c] sampled between its pixels with linear interpolation, [p, q, c].
 
     Args:
-      image: pixel centres have whole numbers.
-      rows: where, [p, q]; may lie outside.
-      columns: the same.
-      border: what stands there.
+      image: pixel centres have integer coordinates.
+      rows: coordinates, [p, q]; may lie outside.
+      columns: likewise.
+      border: the padding outside.
     """
     row, column = jnp.floor(rows), jnp.floor(columns)
     down, right = (rows - row)[..., None], (columns - column)[..., None]

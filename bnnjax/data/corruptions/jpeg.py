@@ -1,8 +1,8 @@
-"""JPEG there and back: the arithmetic of the codec, without the lossless coding in between.
+"""JPEG compression and decompression, without the lossless entropy coding in between.
 
-As libjpeg-turbo does it by default, in whole numbers throughout: YCbCr (JFIF), chroma of half the resolution,
-8x8 cosine transforms (Loeffler, Ligtenberg and Moschytz 1989, "islow"), the tables of the standard's annex K,
-chroma interpolated when it is read.
+As libjpeg-turbo's defaults, in integers throughout: YCbCr (JFIF), chroma at half the resolution, 8x8 cosine
+transforms (Loeffler, Ligtenberg and Moschytz 1989, "islow"), the tables of the standard's annex K, and chroma
+interpolated on decompression.
 """
 
 from collections.abc import Iterable
@@ -33,8 +33,8 @@ TRANSFORM_BITS, PASS_BITS = 13, 2  # of the transform's constants, and kept betw
 def transform_matrix() -> np.ndarray:
     """Returns the integer cosine transform of 8 numbers, int32 [8, 8], 2^13 sqrt(8) times the orthogonal one.
 
-    A cosine is the sum of rounded constants that the fast algorithm adds up, so that the product is the same
-    to the last bit.  Its transpose goes back.
+    Each cosine is the sum of the rounded constants that the fast algorithm adds up, so the product is the
+    same to the last bit.  Its transpose is the inverse transform.
     """
     x = np.eye(8, dtype=np.int32)
     sums, differences = x[:4] + x[:3:-1], x[:4] - x[:3:-1]
@@ -59,7 +59,7 @@ def transform_matrix() -> np.ndarray:
 
 
 def quantization_table(table: np.ndarray, quality: int) -> np.ndarray:
-    """Returns a table of the standard for a quality from 1 to 100, by libjpeg's rule."""
+    """Returns a table of the standard scaled to a quality from 1 to 100, by libjpeg's rule."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.clip((table * percent + 50) // 100, 1, 255)
 
@@ -69,7 +69,7 @@ def _shifted(numbers: Array, bits: int) -> Array:
 
 
 def coded(plane: Array, table: np.ndarray) -> Array:
-    """Returns a plane int32 [h, w], multiples of 8, from 0 to 255, after it was coded and decoded."""
+    """Returns a plane, int32 [h, w] from 0 to 255, h and w multiples of 8, after compression."""
     height, width = plane.shape
     matrix = jnp.asarray(transform_matrix())
     # Coefficients are 8 times those of the orthogonal transform.
@@ -84,7 +84,7 @@ def coded(plane: Array, table: np.ndarray) -> Array:
 
 
 def halved(plane: Array) -> Array:
-    """Returns the means of 2x2 pixels; sums are rounded up and down in turn along a row."""
+    """Returns the means of 2x2 pixels, rounded down and up alternately along a row."""
     height, width = plane.shape
     sums = plane.reshape(height // 2, 2, width // 2, 2).sum((1, 3))
     return (sums + 1 + jnp.arange(width // 2)[None] % 2) >> 2
@@ -105,7 +105,7 @@ def doubled(plane: Array) -> Array:
 
 
 def _padded(plane: Array, rows: int, columns: int) -> Array:
-    """Returns the plane with its edges repeated up to multiples of these."""
+    """Returns the plane padded by its edges to multiples of these."""
     widths = [(0, -size % multiple) for size, multiple in zip(plane.shape, (rows, columns), strict=True)]
     return jnp.pad(plane, widths, mode="edge")
 
@@ -137,7 +137,7 @@ def jpeg_compression(key: Array, image: Array, quality: int) -> Array:
     luma = coded(_padded(luma, 8, 8), luma_table)[:height, :width]
     small = -(-height // 2), -(-width // 2)
     blue, red = (
-        # Rows are repeated after they were halved, columns before.
+        # Rows are padded after halving, columns before.
         coded(_padded(halved(_padded(plane, 2, 16)), 8, 8), chroma_table)
         for plane in (blueness, redness)
     )

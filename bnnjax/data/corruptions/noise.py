@@ -1,4 +1,4 @@
-"""Noise of every pixel on its own.
+"""Noise corruptions, independent in every pixel: Gaussian, shot, impulse and speckle noise.
 
 Images are [h, w, c] float32 from 0 to 255.  Functions take a key, the image and the values of a severity.
 """
@@ -17,7 +17,7 @@ def gaussian_noise(key: Array, image: Array, deviation: float) -> Array:
 
 
 def poisson_table(photons: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the law of Poisson(photons * g / 255) for each grey level g: where it begins, and how it rises.
+    """Returns the distribution function of Poisson(photons * g / 255) for each grey level g.
 
     Returns:
       int32 [256], the first count k0 whose probability is not negligible, and float32 [256, 2^n], P(count <=
@@ -36,8 +36,7 @@ def poisson_table(photons: float) -> tuple[np.ndarray, np.ndarray]:
 def shot_noise(key: Array, image: Array, photons: float) -> Array:
     """Returns Poisson(photons x) / photons, x from 0 to 1.
 
-    Drawn by inverting the distribution, a table for each grey level, as far as float32 tells probabilities
-    apart.
+    Drawn by inverting a table of the distribution function for each grey level, to float32's resolution.
     """
     first, table = poisson_table(photons)
     uniform = jax.random.uniform(key, image.shape)
@@ -55,7 +54,7 @@ def shot_noise(key: Array, image: Array, photons: float) -> Array:
 
 
 def impulse_noise(key: Array, image: Array, share: float) -> Array:
-    """Returns x with this share of its entries, each channel on its own, made 0 or 255, as likely."""
+    """Returns x with a random share of its entries, each channel on its own, set to 0 or 255 at random."""
     hit_key, salt_key = jax.random.split(key)
     salted = jnp.where(jax.random.bernoulli(salt_key, shape=image.shape), GREY, 0.0)
     return jnp.where(jax.random.bernoulli(hit_key, share, image.shape), salted, image)

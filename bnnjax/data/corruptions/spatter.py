@@ -1,4 +1,4 @@
-"""Drops of water and splashes of mud on the lens."""
+"""The spatter corruption: drops of water or splashes of mud on the lens."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ from bnnjax.data.corruptions.filters import correlate, filtered, gaussian_matrix
 from bnnjax.data.corruptions.noise import GREY
 
 WATER, MUD = (175.0, 238.0, 238.0), (63.0, 42.0, 20.0)  # grey levels of red, green and blue
-FARTHEST = 20  # pixels from an edge at which distances end
+FARTHEST = 20  # pixels; larger distances from an edge count as this
 # Moves of the chamfer distance and their lengths, as OpenCV's for a mask of 5x5: whole numbers of 1 / UNIT.
 MOVES = {(0, 1): 1.0, (1, 1): 1.4, (1, 2): 2.1969}
 UNIT = 10_000
@@ -34,11 +34,11 @@ def _shifted(plane: Array, rows: int, columns: int, fill: float) -> Array:
 
 
 def canny(plane: Array, low: float, high: float) -> Array:
-    """Returns where the edges of a plane [h, w] are, bool: Canny's detector as OpenCV defines it.
+    """Returns the edges in a plane [h, w], bool [h, w], by Canny's detector as OpenCV defines it.
 
-    Sobel's gradients, edges repeated; the L1 norm; kept where it is larger than before it and at least as
-    large as behind it along the gradient, in one of four directions; above `high`, or above `low` and
-    connected to such a pixel.
+    The L1 norm of Sobel's gradients, edges repeated, is kept where along the gradient, in one of four
+    directions, it is larger than before and at least as large as behind; an edge is what exceeds `high`, or
+    exceeds `low` and is connected to such a pixel.
     """
     padded = jnp.pad(plane, 1, mode="edge")[..., None]
     smooth, slope = np.array([1.0, 2.0, 1.0]), np.array([-1.0, 0.0, 1.0])
@@ -87,17 +87,17 @@ def distance(edges: Array) -> Array:
 
 
 def whole_means(away: Array) -> Array:
-    """Returns the means over 3x3 pixels of distances [h, w], cut to whole pixels.
+    """Returns the means over 3x3 pixels of distances [h, w], truncated to whole pixels.
 
-    Computed in whole numbers of 1 / UNIT: many means lie so close below a whole number, as 0.9997, that a
-    margin against rounding would lift them.
+    Computed in integer multiples of 1 / UNIT: many means are just below an integer, such as 0.9997, so that a
+    tolerance for rounding would raise them to it.
     """
     total = correlate(jnp.round(away * UNIT)[..., None], np.ones((3, 3)))[..., 0]
     return (total.astype(jnp.int32) // (9 * UNIT)).astype(jnp.float32)
 
 
 def equalized(plane: Array) -> Array:
-    """Returns a plane of whole levels [h, w] with its histogram spread, as OpenCV's equalizeHist."""
+    """Returns a plane of whole levels [h, w] with its histogram equalized, as by OpenCV's equalizeHist."""
     levels = plane.astype(jnp.int32)
     counts = jnp.zeros(256, jnp.int32).at[levels.reshape(-1)].add(1)
     first = jnp.argmax(counts > 0)
@@ -109,7 +109,7 @@ def equalized(plane: Array) -> Array:
 
 
 def relief(away: Array) -> Array:
-    """Returns how light is thrown by the rims of drops, whole levels [h, w], of the distances from them."""
+    """Returns the highlights on the rims of drops, whole levels [h, w], from the distances to the rims."""
     emboss = np.array([[-2.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 1.0, 2.0]])
     lit = jnp.clip(correlate(equalized(away)[..., None], emboss), 0, GREY)
     return jnp.round(correlate(lit, MEAN)[..., 0])

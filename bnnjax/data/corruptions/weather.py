@@ -1,4 +1,4 @@
-"""Fog, frost and snow.
+"""Weather corruptions: fog, frost and snow.
 
 Images are [h, w, c] float32 from 0 to 255.  Functions take a key, the image and the values of a severity.
 """
@@ -17,7 +17,7 @@ from bnnjax.data.corruptions.noise import GREY
 
 
 def plasma(key: Array, size: int, decay: float) -> Array:
-    """Returns a cloud by the diamond-square algorithm on a torus, [size, size] from 0 to 1.
+    """Returns a plasma cloud, [size, size] from 0 to 1, by the diamond-square algorithm on a torus.
 
     Each new point is the mean of its four neighbours and a uniform number within +-a^2, where a is 100 at
     first and divided by `decay` at each halving of the step.  `size` is a power of two.
@@ -28,7 +28,7 @@ def plasma(key: Array, size: int, decay: float) -> Array:
         half = step // 2
         *own, key = jax.random.split(key, 4)
         cells = (size // step, size // step)
-        # Drawn by one program: most of the time for compilation goes into generators of random numbers.
+        # Drawn by one program: compiling random number generators takes most of the compilation time.
         draw = jax.vmap(partial(jax.random.uniform, shape=cells, minval=-1.0))
         wobbles = wobble**2 * draw(jnp.stack(own))
         corners = cloud[::step, ::step]
@@ -58,9 +58,9 @@ def fog(key: Array, image: Array, thickness: float, decay: float) -> Array:
 
 
 class Photograph(NamedTuple):
-    """What was measured of a photograph of ice: its mean colour and the deviations of two layers of texture.
+    """Statistics of a photograph of ice: its mean colour and the deviations of two layers of texture.
 
-    Each of red, green and blue; within a layer they vary together.
+    Each has an entry for red, green and blue, which vary together within a layer.
     """
 
     mean: tuple[float, float, float]
@@ -70,8 +70,8 @@ class Photograph(NamedTuple):
     power: float
 
 
-# Of the published scripts' five, of which the second and third are the same.  Fitted to half the mean squared
-# differences at 1 to 128 pixels, in crops of 224 pixels and, scaled to a fifth, of 32.
+# The five photographs of the published scripts, of which the second and third are the same.  Fitted to the
+# variograms at 1 to 128 pixels, in crops of 224 pixels and, scaled to a fifth, of 32.
 _WHITE = Photograph((198, 202, 212), (12.2, 13.3, 14.3), (15.4, 15.4, 15.6), 2.5, 1.1)
 PHOTOGRAPHS = (
     Photograph((76, 148, 164), (22.3, 13.7, 13.2), (14.1, 8.4, 7.8), 1.1, 2.0),
@@ -82,14 +82,14 @@ PHOTOGRAPHS = (
 )
 CLOUD = 100.0
 UNEVEN = 0.35  # deviation of the logarithm of the crystals' contrast from place to place
-SMALL = 64  # pixels up to which images get photographs scaled to a fifth: every fifth pixel, as published
+SMALL = 64  # images up to this size get photographs scaled to a fifth: every fifth pixel, as published
 FIFTH = 5
 
 
 def _gains(torus: tuple[int, int], step: int, size: float, power: float = 1.0) -> np.ndarray:
-    """Returns the factors of a white spectrum that give correlation exp(-(r / size)^power), [h, w].
+    """Returns the factors, [h, w], that give a white spectrum the correlation exp(-(r / size)^power).
 
-    Neighbours on the torus are `step` apart.
+    Neighbouring pixels on the torus are `step` apart.
     """
     rows, columns = (np.minimum(np.arange(side), side - np.arange(side)) for side in torus)
     correlation = np.exp(-((step * np.hypot(rows[:, None], columns) / size) ** power))
@@ -106,10 +106,10 @@ def _fields(key: Array, gains: Array) -> tuple[Array, Array]:
 def ice(key: Array, shape: tuple[int, int]) -> Array:
     """Returns a texture of ice, [h, w, 3] from 0 to 255.
 
-    Made instead of cut from a photograph: the colour of one of five, drawn at random, and Gaussian noise with
-    the correlations of its clouds and crystals, on a torus twice as large as the image, so that the mean
-    differs from cut to cut.  The crystals' contrast varies from place to place as smoothly as the clouds.
-    Crystals have no edges: phases are random.
+    Synthesized instead of cropped from a photograph: the colour of one of five, drawn at random, and Gaussian
+    noise with the correlations of its clouds and crystals, on a torus twice as large as the image, so that
+    the mean differs from crop to crop.  The crystals' contrast varies from place to place as smoothly as the
+    clouds.  Crystals have no sharp edges, since phases are random.
     """
     which_key, cloud_key, crystal_key = jax.random.split(key, 3)
     which = jax.random.randint(which_key, (), 0, len(PHOTOGRAPHS))
@@ -145,8 +145,8 @@ def snow(
 ) -> Array:
     """Returns kept x + (1 - kept) max(x, 1.5 grey(x) + 0.5) + flakes + flakes turned by 180 degrees.
 
-    x from 0 to 1.  Flakes are N(mean, deviation^2) a pixel, enlarged, 0 below the threshold, cut to whole
-    levels and smeared downwards at a random angle (`streak`, radius and smear in pixels).
+    x is from 0 to 1.  Flakes are N(mean, deviation^2) in each pixel, enlarged, 0 below the threshold,
+    truncated to whole levels and smeared downwards at a random angle (`streak`, radius and smear in pixels).
     """
     noise_key, angle_key = jax.random.split(key)
     flakes = mean + deviation * jax.random.normal(noise_key, (*image.shape[:2], 1))

@@ -1,1 +1,1 @@
-"""ImageNet (ILSVRC 2012): prepared from what its owners give out, and opened for streaming."""
+"""ImageNet (ILSVRC 2012): prepared from its official files, and opened for streaming."""

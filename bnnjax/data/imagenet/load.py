@@ -1,4 +1,4 @@
-"""ImageNet as a data set whose images are read while they are used."""
+"""ImageNet as a data set whose images are streamed."""
 
 import contextlib
 import hashlib
@@ -27,18 +27,18 @@ TAIL = 1 << 16  # bytes at the end of a file, where array_record keeps the place
 
 @dataclass(frozen=True, kw_only=True)
 class StreamedDataset(Dataset):
-    """A data set whose training images come from a stream; its splits only look like arrays.
+    """A data set whose training images come from a stream; its splits are arrays that are read lazily.
 
-    Images of `train`, too, are those that a test would see: the centre of each.
+    The images of `train` are centre crops too, as for a test.
     """
 
     stream: Stream
 
 
 def held_out(examples: int, wanted: int) -> np.ndarray:
-    """Marks so many of the stored records, evenly spaced, bool [examples].
+    """Marks `wanted` of the stored records, evenly spaced, bool [examples].
 
-    Stored order is random, so that labels need not be known; every class has about the same share.
+    The stored order is random, so labels need not be known: every class has about the same share.
 
     Raises:
       DataError: `wanted` is not 1 to examples - 1.
@@ -73,7 +73,7 @@ def digest_of_files(directory: Path) -> str:
 
 
 def cached(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """Returns an array from the cache, or makes it; where the cache cannot be written, there is none."""
+    """Returns an array from the cache, or makes it and writes it there if the cache can be written."""
     path = cache_directory() / "labels" / f"{name}.npy"
     try:
         return np.load(path, allow_pickle=False)
@@ -95,19 +95,19 @@ def load_imagenet(
     timeout: float = 300.0,
     skip_corrupt: bool = False,
 ) -> StreamedDataset:
-    """Opens ImageNet as it was prepared; its validation split is the test.
+    """Opens prepared ImageNet; its validation split is the test split.
 
-    Labels of the images held out and of the test are read the first time, and kept in the cache.
+    Labels of the held-out and the test images are read the first time, and kept in the cache.
 
     Args:
       data_dir: see `data_root`.
       size: of crops.
       validation_examples: training images that are held out; see HELD_OUT.
-      train_examples: use the first of the remaining training images only, in stored order, which is random.
+      train_examples: use only the first so many other training images, in stored order, which is random.
       augmentation: on the device; flips by default.
       workers: processes that make batches; by default the CPU cores.
       timeout: seconds without a batch after which the workers count as hanging.
-      skip_corrupt: go on at damaged images; see `Stream` and `Stored`.
+      skip_corrupt: skip damaged images; see `Stream` and `Stored`.
 
     Raises:
       DataError: it is not there, damaged, or of another kind; or an argument is out of range.
@@ -135,7 +135,7 @@ def load_imagenet(
         labels: Any = stored_labels(records, places, skip_corrupt=skip_corrupt)
         if name is not None:
             labels = cached(f"{files}-{name}-{len(places)}-{skip_corrupt:d}", labels.__array__)
-        return Split(cast(np.ndarray, images), labels)  # they are used as arrays are
+        return Split(cast(np.ndarray, images), labels)  # used like arrays
 
     return StreamedDataset(
         name="imagenet2012",

@@ -1,4 +1,4 @@
-"""Where the images of ImageNet lie in its official tar files or in a tree of folders; none is read here."""
+"""The index of ImageNet's images in its official tar files or in a tree of folders, without reading them."""
 
 import hashlib
 import math
@@ -29,7 +29,7 @@ class Container(NamedTuple):
     """A tar file, the part of one that is a tar file itself, or a folder."""
 
     path: Path
-    synset: str | None  # of all its images; None: their names tell
+    synset: str | None  # of all its images; None if their names tell
     offset: int = 0
     size: int | None = None
 
@@ -71,7 +71,7 @@ class Labels(NamedTuple):
 
 
 def official_labels(synsets: Sequence[str] | None = None) -> Labels:
-    """Returns the labels of ImageNet as they come with TFDS, of these synsets or of all 1,000.
+    """Returns the labels of ImageNet as TFDS ships them, of these synsets or of all 1,000.
 
     Raises:
       DataError: one of the synsets is not ImageNet's, or occurs twice, or there is none.
@@ -98,7 +98,7 @@ def tar_members(file: BinaryIO, container: Container) -> Members:
     """Returns what a tar file, or the part of one that is a tar file itself, holds.
 
     Raises:
-      DataError: it is damaged or cut off.
+      DataError: it is damaged or truncated.
     """
     file.seek(container.offset)
     what = container.path if container.synset is None else f"{container.synset}.tar in {container.path}"
@@ -113,11 +113,11 @@ def tar_members(file: BinaryIO, container: Container) -> Members:
                 if member.isfile():
                     found.append((Path(member.name).name, member.offset_data, member.size))
     except (tarfile.TarError, OSError) as error:
-        raise DataError(f"{what} is damaged or cut off: {error}.") from error
-    # Python takes the end of a file for the end of a tar file, which two blocks of zeros are.
+        raise DataError(f"{what} is damaged or truncated: {error}.") from error
+    # Python accepts the end of the file in place of the two blocks of zeros that end a tar file.
     file.seek(end)
     if end + BLOCK > limit or file.read(BLOCK) != bytes(BLOCK):
-        raise DataError(f"{what} is cut off behind {found[-1][0] if found else 'its beginning'}.")
+        raise DataError(f"{what} is truncated after {found[-1][0] if found else 'its beginning'}.")
     return found
 
 
@@ -135,7 +135,7 @@ def members(container: Container) -> Members:
 
 
 def train_containers(place: Path, labels: Labels) -> tuple[Container, ...]:
-    """Returns where the training images lie, a container a synset.
+    """Returns the containers of the training images, one per synset.
 
     Raises:
       DataError: there is neither the tar file nor the folder, or synsets are missing.
@@ -169,7 +169,7 @@ def in_order(where: Path, found: Iterable[Container], labels: Labels) -> tuple[C
 
 
 def validation_containers(place: Path, labels: Labels) -> tuple[Container, ...]:
-    """Returns where the validation images lie: one tar file or folder, or a folder a synset.
+    """Returns the containers of the validation images: one tar file or folder, or one folder per synset.
 
     Raises:
       DataError: there is none of them, or synsets are missing.
@@ -214,7 +214,7 @@ def find_images(
       each: map, or one that works in parallel.
 
     Raises:
-      DataError: something is missing, damaged, cut off or too much.
+      DataError: files or images are missing, damaged, truncated or too many.
     """
     containers = {"train": train_containers, "validation": validation_containers}[split](place, labels)
     number = {synset: label for label, synset in enumerate(labels.synsets)}
@@ -239,7 +239,7 @@ def find_images(
 
 
 def check_counts(place: Path, split: str, names: Sequence[str], counts: np.ndarray, labels: Labels) -> None:
-    """Checks the number of images of a split, which is known of all 1,000 synsets alone.
+    """Checks the number of images of a split; the official number is known for all 1,000 synsets only.
 
     Raises:
       DataError: it is wrong, a synset has none, or a name occurs twice.
@@ -251,4 +251,4 @@ def check_counts(place: Path, split: str, names: Sequence[str], counts: np.ndarr
         raise DataError(f"{place} has {len(names):,} {split} images, not {OFFICIAL[split]:,}.")
     if len({*names}) != len(names):
         twice = Counter(names).most_common(1)[0][0]
-        raise DataError(f"{place} has two {split} images of the name {twice}.")
+        raise DataError(f"{place} has two {split} images named {twice}.")

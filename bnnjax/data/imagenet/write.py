@@ -1,7 +1,7 @@
 """Writes ImageNet as TFDS's `imagenet2012` in array_record files, without TensorFlow, in parallel.
 
-A shard is written under another name and renamed when it is whole; the directory is renamed when all shards
-are.  What was stopped therefore resumes where it was.  This module imports TFDS: import it inside functions.
+A shard is written under a temporary name and renamed when it is complete, as is the directory of all shards,
+so an interrupted preparation resumes where it stopped.  This module imports TFDS: import it inside functions.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ Progress = Callable[[int], None]  # called with the number of images that are do
 
 
 class Shard(NamedTuple):
-    """A file that is to be written."""
+    """A shard to write."""
 
     path: Path
     images: Images  # its own
@@ -83,12 +83,12 @@ def features(synsets: tuple[str, ...]) -> tfds.features.FeaturesDict:
 
 
 def as_jpeg(data: bytes) -> bytes:
-    """Returns the image as it is if it is a JPEG in RGB or grey, else as one in RGB.
+    """Returns the image unchanged if it is a JPEG in RGB or grey, else as a JPEG in RGB.
 
     ImageNet has a PNG that is called JPEG and 22 JPEGs in CMYK, which TensorFlow would not decode.
 
     Raises:
-      OSError: it is no image.
+      OSError: it is not an image.
     """
     with Image.open(io.BytesIO(data)) as image:
         if image.format == "JPEG" and image.mode in ("RGB", "L"):
@@ -106,7 +106,7 @@ def write_shard(synsets: tuple[str, ...], shard: Shard) -> tuple[Path, int]:
     """
     info = features(synsets)
     serializer = tfds.core.example_serializer.ExampleSerializer(info.get_serialized_info())
-    # Workers of a process that was killed may be at the same shard still.
+    # Workers of a killed process may still be writing the same shard.
     unfinished = shard.path.with_name(f".{shard.path.name}.{os.getpid()}.tmp")
     try:
         writer = array_record_module.ArrayRecordWriter(str(unfinished), WRITER_OPTIONS)
@@ -115,7 +115,7 @@ def write_shard(synsets: tuple[str, ...], shard: Shard) -> tuple[Path, int]:
             try:
                 image = as_jpeg(data)
             except OSError as error:
-                raise DataError(f"{name} in {shard.images.path(place)} is no image.") from error
+                raise DataError(f"{name} in {shard.images.path(place)} is not an image.") from error
             label = int(shard.images.labels[place])
             example = {"image": io.BytesIO(image), "label": label, "file_name": str(name)}
             record = serializer.get_tf_example(info.encode_example(example))
@@ -124,7 +124,7 @@ def write_shard(synsets: tuple[str, ...], shard: Shard) -> tuple[Path, int]:
     except (OSError, RuntimeError) as error:
         raise DataError(f"cannot write {shard.path}: {one_line(error)}") from error
     if records_of(unfinished) != len(shard.images.names):
-        raise DataError(f"{unfinished} was not written whole: is the disk full?")
+        raise DataError(f"{unfinished} was not written completely: is the disk full?")
     unfinished.replace(shard.path)
     return shard.path, len(shard.images.names)
 
@@ -163,7 +163,7 @@ def digest_of_plan(splits: dict[str, Images]) -> str:
 
 
 def begin(directory: Path, plan: Path, splits: dict[str, Images]) -> None:
-    """Makes the unfinished directory, or resumes it.
+    """Makes the directory of an unfinished preparation, or resumes it.
 
     Args:
       directory: not there without its plan.
@@ -176,7 +176,7 @@ def begin(directory: Path, plan: Path, splits: dict[str, Images]) -> None:
     digest = digest_of_plan(splits)
     if directory.exists():
         if not plan.exists() or plan.read_text() != digest:
-            raise DataError(f"{directory} is of a preparation from other files: delete it and retry.")
+            raise DataError(f"{directory} belongs to a preparation from other files: delete it and retry.")
         remove_unfinished(directory)
         return
     needed = 1.01 * sum(int(images.sizes.sum()) for images in splits.values()) / 1e9
@@ -188,13 +188,13 @@ def begin(directory: Path, plan: Path, splits: dict[str, Images]) -> None:
 
 
 def end_on_interrupt() -> None:
-    """Lets Ctrl-C end this process at once and without a word; its unfinished shard is written anew."""
+    """Makes Ctrl-C end this process at once and silently; its unfinished shard is written again."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
 def workers(jobs: int) -> Iterator[Executor]:
-    """Gives so many processes; what is not begun yet is dropped at the end."""
+    """Gives a pool of `jobs` processes; at the end tasks that have not begun are dropped."""
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), end_on_interrupt)
     try:
         yield pool
@@ -207,7 +207,7 @@ def workers(jobs: int) -> Iterator[Executor]:
 def prepare_imagenet(
     place: Path, root: Path, labels: Labels, jobs: int, begins: Callable[[int], Progress]
 ) -> tuple[Path, dict[str, int]]:
-    """Writes the data set, unless it is there; what is there of it already is kept.
+    """Writes the data set unless it is complete; finished shards are kept.
 
     Args:
       place: of the official tar files, or of the folders train and val.
@@ -220,7 +220,7 @@ def prepare_imagenet(
       The directory, and the number of images of each split.
 
     Raises:
-      DataError: what `find_images`, `begin` and `write_shard` complain about, or another set is there.
+      DataError: as `find_images`, `begin` and `write_shard`, or if another set is there.
       ValueError: another process is preparing it.
     """
     builder = ImageNet(synsets=labels.synsets, data_dir=root)
@@ -251,7 +251,7 @@ def prepare_imagenet(
 def describe(
     builder: ImageNet, directory: Path, splits: dict[str, Images], shards: dict[str, list[Shard]]
 ) -> None:
-    """Writes TFDS's description of a directory whose shards are whole."""
+    """Writes TFDS's description of a directory whose shards are complete."""
     template = tfds.core.ShardedFileTemplate(
         dataset_name=NAME, data_dir=directory, filetype_suffix="array_record"
     )

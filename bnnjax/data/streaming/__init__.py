@@ -1,1 +1,1 @@
-"""Data sets too large for memory: records that are read and decoded while they are used."""
+"""Streaming of data sets too large for memory: records are read and decoded while they are used."""

@@ -1,4 +1,4 @@
-"""From the bytes of an image to a crop of it; functions of bytes and numbers alone."""
+"""Decoding and cropping of images, as pure functions of bytes and numbers."""
 
 import io
 import math
@@ -14,8 +14,8 @@ AREA = (0.08, 1.0)  # of a random crop, relative to the image
 ASPECT = (3 / 4, 4 / 3)  # width over height
 ATTEMPTS = 10
 UNIFORMS = 4 * ATTEMPTS  # random numbers that a crop takes
-PARTS = {1: 0, 2: 16, 4: 32, 8: 64}  # of a JPEG's width and height, and OpenCV's flags for them
-BORDER = 256 / 224  # size to which the shorter side is brought before the centre is cut out, over the crop's
+PARTS = {1: 0, 2: 16, 4: 32, 8: 64}  # divisors of a JPEG's width and height: OpenCV's flags for them
+BORDER = 256 / 224  # the resized shorter side over the size of the centre crop
 
 
 class Box(NamedTuple):
@@ -28,10 +28,10 @@ class Box(NamedTuple):
 
 
 def random_box(uniforms: Sequence[float], width: int, height: int) -> Box:
-    """Returns a crop whose area and the log of whose aspect are uniform in AREA and ASPECT.
+    """Returns a random crop with area uniform in AREA and log aspect uniform in log ASPECT.
 
-    Of ten attempts the first that fits into the image counts; after them the largest crop in the centre whose
-    aspect is allowed.  As torchvision's RandomResizedCrop (Szegedy et al. 2014, arXiv 1409.4842).
+    The first of ten attempts that fits into the image is taken; if none does, the largest centre crop of an
+    allowed aspect.  As torchvision's RandomResizedCrop (Szegedy et al. 2014, arXiv 1409.4842).
 
     Args:
       uniforms: UNIFORMS numbers in [0, 1).
@@ -51,10 +51,10 @@ def random_box(uniforms: Sequence[float], width: int, height: int) -> Box:
 
 
 def random_crop(data: bytes, uniforms: Sequence[float], size: int) -> np.ndarray:
-    """Returns a random crop of an image, brought to size x size, uint8 [size, size, 3].
+    """Returns a random crop of an image, resized to size x size, uint8 [size, size, 3].
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where the crop still has as many pixels as are needed.
-    What is made smaller is averaged, what is made larger interpolated between pixels.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if the crop still has enough pixels.  Crops are scaled
+    down by averaging, up by interpolation.
 
     Args:
       data: JPEG or PNG, of any colour space.
@@ -84,9 +84,9 @@ def random_crop(data: bytes, uniforms: Sequence[float], size: int) -> np.ndarray
 
 
 def centre_crop(data: bytes, size: int) -> np.ndarray:
-    """Returns the centre of an image whose shorter side is brought to 256/224 size, uint8 [size, size, 3].
+    """Returns the centre crop of an image resized to a shorter side of 256/224 size, uint8 [size, size, 3].
 
-    It is decoded in full, so that accuracies compare with published ones.
+    It is decoded at full size, so that accuracies are comparable with published ones.
 
     Raises:
       OSError: as `random_crop`.

@@ -1,4 +1,4 @@
-"""What looks like an array of images or labels and is read while it is used."""
+"""Lazy arrays of images or labels, which are read while they are used."""
 
 import os
 from collections.abc import Callable
@@ -20,14 +20,14 @@ THREADS = os.cpu_count() or 1  # Pillow works outside of Python's lock
 
 @dataclass(frozen=True)
 class Stored:
-    """Something of each of some records of a split: an array [n, ...] of which parts are read when asked for.
+    """A lazy array [n, ...] with one entry per record; entries are read when they are indexed.
 
     Args:
       records: of the split.
-      places: among them, int [n].
-      make: what of a record.
-      instead: of a damaged one, if they are skipped; its shape and type are those of every entry.
-      skip_corrupt: whether they are; else a damaged one is a CorruptError.
+      places: of the n records among them, int [n].
+      make: record -> entry.
+      instead: the entry of a damaged record, if these are skipped; every entry has its shape and type.
+      skip_corrupt: whether damaged records are skipped; else one is a CorruptError.
     """
 
     records: Records
@@ -35,7 +35,7 @@ class Stored:
     make: Callable[[Record], np.ndarray]
     instead: np.ndarray
     skip_corrupt: bool = False
-    skipped: set[int] = field(default_factory=set)  # places of damaged ones that were met
+    skipped: set[int] = field(default_factory=set)  # places of the damaged records found so far
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,10 +74,10 @@ class Stored:
 
 
 def make_of(records: Records, index: int, make: Callable[[Record], T]) -> T:
-    """Returns what is made of a record.
+    """Returns make(record).
 
     Raises:
-      CorruptError: the record cannot be read, or its image not be decoded.
+      CorruptError: the record cannot be read, or its image cannot be decoded.
     """
     record = records[index]
     try:
@@ -88,7 +88,7 @@ def make_of(records: Records, index: int, make: Callable[[Record], T]) -> T:
 
 
 def stored_images(records: Records, places: np.ndarray, size: int, *, skip_corrupt: bool) -> Stored:
-    """Returns images as they are tested, uint8 [n, size, size, 3]; damaged ones are grey."""
+    """Returns centre crops of images, as for a test, uint8 [n, size, size, 3]; damaged images are grey."""
     grey = np.full((size, size, 3), GREY, np.uint8)
     return Stored(records, places, lambda record: centre_crop(record.image, size), grey, skip_corrupt)
 

@@ -1,14 +1,14 @@
-"""Which images a step gets and how they are cropped: functions of seed, epoch, step and place in the batch.
+"""Order and random crops of streamed images, as functions of seed, epoch, step and place in the batch.
 
-Nothing of it is saved: who knows the step knows where the stream stands.  The numbers are those of Philox
-(Salmon et al. 2011), a function of a key and a counter, which NumPy promises not to change.
+Nothing of it is saved: the step alone tells where the stream is.  Random numbers come from Philox (Salmon et
+al. 2011), a function of a key and a counter, which NumPy promises not to change.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-ORDER, CROP = 0, 1  # keep what is drawn for one apart from what is drawn for the other
+ORDER, CROP = 0, 1  # purposes, whose random numbers are independent
 
 
 def raw(seed: int, purpose: int, count: int, *counters: int) -> np.ndarray:

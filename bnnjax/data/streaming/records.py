@@ -1,4 +1,4 @@
-"""The records of a split of a prepared TFDS data set, read one by one in any order, without TensorFlow."""
+"""Random access to the records of a prepared TFDS data set, without TensorFlow."""
 
 import resource
 from bisect import bisect_right
@@ -22,12 +22,12 @@ class Record(NamedTuple):
 
 
 class CorruptError(DataError):
-    """A record cannot be read, or its image not be decoded."""
+    """A record cannot be read, or its image cannot be decoded."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """The records of a split; what is open stays behind when this goes to another process."""
+    """The records of a split; open files are not sent along when this is pickled to another process."""
 
     directory: Path
     shards: tuple[tuple[str, int], ...]  # name and number of records of each file
@@ -51,7 +51,7 @@ class Records:
         return name, index - (ends[shard] - count)
 
     def name(self, index: int) -> str:
-        """Returns what messages call a record."""
+        """Returns the name of a record in messages."""
         shard, place = self.where(index)
         return f"record {place} of {self.directory / shard}"
 
@@ -66,8 +66,8 @@ class Records:
             data = self._once(shard, lambda: open_shard(self.directory / shard)).read([place])[0]
             record = self._once("parser", make_parser).parse_example(data)
             found = Record(record["image"], int(record["label"]))
-        # array_record raises RuntimeError, protobuf and TFDS have errors of their own; of a cut file
-        # array_record may give records without contents.
+        # array_record raises RuntimeError, protobuf and TFDS have errors of their own; from a truncated file
+        # array_record may return records without contents.
         except Exception as error:
             raise CorruptError(f"{self.name(index)} is damaged: {one_line(error)}") from error
         if not 0 <= found.label < self.classes:
@@ -93,7 +93,7 @@ def open_shard(path: Path) -> Any:
 
 
 def make_parser() -> Any:
-    """Returns what parses an example of TFDS's imagenet2012; importing TFDS takes some tenths of a second."""
+    """Returns the parser of TFDS's imagenet2012 examples; importing TFDS takes some tenths of a second."""
     from tensorflow_datasets.core import example_parser, features
 
     wanted = features.FeaturesDict({"image": features.Image(), "label": features.ClassLabel()})
@@ -111,7 +111,7 @@ def open_records(builder: Any, split: str) -> Records:
     directory = Path(builder.data_dir)
     records = Records(directory, shards, builder.info.features["label"].num_classes)
     if missing := [name for name, _ in shards if not (directory / name).is_file()]:
-        raise DataError(f"{directory} lacks {missing[0]}: prepare it anew.")
+        raise DataError(f"{directory} lacks {missing[0]}: prepare it again.")
     if not len(records):
         raise DataError(f"the split {split!r} in {directory} is empty.")
     return records

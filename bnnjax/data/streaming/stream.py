@@ -1,8 +1,8 @@
-"""The batches of a training, decoded and cropped by worker processes.
+"""Training batches that worker processes decode and crop.
 
-Grain starts the workers, puts their results in order and keeps some ready.  What is in a batch is a function
-of the seed, the step and the place in the batch (`order`), whoever makes it: the number of workers,
-processes and devices does not matter, and a run that resumes needs to know its step alone.
+Grain starts the workers, puts their results in order and keeps some ready.  The contents of a batch are a
+function of the seed, the step and the place in the batch (`order`): they do not depend on the number of
+workers, processes and devices, and a run that resumes needs only its step.
 """
 
 import gc
@@ -39,12 +39,12 @@ class Batch(NamedTuple):
 
     images: np.ndarray  # uint8 [rows, size, size, 3]
     labels: np.ndarray  # int32 [rows]
-    skipped: int  # damaged images in whose place others are
+    skipped: int  # damaged images that others replace
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """What the training images of a data set are streamed from.
+    """The source of streamed training images.
 
     Args:
       records: of the split.
@@ -65,15 +65,15 @@ class Stream:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Some rows of consecutive batches, cut into chunks: a sequence for Grain to share out.
+    """This process's rows of consecutive batches, cut into chunks: a sequence that Grain distributes.
 
     Args:
-      stream: what from.
+      stream: the source.
       seed: of order and crops.
       batch_size: of the global batch.
-      own: the places in each of them that are this process's, in their order, int [rows].
+      own: the places of this process's rows in each global batch, in order, int [rows].
       begin: the step of the run that the sequence begins with.
-      steps: in all.
+      steps: total number of steps.
     """
 
     stream: Stream
@@ -85,7 +85,7 @@ class Rows:
     _orders: dict[int, np.ndarray] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def after(self, done: int) -> "Rows":
-        """Returns what is left after so many steps."""
+        """Returns the rows that are left after `done` steps."""
         return replace(self, begin=self.begin + done, steps=self.steps - done)
 
     @property
@@ -131,11 +131,11 @@ class Rows:
             except CorruptError:
                 if not stream.skip_corrupt:
                     raise
-        raise DataError(f"{MOST_SKIPPED} images in a row behind {stream.records.name(index)} are damaged.")
+        raise DataError(f"{MOST_SKIPPED} images in a row after {stream.records.name(index)} are damaged.")
 
 
 def begin_worker(number: int, workers: int) -> None:
-    """Leaves signals to the process that started this one, ends when that one ends, and takes one core."""
+    """Prepares a worker: ignores signals, ends with the process that started it, and uses one core."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -167,7 +167,7 @@ def chunks_of(rows: Rows) -> Iterator[Batch]:
 
 
 def next_batch(rows: Rows, chunks: Iterator[Batch]) -> Batch:
-    """Returns a batch, copied out of the memory that is shared with the workers, which none may keep."""
+    """Returns a batch, copied out of the memory shared with the workers so that they can reuse it."""
     count, size = len(rows.own), rows.stream.size
     images, labels = np.empty((count, size, size, 3), np.uint8), np.empty(count, np.int32)
     done = skipped = 0
@@ -181,7 +181,7 @@ def next_batch(rows: Rows, chunks: Iterator[Batch]) -> Batch:
 
 
 def batches(rows: Rows) -> Generator[Batch]:
-    """Yields the batches, one kept ready while another is used; to be closed when no more are taken.
+    """Yields the batches, with one kept ready; close the generator when no more are needed.
 
     Raises:
       DataError: an image is damaged (CorruptError), a worker died, or none came within the timeout.
@@ -204,10 +204,10 @@ def batches(rows: Rows) -> Generator[Batch]:
                     return
         except DataError as error:
             put(type(error)(str(error)))
-        except Exception as error:  # any type: what went wrong in a worker comes out here
+        except Exception as error:  # any type: errors of workers come out here
             put(DataError(f"a data worker {what_happened(error)}."))
         finally:
-            close(chunks)  # here, as an iterator that is closed by another thread never returns
+            close(chunks)  # in this thread: closing the iterator from another one never returns
             gc.collect()  # an error's frames hold arrays in shared memory, and are held by the error
 
     collector = threading.Thread(target=collect, daemon=True, name="batches")
@@ -234,7 +234,7 @@ def batches(rows: Rows) -> Generator[Batch]:
 
 
 def what_happened(error: Exception) -> str:
-    """Returns what became of a worker, from the error that Grain makes of it."""
+    """Returns what happened to a worker, in words, from the error that Grain raises."""
     died = re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error))
     if died is None:
         return f"failed: {one_line(error)}"
@@ -242,20 +242,20 @@ def what_happened(error: Exception) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
     likely = {
-        signal.SIGKILL: ", perhaps for want of memory",
-        signal.SIGBUS: ", perhaps for want of room in /dev/shm",
+        signal.SIGKILL: ", perhaps for lack of memory",
+        signal.SIGBUS: ", perhaps for lack of space in /dev/shm",
     }
     return f"died of {signal.Signals(-code).name}{likely.get(signal.Signals(-code), '')}"
 
 
 def close(chunks: Any) -> None:
-    """Ends Grain's workers; what they complain about then is of no matter."""
+    """Ends Grain's workers, ignoring errors that they raise."""
     with suppress(Exception):
         chunks.close()
 
 
 def kill_workers() -> None:
-    """Kills the workers of this process, which do not react."""
+    """Kills this process's workers, which no longer respond."""
     for child in multiprocessing.active_children():
         if child.name.startswith(WORKER_NAME):
             child.kill()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from bnnjax.report.style import page
 from bnnjax.report.style.formatting import number_text, shortened
+from bnnjax.report.style.plots import Drawing
 from bnnjax.report.style.table import plain_table
-from bnnjax.report.style.theme import DARK, LIGHT, SMALL_POINTS, Theme, new_figure, png_bytes, style_axes
+from bnnjax.report.style.theme import LIGHT, SMALL_POINTS, Theme, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ NO_SIGN = "No sign of masked gradients."
 
 
 def name_of(record: Record) -> str:
-    """Returns what a run is called: its directory's name."""
+    """Returns the name of a run: that of its directory."""
     return shortened(Path(record["run"]).name, 44)
 
 
@@ -56,7 +57,7 @@ def attack_rows(record: Record) -> list[list[str]]:
 
 
 def masking_sentences(record: Record) -> list[str]:
-    """Returns what gives away masked gradients, a sentence each, or that nothing does."""
+    """Returns a sentence for each sign of masked gradients, or one that says that there is none."""
     return list(record["masking"]) or [NO_SIGN]
 
 
@@ -76,7 +77,7 @@ def setting_sentence(record: Record) -> str:
 
 
 def attacks_table(record: Record) -> Table:
-    """Returns a table with a row an attack and a column a size, and below it what masks gradients."""
+    """Returns a table with a row per attack and a column per size, and signs of masked gradients below it."""
     from rich.text import Text
 
     def row(name: str, text: Callable[[Record], str], in_sphere: Sequence[str] = ()) -> list[str]:
@@ -111,13 +112,13 @@ def _levels(eps: str) -> float:
 
 
 def attacks_figure(records: Sequence[Record], *, theme: Theme = LIGHT) -> Figure:
-    """Draws accuracy and loss against eps, a line a run, with a mark for each attack.
+    """Draws accuracy and loss against eps, with a line per run and a mark for each attack.
 
     The lines are those of one iterative attack, half as long as the others; bars are the worst case over all
     attacks with its interval.
 
     Args:
-      records: a run each.
+      records: one per run.
       theme: colours.
     """
     figure = new_figure(4.6 + 0.2 * len(records), theme)
@@ -174,16 +175,17 @@ def _marks(axes: Axes, record: Record, color: str, theme: Theme, *, is_first: bo
 
 
 def attacks_html(records: Sequence[Record]) -> str:
-    """Returns a section of a page: figure, table, and what gives away masked gradients, in words."""
-    light, dark = (png_bytes(attacks_figure(records, theme=theme)) for theme in (LIGHT, DARK))
-    caption = (
+    """Returns a section of a page: figure, table, and sentences on signs of masked gradients."""
+    drawing = Drawing(
+        "Accuracy and loss against the size of the attack",
         "Lines: PGD with half the steps, by eps. Marks: the accuracy that each attack leaves. Bars: images "
-        "that no attack breaks, with Wilson's interval."
+        "that no attack breaks, with Wilson's interval.",
+        lambda theme: attacks_figure(records, theme=theme),
     )
     rows = [row for record in records for row in attack_rows(record)]
     parts = [
         "<section><h2>Attacks</h2>",
-        page.picture(light, dark, "Accuracy and loss against the size of the attack", caption),
+        page.picture(drawing.drawn()),
         page.numbers_table(HEADER, rows, [False] * len(rows)),
     ]
     for record in records:

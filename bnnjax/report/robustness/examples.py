@@ -1,4 +1,4 @@
-"""What the noise does to an image, as a figure."""
+"""A figure of example images under every corruption and severity."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GAP = 0.06  # between images, in parts of an image
 
 
 def check_corrupted(images: Corrupted) -> None:
-    """Refuses images that cannot be drawn side by side.
+    """Rejects images that cannot be drawn side by side.
 
     Raises:
       ValueError: there is none, one is not uint8 [h, w, 1 or 3], or they differ in shape.
@@ -44,10 +44,10 @@ def severities_of(images: Corrupted) -> list[str]:
 
 
 def corruption_examples(images: Corrupted, *, theme: Theme = LIGHT) -> Figure:
-    """Draws an image under every corruption, a row each, the noise growing from left to right.
+    """Draws an image under every corruption, one per row, with severity growing from left to right.
 
     Args:
-      images: uint8 [h, w, 1 or 3] by corruption and severity; a severity that one lacks stays empty.
+      images: uint8 [h, w, 1 or 3] by corruption and severity; a missing severity leaves an empty place.
       theme: colours.
 
     Returns:
@@ -65,7 +65,7 @@ def corruption_examples(images: Corrupted, *, theme: Theme = LIGHT) -> Figure:
     side = min((PAGE_INCHES / 2 - NAMES - 0.05) / wide, 1.0)  # inches of an image's width
     tall = first * (h / w + GAP) * side
     height = HEAD + tall + 0.05
-    # Placed by hand: the images keep their proportions and the rows of both blocks stand level.
+    # Placed by hand, so that images keep their proportions and the rows of both blocks are level.
     figure = new_figure(height, theme, constrained=False)
     for number, block in enumerate(blocks):
         own = len(block) * (h / w + GAP) * side

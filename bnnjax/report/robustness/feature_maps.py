@@ -1,4 +1,4 @@
-"""Where noise changes the feature maps of networks, as a figure; records are those of `study_features`."""
+"""A figure of where noise changes the feature maps of networks; records are those of `study_features`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 
 LARGE_MAPS, SMALL_MAPS = 5, 7  # units whose maps are shown
-FEW_RUNS = 4  # up to which maps are large; of more runs there are smaller maps of more units
+FEW_RUNS = 4  # up to so many runs have large maps; more runs have smaller maps, of more units
 
 
 def names_of_units(records: Sequence[Record]) -> list[str]:
@@ -39,13 +39,13 @@ def names_of_units(records: Sequence[Record]) -> list[str]:
 
 
 def shown_units(names: Sequence[str], most: int) -> list[str]:
-    """Returns the first, the last and those evenly between them."""
+    """Returns the first and last names and evenly spaced ones between them, at most `most`."""
     places = np.linspace(0, len(names) - 1, min(most, len(names)))
     return [names[round(place)] for place in places]
 
 
 def run_names(records: Sequence[Record]) -> list[str]:
-    """Returns what the records are called: their labels, with the noise where records differ in that."""
+    """Returns the names of the records: their labels, with the noise if the records differ in it."""
     noises = [f"{spoken(record['corruption'])} {record['severity']}" for record in records]
     if len(set(noises)) == 1:
         return [record["label"] for record in records]
@@ -55,10 +55,10 @@ def run_names(records: Sequence[Record]) -> list[str]:
 def feature_study_figure(records: Sequence[Record], *, theme: Theme = LIGHT) -> Figure:
     """Draws maps of the relative change of a few units' inputs, and the share of flips of all units.
 
-    A row of maps a run, all on one colour scale; below, a line a run.
+    There is a row of maps per run, all on one colour scale, and below them a line per run.
 
     Args:
-      records: a run each; units are aligned by their names.
+      records: one per run; units are aligned by their names.
       theme: colours.
 
     Raises:
@@ -121,7 +121,7 @@ def _map(record: Record, unit: str) -> np.ndarray | None:
 def _flips(
     axes: Axes, records: Sequence[Record], called: Sequence[str], names: Sequence[str], theme: Theme
 ) -> None:
-    """Draws the share of flips per unit, a line a run."""
+    """Draws the share of flips per unit, with a line per run."""
     style_axes(axes, theme, title="Signs that flip in each unit", y="percent")
     for number, (record, name) in enumerate(zip(records, called, strict=True)):
         found = [finite(record["units"].get(unit, {}).get("flips_percent")) for unit in names]
@@ -147,7 +147,7 @@ def _flips(
 
 
 def feature_study_caption(records: Sequence[Record]) -> str:
-    """Says how to read the figure, and what the mean share of flips of each run is."""
+    """Returns how to read the figure, and the mean share of flips of each run."""
     noises = value_text(
         list(
             dict.fromkeys(

@@ -1,11 +1,11 @@
-"""The page of a robustness evaluation: robustness.html, whole in one file, and its figures beside it."""
+"""The page of a robustness evaluation: robustness.html, self-contained, and its figures as PNGs beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnnjax.report.robustness.examples import Corrupted, corrupted_caption, corruption_examples
 from bnnjax.report.robustness.feature_maps import feature_study_caption, feature_study_figure
@@ -25,11 +25,8 @@ from bnnjax.report.robustness.tables import (
 )
 from bnnjax.report.style import page
 from bnnjax.report.style.formatting import MISSING, count_text, finite, number_text, value_text
-from bnnjax.report.style.theme import DARK, LIGHT, Theme, png_bytes
+from bnnjax.report.style.plots import Drawing
 from bnnjax.runtime.files import write_bytes_atomically, write_text_atomically
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MEANING = (
     "Under noise: mean accuracy over the corruptions of the benchmark and their severities, with its "
@@ -55,7 +52,7 @@ def headline(records: Sequence[Record]) -> str:
 
 
 def differences(records: Sequence[Record]) -> list[str]:
-    """Gives what makes the runs hard to compare; empty when nothing does."""
+    """Returns sentences on what makes the runs hard to compare; none if nothing does."""
     found = []
     for key, what in (("examples", "numbers of images"), ("source", "sources of noise")):
         values = list(dict.fromkeys(str(record[key]) for record in records))
@@ -81,10 +78,10 @@ def write_robustness_page(
 
     Args:
       folder: made if it is missing.
-      records: a run each, as `bnnjax.report.robustness.tables` describes them.
+      records: one per run, as `bnnjax.report.robustness.tables` describes them.
       examples_images: as `corruption_examples` takes them; None leaves the section out.
-      features: the records of a feature study; None or none leaves the section out.
-      attacks_html: a section of HTML to go behind the rest, taken as it is.
+      features: the records of a feature study; None or an empty list leaves the section out.
+      attacks_html: a section of HTML that goes below the others, unescaped.
       command: what to type to get this page again.
       about: further provenance, e.g. revision and versions.
 
@@ -96,40 +93,39 @@ def write_robustness_page(
       OSError: writing failed.
     """
     check_records(records)
-    plots: dict[str, tuple[str, str, Callable[[Theme], Figure]]] = {  # file: title, caption, drawing
-        "severity_curves.png": (
+    drawings = {
+        "severity_curves.png": Drawing(
             "Accuracy against severity",
             curves_caption(records),
             lambda theme: severity_curves(records, theme=theme),
         ),
-        "robustness_map.png": (
+        "robustness_map.png": Drawing(
             "Accuracy by corruption and severity",
             map_caption(records),
             lambda theme: robustness_map(records, theme=theme),
         ),
     }
     if examples_images is not None:
-        plots["corrupted.png"] = (
+        drawings["corrupted.png"] = Drawing(
             "What the noise does to an image",
             corrupted_caption(examples_images),
             lambda theme: corruption_examples(examples_images, theme=theme),
         )
     if features:
-        plots["feature_study.png"] = (
+        drawings["feature_study.png"] = Drawing(
             "Where noise changes the feature maps",
             feature_study_caption(features),
             lambda theme: feature_study_figure(features, theme=theme),
         )
     # Everything is drawn before anything is written: a figure that fails leaves no half of a page.
-    images = {name: (png_bytes(draw(LIGHT)), png_bytes(draw(DARK))) for name, (_, _, draw) in plots.items()}
+    plots = {name: drawing.drawn() for name, drawing in drawings.items()}
     sections = [_head(records), _tables(records)]
     sections += [
-        f"<section><h2>{escape(title)}</h2>{page.picture(*images[name], title, caption)}</section>"
-        for name, (title, caption, _) in plots.items()
+        f"<section><h2>{escape(plot.title)}</h2>{page.picture(plot)}</section>" for plot in plots.values()
     ]
     sections += [attacks_html or "", _provenance(records, command, about or {})]
-    for name, (light, _) in images.items():
-        write_bytes_atomically(Path(folder) / name, light)
+    for name, plot in plots.items():
+        write_bytes_atomically(Path(folder) / name, plot.light)
     path = Path(folder) / "robustness.html"
     write_text_atomically(path, page.page("bnnjax: accuracy under noise", "\n".join(sections)))
     return path
@@ -169,7 +165,7 @@ def _tables(records: Sequence[Record]) -> str:
 
 
 def _with_model(cells: Cells, records: Sequence[Record]) -> str:
-    """Sets a table with the model as its second column, which is one of words."""
+    """Sets a table with the model as its second column, a column of text."""
     heading, rows = cells
     rows = [[row[0], str(record["model"]), *row[1:]] for row, record in zip(rows, records, strict=True)]
     return page.numbers_table([heading[0], "model", *heading[1:]], rows)
@@ -196,5 +192,5 @@ def _provenance(records: Sequence[Record], command: str | Sequence[str], about: 
 
 
 def _without_intervals(record: Record) -> dict[str, Any]:
-    """Returns a record as it is shown in full; its intervals are in the figure."""
+    """Returns a record without its intervals, which the figure shows."""
     return {key: value for key, value in record.items() if key != "intervals"}

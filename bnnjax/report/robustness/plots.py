@@ -1,4 +1,4 @@
-"""Accuracy under noise as figures; records are those of `bnnjax.report.robustness.tables`."""
+"""Figures of accuracy under noise; records are those of `bnnjax.report.robustness.tables`."""
 
 from __future__ import annotations
 
@@ -38,31 +38,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-COLUMNS = 4  # panels a row
-MOST_LYING = 3  # runs up to which corruptions stand side by side in the map
-MAP_COLUMNS = 6  # runs a row of the map, where there are more than that
+COLUMNS = 4  # panels per row
+MOST_LYING = 3  # up to so many runs the map's corruptions go from left to right
+MAP_COLUMNS = 6  # runs per row of the map, if there are more than MOST_LYING
 PANEL_TITLE = TEXT_POINTS - 0.5
 
 
 def accuracies(record: Record, corruption: str, severities: Sequence[str]) -> np.ndarray:
-    """Returns a corruption's accuracies in percent, a float a severity, NaN where there is none."""
+    """Returns a corruption's accuracies in percent, a float per severity, NaN where there is none."""
     own = record["accuracy"].get(corruption, {})
     numbers = [finite(own.get(severity)) for severity in severities]
     return np.array([math.nan if number is None else number for number in numbers])
 
 
 def mean_accuracies(record: Record, names: Sequence[str], severities: Sequence[str]) -> np.ndarray:
-    """Returns the mean over those corruptions, NaN for a severity that one of them lacks."""
+    """Returns the mean over the named corruptions, NaN for a severity that one of them lacks."""
     return np.mean([accuracies(record, name, severities) for name in names], axis=0)
 
 
 def severity_curves(records: Sequence[Record], *, theme: Theme = LIGHT) -> Figure:
-    """Draws accuracy against severity: a panel for the mean, then one a corruption.
+    """Draws accuracy against severity: a panel for the mean, then a panel per corruption.
 
-    A line a run, its intervals as a faint band; severity 0 is without noise.
+    There is a line per run, with its intervals as a faint band; severity 0 is without noise.
 
     Args:
-      records: a run each.
+      records: one per run.
       theme: colours.
 
     Raises:
@@ -112,13 +112,13 @@ def _band(axes: Axes, record: Record, name: str, severities: Sequence[str], colo
 
 
 def robustness_map(records: Sequence[Record], *, theme: Theme = LIGHT) -> Figure:
-    """Draws accuracy as a map of corruption and severity, one panel a run, all on one colour scale.
+    """Draws accuracy as a map of corruption and severity, one panel per run, all on one colour scale.
 
-    Up to three runs lie below each other, with corruptions from left to right; more stand side by side, with
+    Up to three runs are below each other, with corruptions from left to right; more are side by side, with
     corruptions from top to bottom.
 
     Args:
-      records: a run each.
+      records: one per run.
       theme: colours.
 
     Raises:
@@ -164,7 +164,7 @@ def draw_map(
     """Draws one run's map, its cells annotated in whole percent.
 
     Args:
-      axes: where to.
+      axes: to draw on.
       record: the run.
       names: the corruptions, in order.
       severities: as text, in order.
@@ -205,9 +205,9 @@ def draw_map(
 
 
 def curves_caption(records: Sequence[Record]) -> str:
-    """Says how to read the curves, and which run keeps the most."""
+    """Returns how to read the curves, and which run keeps the highest accuracy."""
     banded = any(record.get("intervals") for record in records)
-    many = "One line a run" if len(records) > 1 else "The line"
+    many = "One line per run" if len(records) > 1 else "The line"
     means = {
         record["label"]: mean
         for record in records
@@ -224,7 +224,7 @@ def curves_caption(records: Sequence[Record]) -> str:
 
 
 def map_caption(records: Sequence[Record]) -> str:
-    """Says how to read the map, and what is hardest for all runs together."""
+    """Returns how to read the map, and the corruption that is hardest on average over all runs."""
     names, severities = corruptions_of(records), list(records[0]["severities"])
     low = {}
     for name in names:
@@ -242,7 +242,7 @@ def map_caption(records: Sequence[Record]) -> str:
 
 
 def color_limits(records: Sequence[Record]) -> tuple[float, float]:
-    """Returns the least and the greatest accuracy of the records, 0 and 100 if there is none."""
+    """Returns the lowest and the highest accuracy of the records, 0 and 100 if there is none."""
     found = [finite(v) for r in records for each in r["accuracy"].values() for v in each.values()]
     numbers = [number for number in found if number is not None] or [0.0, 100.0]
     return min(numbers), max(numbers)

@@ -1,9 +1,8 @@
-"""Accuracy under noise on the page of a training run: the quick version of a robustness evaluation."""
+"""The section on accuracy under noise of a training run's page: a quick robustness evaluation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from bnnjax.report.robustness.examples import (
@@ -24,6 +23,7 @@ from bnnjax.report.robustness.tables import (
     worst_corruptions,
 )
 from bnnjax.report.style.formatting import MISSING, count_text, finite, number_text, value_text
+from bnnjax.report.style.plots import Drawing
 from bnnjax.report.style.theme import (
     LIGHT,
     SMALL_POINTS,
@@ -40,15 +40,14 @@ if TYPE_CHECKING:
 
 
 class Section(NamedTuple):
-    """What the page of a run shows of its accuracy under noise."""
+    """The numbers of a run's accuracy under noise, for its page."""
 
     strip: list[tuple[str, str]]  # key figures for the head
     rows: dict[str, str]  # of a table
-    plots: dict[str, tuple[str, str, Callable[[Theme], Figure]]]  # file: title, caption, drawing
 
 
 def noise_figure(record: Record, *, theme: Theme = LIGHT) -> Figure:
-    """Draws what noise does to one run: means by group against severity, and the map of all corruptions.
+    """Draws one run's accuracy under noise: means by group against severity, and a map of all corruptions.
 
     Args:
       record: the run.
@@ -83,19 +82,42 @@ def noise_figure(record: Record, *, theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def robustness_section(record: Record, images: Corrupted | None) -> Section:
-    """Returns what the page of a run shows of its accuracy under noise.
+def noise_drawings(record: Record, images: Corrupted | None) -> dict[str, Drawing]:
+    """Returns the plots of a run's accuracy under noise by file.
 
     Args:
       record: of the run, over some of the test images and some severities.
-      images: as `corruption_examples` takes them; None leaves them out.
+      images: as `corruption_examples` takes them; None leaves their plot out.
 
     Raises:
       ValueError: as `check_records` and `check_corrupted`.
     """
     check_records([record])
+    plots = {
+        "noise.png": Drawing(
+            "Accuracy under noise", quick_caption(record), lambda theme: noise_figure(record, theme=theme)
+        )
+    }
     if images is not None:
         check_corrupted(images)
+        plots["corrupted.png"] = Drawing(
+            "What the noise does to an image",
+            corrupted_caption(images),
+            lambda theme: corruption_examples(images, theme=theme),
+        )
+    return plots
+
+
+def robustness_section(record: Record) -> Section:
+    """Returns the numbers of a run's accuracy under noise, for its page.
+
+    Args:
+      record: of the run, over some of the test images and some severities.
+
+    Raises:
+      ValueError: as `check_records`.
+    """
+    check_records([record])
     worst = worst_corruptions(record)
     clean, noisy = finite(record["clean_accuracy"]), finite(record["mean_corruption_accuracy"])
     lost = MISSING if clean is None or noisy is None else number_text(clean - noisy, ".1f", "points")
@@ -117,23 +139,14 @@ def robustness_section(record: Record, images: Corrupted | None) -> Section:
         "test images": count_text(record["examples"]),
         "noise": value_text(record.get("source")),
     }
-    plots: dict[str, tuple[str, str, Callable[[Theme], Figure]]] = {
-        "noise.png": ("Accuracy under noise", quick_caption(record), lambda t: noise_figure(record, theme=t))
-    }
-    if images is not None:
-        plots["corrupted.png"] = (
-            "What the noise does to an image",
-            corrupted_caption(images),
-            lambda theme: corruption_examples(images, theme=theme),
-        )
-    return Section(strip, rows, plots)
+    return Section(strip, rows)
 
 
 def quick_caption(record: Record) -> str:
-    """Says that this is the quick version, and how to read the figure."""
+    """Returns how to read the figure, and that it is the quick version."""
     return (
         f"The quick version, on {count_text(record['examples'], 'test image')} and at severities "
-        f"{value_text(list(record['severities']))}: good to notice a network that noise breaks, too coarse "
-        "to publish. Above, the flatter a line the more robust the network; below, corruptions marked extra "
+        f"{value_text(list(record['severities']))}: enough to notice a network that noise breaks, too coarse "
+        "to publish. Above, the flatter a line, the more robust the network; below, corruptions marked extra "
         f"do not enter the means. {map_caption([record])}"
     )

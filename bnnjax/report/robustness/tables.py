@@ -1,4 +1,4 @@
-"""How networks stand noise, as tables and CSV.
+"""Tables and CSV of networks' accuracy under noise.
 
 A record describes one run: `run`, `label`, `model`, `method`, `constraint`, `seed`, `source` (of the images),
 `examples` (how many), `severities` as text, `benchmark` (the corruptions that enter the means), and in
@@ -49,7 +49,7 @@ FIGURES = {  # key: heading
 
 
 def check_records(records: Sequence[Record]) -> None:
-    """Refuses records whose means are not of the same noise, and none at all.
+    """Rejects an empty list, and records whose means are over different noise.
 
     Raises:
       ValueError: there is no record, or two differ in their benchmark or in their severities.
@@ -66,7 +66,7 @@ def check_records(records: Sequence[Record]) -> None:
 
 
 def figures(record: Record) -> dict[str, Any]:
-    """Returns a record's figures by their headings; those under attack come last, where there are any."""
+    """Returns a record's figures by their headings; those under attack, if any, come last."""
     attacks = record.get("worst_case") or {}
     return {heading: record.get(key) for key, heading in FIGURES.items()} | {
         f"worst case {size}, %": value for size, value in attacks.items()
@@ -79,7 +79,7 @@ def headings(records: Sequence[Record]) -> list[str]:
 
 
 def spoken(corruption: str) -> str:
-    """Returns the name of a corruption as one says it."""
+    """Returns the name of a corruption as text, with spaces."""
     return corruption.replace("_", " ")
 
 
@@ -110,7 +110,7 @@ def over_group(record: Record, group: str) -> float | None:
 
 
 def groups_of(record: Record) -> list[str]:
-    """Returns the groups that a record's benchmark has anything of."""
+    """Returns the groups of the corruptions in a record's benchmark."""
     return [group for group in (*GROUPS, "other") if over_group(record, group) is not None]
 
 
@@ -129,12 +129,12 @@ def with_interval(value: Any, interval: Sequence[Any] | None) -> str:
 
 
 def noise_text(record: Record) -> str:
-    """Says which noise the means are of."""
+    """Returns which noise the means are over, as text."""
     return f"{len(record['benchmark'])} corruptions at severities {value_text(list(record['severities']))}"
 
 
 def robustness_cells(records: Sequence[Record]) -> Cells:
-    """Returns the table of figures, a row a run; the interval is that of the accuracy under noise."""
+    """Returns the table of figures, with a row per run; the interval is that of the accuracy under noise."""
     columns, rows = headings(records), []
     behind = columns.index(FIGURES["mean_corruption_accuracy"]) + 1
     for record in records:
@@ -150,7 +150,7 @@ def _interval_text(record: Record) -> str:
 
 
 def group_cells(records: Sequence[Record]) -> Cells:
-    """Returns the table of mean accuracies by group of corruptions, a row a run."""
+    """Returns the table of mean accuracies by group of corruptions, with a row per run."""
     groups = list(dict.fromkeys(group for record in records for group in groups_of(record)))
     rows = [
         [record["label"], *(number_text(over_group(record, group)) for group in groups)] for record in records
@@ -159,7 +159,7 @@ def group_cells(records: Sequence[Record]) -> Cells:
 
 
 def spread_cells(records: Sequence[Record]) -> Cells:
-    """Returns the table of figures over seeds, a row for each model, method and constraint."""
+    """Returns the table of figures over seeds, with a row for each model, method and constraint."""
     runs: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         runs.setdefault(tuple(str(record[key]) for key in ("model", "method", "constraint")), []).append(
@@ -182,7 +182,7 @@ def has_seeds(records: Sequence[Record]) -> bool:
 
 
 def baseline_text(records: Sequence[Record]) -> str:
-    """Says what mCE is relative to."""
+    """Returns what mCE is relative to, as text."""
     names = list(dict.fromkeys(record["baseline"] for record in records if record.get("baseline")))
     return f"mCE against {' and '.join(names)}" if names else "no baseline for mCE"
 
@@ -193,7 +193,7 @@ def _checked(cells: Callable[[Sequence[Record]], Cells], title: str, records: Se
 
 
 def robustness_table(records: Sequence[Record]) -> Table:
-    """Returns a table with a row a run: accuracy without and with noise, mCE, calibration, flips.
+    """Returns a table with a row per run: accuracy without and with noise, mCE, calibration, flips.
 
     Raises:
       ValueError: as `check_records`.
@@ -212,7 +212,7 @@ def robustness_spread_table(records: Sequence[Record]) -> Table:
 
 
 def robustness_csv(records: Sequence[Record]) -> str:
-    """Returns the accuracies as CSV, a line for each run, corruption and severity; 0 is without noise.
+    """Returns the accuracies as CSV, with a line per run, corruption and severity; 0 is without noise.
 
     Raises:
       ValueError: as `check_records`.

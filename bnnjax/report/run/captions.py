@@ -1,4 +1,4 @@
-"""What the page of a run says: its headline, its warnings, and how to read each plot."""
+"""The text of a run's page: its headline, its warnings, and how to read each plot."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ SURROGATE = (
 
 
 def headline(summary: Mapping[str, Any]) -> str:
-    """Gives the result in one sentence, of what the summary has."""
+    """Returns the result in one sentence, as far as the summary has it."""
     method = str(summary.get("method") or "This run")
     if summary.get("bits"):
         method += f" ({summary['bits']} bits)"
@@ -41,7 +41,7 @@ def headline(summary: Mapping[str, Any]) -> str:
 def warnings(
     summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], units: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Gives what a reader must know before believing the numbers; empty when all is well."""
+    """Returns what a reader must know before trusting the numbers; empty if nothing is wrong."""
     found = []
     broken = [
         record.get("epoch", index)
@@ -58,14 +58,14 @@ def warnings(
     if off:
         of_all = f" of {len(units)}" if units else ""
         found.append(
-            f"{count_text(off, 'unit')}{of_all} {'is' if off == 1 else 'are'} off (norm below 0.001): "
+            f"{count_text(off, 'unit')}{of_all} {'is' if off == 1 else 'are'} dead (norm below 0.001): "
             "a small bound then says that little gets through, not that the network resists noise."
         )
     return found
 
 
 def curves_caption(metrics: Sequence[Mapping[str, Any]]) -> str:
-    """Says how to read the training curves."""
+    """Returns how to read the training curves."""
     return (
         f"Read each panel from left to right over {count_text(len(metrics), 'epoch')}: a training curve "
         "(dashed) that leaves the validation curve (solid) behind means overfitting. One nat less in the log "
@@ -75,29 +75,29 @@ def curves_caption(metrics: Sequence[Mapping[str, Any]]) -> str:
 
 
 def bounds_caption(units: Sequence[Mapping[str, Any]]) -> str:
-    """Says how to read the norms of the units."""
+    """Returns how to read the norms of the units."""
     off = sum(bool(unit.get("off")) for unit in units)
     return (
         "Each bar is how much a unit (convolution and batch norm) can enlarge noise measured in the max "
         "norm; the orange mark is the bound that follows from the spectral norm, so the line between the two "
         "is what the exact L1,inf norm gains, and tightness is their ratio. "
-        f"{off} of {count_text(len(units), 'unit')} {'is' if off == 1 else 'are'} off (norm below 0.001)."
+        f"{off} of {count_text(len(units), 'unit')} {'is' if off == 1 else 'are'} dead (norm below 0.001)."
     )
 
 
 def examples_caption(shown: int) -> str:
-    """Says how to read the worst examples."""
+    """Returns how to read the worst examples."""
     return (
         f"{count_text(shown, 'test image')} with the highest loss, worst first: the true class in grey, "
         "below it the predicted class (blue if right, orange if wrong) with the probability the network gave "
-        "it. Confident mistakes on clear images point at the labels or at the network; mistakes on images "
-        "that you cannot tell apart either are no cause for worry."
+        "it. Confident mistakes on clear images point to wrong labels or to a flaw of the network; mistakes "
+        "on images that you cannot tell apart either are no cause for concern."
     )
 
 
 def confusion_caption(confusion: np.ndarray, class_names: Sequence[str]) -> str:
-    """Says how to read the confusion matrix and which confusion is the most frequent."""
-    text = "Each row is a true class and adds to 100 percent; what lies off the diagonal is mistaken. "
+    """Returns how to read the confusion matrix and which confusion is the most frequent."""
+    text = "Each row is a true class and adds up to 100 percent; mistakes are off the diagonal. "
     mistakes = row_percent(confusion)
     np.fill_diagonal(mistakes, 0.0)
     mistakes = np.nan_to_num(mistakes)
@@ -111,7 +111,7 @@ def confusion_caption(confusion: np.ndarray, class_names: Sequence[str]) -> str:
 
 
 def unit_rows(units: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Gives the cells of the table of units; see `UNIT_HEADER`."""
+    """Returns the cells of the table of units; see `UNIT_HEADER`."""
     return [
         [
             str(unit.get("unit", MISSING)),

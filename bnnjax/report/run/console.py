@@ -1,4 +1,4 @@
-"""What a training run shows in the terminal or leaves in a log."""
+"""Progress of a training run in the terminal or in a log, and the table at its end."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class TrainingDisplay:
         return min(step // self.steps_per_epoch + 1, self.epochs)
 
     def _time_left(self, step: int) -> str:
-        # Counted from the first update, because compilation comes before it and does not come again. The mean
-        # over the whole run includes validation, which a short window would see only now and then.
+        # Counted from the first update, because compilation comes before it and only once. The mean over the
+        # whole run includes validation, which a short window would include only now and then.
         now = self.clock()
         if self.started is None:
             self.started = (now, step)
@@ -99,17 +99,17 @@ def training_progress(
     first_step: int = 0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[TrainingDisplay]:
-    """Shows training while the context is open; it begins with the word that the step is being compiled.
+    """Shows training while the context is open, starting with the compilation of the training step.
 
     Args:
-      console: where to; a console that is not an interactive terminal gets plain lines, no escape codes.
+      console: to print on; if it is not an interactive terminal it gets plain lines without escape codes.
       epochs: of the whole run.
       steps_per_epoch: at least 1.
       first_step: steps done before, when the run is resumed.
-      clock: seconds of a clock that never goes back.
+      clock: returns the seconds of a monotonic clock.
 
     Yields:
-      The display: call `update` every few steps and `epoch_line` once an epoch.
+      The display: call `update` every few steps and `epoch_line` once per epoch.
 
     Raises:
       ValueError: `epochs` or `steps_per_epoch` below 1.
@@ -144,7 +144,7 @@ def training_progress(
 
 
 def epoch_text(record: Mapping[str, Any], epochs: int) -> str:
-    """Gives one epoch's line; what the record lacks is left out.
+    """Returns one epoch's line, without what the record lacks.
 
     Args:
       record: the epoch's metrics.
@@ -173,7 +173,7 @@ def summary_table(summary: Mapping[str, Any], units: Sequence[Mapping[str, Any]]
 
     Args:
       summary: the flat content of summary.json; missing keys show as a dash.
-      units: one mapping a unit with `tightness` and `off`; may be empty.
+      units: one mapping per unit with `tightness` and `off`; may be empty.
 
     Returns:
       A table that fits 80 columns; long values are folded, never cut.
@@ -191,7 +191,7 @@ def summary_table(summary: Mapping[str, Any], units: Sequence[Mapping[str, Any]]
 
 
 def result_rows(summary: Mapping[str, Any], units: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Gives name and value of every row of the final table."""
+    """Returns name and value of every row of the final table."""
 
     def text(key: str) -> str:
         return str(summary.get(key, MISSING))
@@ -224,9 +224,9 @@ def result_rows(summary: Mapping[str, Any], units: Sequence[Mapping[str, Any]]) 
 
 @contextmanager
 def progress_bar(console: Console, what: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Shows a bar in a terminal and a line for each part elsewhere.
+    """Shows a progress bar in a terminal, and a line for each part elsewhere.
 
-    Yields a function to be called with the name of each part that is done.
+    Yields a function to call with the name of each part that is done.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,40 +1,26 @@
-"""The page of a run: report.html, whole in one file, and its plots as files beside it."""
+"""The page of a run: report.html, self-contained, and its plots as PNGs beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bnnjax.report.robustness.examples import Corrupted
-from bnnjax.report.robustness.section import robustness_section
+from bnnjax.report.robustness.section import noise_drawings, robustness_section
 from bnnjax.report.run import captions
 from bnnjax.report.run.console import result_rows
 from bnnjax.report.run.pictures import Examples, confusion_matrix, worst_examples
 from bnnjax.report.run.plots import bounds, curves
 from bnnjax.report.style import page
-from bnnjax.report.style.formatting import MISSING, finite, tightness_range
-from bnnjax.report.style.theme import DARK, LIGHT, Theme, png_bytes
+from bnnjax.report.style.formatting import MISSING, tightness_range
+from bnnjax.report.style.plots import Drawing, Plot
 from bnnjax.runtime.files import write_bytes_atomically, write_text_atomically
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 MOST_EXAMPLES = 24
-
-
-class Plot(NamedTuple):
-    """A plot of the page, drawn for light and for dark paper."""
-
-    title: str
-    caption: str
-    images: tuple[bytes, bytes]  # PNG
-
-
-Drawings = Mapping[str, tuple[str, str, Callable[[Theme], "Figure"]]]  # by file: title, caption, drawing
 
 
 def draw_plots(
@@ -45,98 +31,86 @@ def draw_plots(
     examples: Examples | None,
     confusion: np.ndarray | None,
 ) -> dict[str, Plot]:
-    """Returns the plots of a run by file, but for those of its noise; the arguments are `write_report`'s.
+    """Returns the plots of a run by file, except those of its accuracy under noise.
+
+    Args:
+      metrics: the records of metrics.jsonl.
+      best_epoch: marked in the curves; None marks nothing.
+      units: one mapping per unit, in the order of the network.
+      examples: test images with the highest loss; None leaves the plot out.
+      confusion: counts [true class, predicted class]; None leaves the plot out.
 
     Raises:
       ValueError: examples or confusion have a shape that cannot be drawn.
     """
     names = examples.class_names if examples is not None else ()
-    plots: dict[str, tuple[str, str, Callable[[Theme], Figure]]] = {}
+    plots: dict[str, Drawing] = {}
     if metrics:
-        plots["curves.png"] = (
+        plots["curves.png"] = Drawing(
             "Training",
             captions.curves_caption(metrics),
             lambda theme: curves(metrics, best_epoch=best_epoch, theme=theme),
         )
     if units:
-        plots["bounds.png"] = (
+        plots["bounds.png"] = Drawing(
             "Bound of each unit",
             captions.bounds_caption(units),
             lambda theme: bounds(units, theme=theme),
         )
     if examples is not None and len(examples.images):
         shown = min(len(examples.images), MOST_EXAMPLES)
-        plots["examples.png"] = (
+        plots["examples.png"] = Drawing(
             "Worst examples",
             captions.examples_caption(shown),
             lambda theme: worst_examples(examples, most=shown, theme=theme),
         )
     if confusion is not None:
-        plots["confusion.png"] = (
+        plots["confusion.png"] = Drawing(
             "Confusion",
             captions.confusion_caption(confusion, names),
             lambda theme: confusion_matrix(confusion, names, theme=theme),
         )
-    return _drawn(plots)
+    return {name: plot.drawn() for name, plot in plots.items()}
 
 
-def _drawn(drawings: Drawings) -> dict[str, Plot]:
-    return {
-        name: Plot(title, caption, (png_bytes(draw(LIGHT)), png_bytes(draw(DARK))))
-        for name, (title, caption, draw) in drawings.items()
-    }
+def draw_noise_plots(robustness: Mapping[str, Any], corrupted: Corrupted | None) -> dict[str, Plot]:
+    """Returns the plots of a run's accuracy under noise by file; arguments and errors of `noise_drawings`."""
+    return {name: plot.drawn() for name, plot in noise_drawings(robustness, corrupted).items()}
 
 
 def write_report(
     workdir: Path | str,
+    plots: Mapping[str, Plot],
     *,
     config: Mapping[str, Any],
     metrics: Sequence[Mapping[str, Any]],
     summary: Mapping[str, Any],
     units: Sequence[Mapping[str, Any]],
-    examples: Examples | None,
-    confusion: np.ndarray | None,
     robustness: Mapping[str, Any] | None = None,
-    corrupted: Corrupted | None = None,
-    plots: Mapping[str, Plot] | None = None,
 ) -> Path:
     """Writes report.html and its plots into a run directory, each file whole or not at all.
 
     Args:
       workdir: the run directory; made if it is missing.
+      plots: from `draw_plots` and `draw_noise_plots`, by file, in the order of the page.
       config: the resolved configuration, nested.
       metrics: the records of metrics.jsonl.
-      summary: the flat content of summary.json; keys it lacks show as a dash, keys nobody knows are listed.
-      units: one mapping a unit, in the order of the network.
-      examples: test images with the highest loss; None leaves the section out.
-      confusion: counts [true class, predicted class]; None leaves the section out.
+      summary: the flat content of summary.json; missing keys show as a dash, unknown ones are listed.
+      units: one mapping per unit, in the order of the network.
       robustness: accuracies under noise, a record as `bnnjax.report.robustness.tables` describes it; None
-        leaves the section out.
-      corrupted: an image by corruption and severity to go with it, as `corruption_examples` takes them.
-      plots: what `draw_plots` made of metrics, units, examples and confusion, if it was called before.
+        leaves them out.
 
     Returns:
       The path of report.html.
 
     Raises:
-      ValueError: examples, confusion or corrupted have a shape that cannot be drawn; nothing is written.
+      ValueError: as `robustness_section`; nothing is written.
       OSError: writing failed.
     """
-    # Everything is drawn before anything is written: a plot that fails leaves no half of a report.
-    if plots is None:
-        best = finite(summary.get("best_epoch"))
-        plots = draw_plots(
-            metrics=metrics,
-            best_epoch=None if best is None else int(best),
-            units=units,
-            examples=examples,
-            confusion=confusion,
-        )
-    noise = None if robustness is None else robustness_section(robustness, corrupted)
-    plots = {**plots, **(_drawn(noise.plots) if noise else {})}
+    noise = None if robustness is None else robustness_section(robustness)
     sections = [_head(summary, metrics, units, noise.strip if noise else [])]
-    for name, (title, caption, images) in plots.items():
-        sections.append(f"<section><h2>{escape(title)}</h2>{page.picture(*images, title, caption)}")
+    for name, plot in plots.items():
+        sections.append(f"<section><h2>{escape(plot.title)}</h2>{page.picture(plot)}")
         if name == "bounds.png":
             sections.append(f"<p>{escape(captions.SURROGATE)}</p>")
             table = page.numbers_table(
@@ -150,7 +124,7 @@ def write_report(
 
     folder = Path(workdir)
     for name, plot in plots.items():
-        write_bytes_atomically(folder / name, plot.images[0])
+        write_bytes_atomically(folder / name, plot.light)
     title = " ".join(str(summary[key]) for key in ("model", "method", "dataset") if summary.get(key))
     write_text_atomically(folder / "report.html", page.page(title or "bnnjax run", "\n".join(sections)))
     return folder / "report.html"

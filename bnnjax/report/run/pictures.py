@@ -1,4 +1,4 @@
-"""Plots of what the network saw and said: the worst examples and the confusion matrix."""
+"""Plots of predictions: the worst examples and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Examples(NamedTuple):
-    """Images and what the network made of them."""
+    """Images with the network's predictions."""
 
     images: np.ndarray  # uint8 [n, h, w, c], c is 1 or 3
     labels: np.ndarray  # integer [n]
@@ -34,7 +34,7 @@ def worst_examples(examples: Examples, *, most: int = 24, theme: Theme = LIGHT) 
       theme: colours.
 
     Returns:
-      The figure, eight images a row.
+      The figure, with eight images per row.
 
     Raises:
       ValueError: images are not uint8 [n, h, w, 1 or 3], or the arrays differ in length.
@@ -45,7 +45,7 @@ def worst_examples(examples: Examples, *, most: int = 24, theme: Theme = LIGHT) 
     columns, side, words = 8, 1.16, 0.44  # images a row; inches of an image and of the words above it
     rows = max(1, -(-len(order) // columns))
     height = rows * (side + words) + 0.06
-    # The constrained layout does not make room for words above an image, so the room is given by hand.
+    # The constrained layout does not reserve space for words above an image, so it is set by hand.
     figure = new_figure(height, theme, constrained=False)
     figure.subplots_adjust(
         left=0.002,
@@ -79,11 +79,11 @@ def worst_examples(examples: Examples, *, most: int = 24, theme: Theme = LIGHT) 
 def confusion_matrix(
     confusion: np.ndarray, class_names: Sequence[str] = (), *, theme: Theme = LIGHT
 ) -> Figure:
-    """Draws how often each class is taken for each other one.
+    """Draws how often each class is taken for each of the others.
 
     Args:
       confusion: counts [true class, predicted class].
-      class_names: names in the order of the classes; numbers stand in for missing ones.
+      class_names: names in the order of the classes; numbers replace missing names.
       theme: colours.
 
     Returns:
@@ -99,12 +99,12 @@ def confusion_matrix(
     figure = new_figure(7.6, theme)
     axes = figure.subplots()
     style_axes(axes, theme, x="predicted class", y="true class", grid="")
-    # The root keeps a mistake of a few percent visible beside a diagonal of ninety.
+    # The square root keeps a mistake of a few percent visible beside a diagonal of ninety.
     image = axes.imshow(
         percent, cmap=theme.map, norm=PowerNorm(0.5, vmin=0, vmax=100), interpolation="nearest"
     )
     names = [shortened(class_name(class_names, index), 14) for index in range(classes)]
-    every = -(-classes // 40)  # more labels than that run into each other
+    every = -(-classes // 40)  # more labels than that would overlap
     axes.set_xticks(range(0, classes, every), names[::every], rotation=0 if classes <= 6 else 90)
     axes.set_yticks(range(0, classes, every), names[::every])
     axes.tick_params(labelsize=SMALL_POINTS if classes <= 20 else SMALL_POINTS - 2)
@@ -123,7 +123,7 @@ def confusion_matrix(
 
 
 def row_percent(confusion: np.ndarray) -> np.ndarray:
-    """Gives each row of a confusion matrix in percent, NaN for a class without examples.
+    """Returns each row of a confusion matrix in percent, NaN for a class without examples.
 
     Raises:
       ValueError: not a square matrix of finite counts.
@@ -143,12 +143,12 @@ def row_percent(confusion: np.ndarray) -> np.ndarray:
 
 
 def class_name(class_names: Sequence[str], index: int) -> str:
-    """Gives a class's name, or its number if it has none."""
+    """Returns a class's name, or its number if it has none."""
     return class_names[index] if 0 <= index < len(class_names) else str(index)
 
 
 def check_examples(examples: Examples) -> None:
-    """Refuses arrays that cannot be drawn.
+    """Rejects arrays that cannot be drawn.
 
     Raises:
       ValueError: images are not uint8 [n, h, w, 1 or 3], or the arrays differ in length.

@@ -22,7 +22,7 @@ def curves(
     """Draws the course of training, six panels over epochs.
 
     Args:
-      metrics: the records of metrics.jsonl; keys that no record has leave their panel with a word instead.
+      metrics: the records of metrics.jsonl; a panel whose keys no record has says so.
       best_epoch: marked in the panel of accuracy.
       theme: colours.
 
@@ -56,7 +56,7 @@ def curves(
     style_axes(rate, theme, title="Learning rate", x="epoch", y="learning rate")
     _line(rate, metrics, "learning_rate", None, theme, theme.first, "-")
     rates = [value for record in metrics if (value := finite(record.get("learning_rate"))) is not None]
-    # A staircase is read off a log axis, a smooth decay to almost zero off a linear one.
+    # A staircase is readable on a log axis, a smooth decay to almost zero on a linear one.
     if rates and min(rates) > 0 and max(rates) >= 10 * min(rates) and len(set(rates)) <= 8:
         rate.set_yscale("log")
 
@@ -76,14 +76,14 @@ def curves(
 
 
 def bounds(units: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -> Figure:
-    """Draws the norm of every unit beside what its spectral norm would give, and their ratio.
+    """Draws the norm of every unit beside the bound from its spectral norm, and their ratio.
 
     Args:
-      units: one mapping a unit, in the order of the network.
+      units: one mapping per unit, in the order of the network.
       theme: colours.
 
     Returns:
-      The figure, one row a unit; a unit that is off gets a word instead of a bar.
+      The figure, with one row per unit; a dead unit gets a word instead of a bar.
     """
     rows = np.arange(len(units))
     figure = new_figure(1.5 + 0.24 * max(len(units), 4), theme)
@@ -148,21 +148,21 @@ def bounds(units: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -> Figur
 def _unit_word(unit: Mapping[str, Any]) -> str:
     norm = as_float(unit.get("l1inf"))
     if norm is None:
-        return "off" if unit.get("off") else "no norm recorded"
+        return "dead" if unit.get("off") else "no norm recorded"
     if not math.isfinite(norm):
         return "norm not finite"
-    return f"off (norm {norm:.1g})" if unit.get("off") else ""
+    return f"dead (norm {norm:.1g})" if unit.get("off") else ""
 
 
 def _series(metrics: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Gives the epochs that have the key, and its values with NaN where they are not finite."""
+    """Returns the epochs that have the key, and its values with NaN where they are not finite."""
     having = [(index, record) for index, record in enumerate(metrics, start=1) if key in record]
     epochs = np.array([finite(record.get("epoch")) or index for index, record in having], dtype=float)
     return epochs, _values([record for _, record in having], key)
 
 
 def _values(records: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    """Gives one float a record, NaN where the value is missing or not finite."""
+    """Returns one float per record, NaN where the value is missing or not finite."""
     numbers = [finite(record.get(key)) for record in records]
     return np.array([math.nan if number is None else number for number in numbers], dtype=float)
 
@@ -179,7 +179,7 @@ def _line(
     epochs, values = _series(metrics, key)
     if not epochs.size:
         return
-    # One point makes no line, and a few dozen points are worth seeing as what they are.
+    # One point makes no line, and a few dozen points are worth marking.
     marker = "o" if epochs.size <= 40 else ""
     axes.plot(
         epochs,
@@ -215,7 +215,7 @@ def _shade_units_off(axes: Axes, metrics: Sequence[Mapping[str, Any]], theme: Th
         for index, record in enumerate(metrics, start=1)
         if (finite(record.get("units_off")) or 0) > 0
     ]
-    label = "some units are off"
+    label = "some units are dead"
     while epochs:
         length = 1
         while length < len(epochs) and epochs[length] == epochs[length - 1] + 1:
@@ -231,14 +231,14 @@ def _log_axis(axes: Axes, left: float, right: float) -> None:
 
     axes.set_xscale("log")
     axes.set_xlim(left, right)
-    # Powers of ten alone leave a short axis with one number or none.
+    # With powers of ten only, a short axis has one number or none.
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if right < 1e3 * left else (1.0,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _log_limits(values: np.ndarray) -> tuple[float, float]:
-    """Gives limits of a log axis around the positive values, a little room on both sides."""
+    """Returns limits of a log axis around the positive values, with a margin on both sides."""
     positive = values[np.isfinite(values) & (values > 0)]
     if not positive.size:
         return 0.1, 10.0

@@ -29,8 +29,8 @@ def event_writer(
     from tensorboardX.record_writer import RecordWriter  # type: ignore[import-untyped, unused-ignore]
     from tensorboardX.summary import scalar  # type: ignore[import-untyped, unused-ignore]
 
-    # Not tensorboardX's SummaryWriter: it writes from a thread, which ends where the disk is full, and then
-    # the run waits for it for ever.
+    # Not tensorboardX's SummaryWriter: it writes from a thread that dies on a full disk, and then the run
+    # waits for it forever.
     folder = Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _next_name(folder)
@@ -58,14 +58,14 @@ def event_writer(
 
 
 def _next_name(folder: Path) -> str:
-    """Returns a name that TensorBoard reads after the folder's other event files, whatever the clock says."""
+    """Returns a name that sorts after the folder's other event files, even if the clock has been set back."""
     numbers = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
     last = max((int(number) for number in numbers if number.isdecimal()), default=0)
     return f"events.out.tfevents.{max(int(time.time()), last + 1)}.{socket.gethostname()}"
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
-    """Gives what of a metrics record is a number, under TensorBoard's names.
+    """Returns the numbers of a metrics record under TensorBoard's names.
 
     Args:
       record: one epoch's metrics.

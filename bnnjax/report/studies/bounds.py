@@ -1,4 +1,4 @@
-"""Bounds of trained networks as tables and as one figure; records are those of `bnnjax.studies.bounds`."""
+"""Tables and a figure of trained networks' bounds; records are those of `bnnjax.studies.bounds`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UPPER, SPECTRAL, EMPIRICAL = "L1,inf bound", "spectral bound", "largest movement
 
 
 def label(record: Record) -> str:
-    """Returns what a run is called in a figure: its constraint and its directory's name."""
+    """Returns the name of a run in a figure: its constraint and its directory's name."""
     return f"{record['constraint']} ({shortened(Path(record['run']).name, 44)})"
 
 
@@ -64,7 +64,7 @@ def bound_tables(record: Record) -> list[Table]:
 
 
 def bound_comparison(records: Sequence[Record]) -> Table:
-    """Returns a table with a row a run: log bounds of the whole network in nats."""
+    """Returns a table with a row per run: log bounds of the whole network in nats."""
     columns = [
         "network",
         "L1,inf",
@@ -83,7 +83,7 @@ def bound_comparison(records: Sequence[Record]) -> Table:
         for record in records
     ]
     return plain_table(
-        "Networks, log bounds in nats; retention is no bound; moved: the most found, by size of noise",
+        "Networks, log bounds in nats; retention is not a bound; moved: the most found, by size of noise",
         columns,
         rows,
     )
@@ -93,7 +93,7 @@ def bounds_side_by_side(records: Sequence[Record], *, theme: Theme = LIGHT) -> F
     """Draws the bounds of several runs: of the whole networks above, of their units below.
 
     Args:
-      records: a run each; units are aligned by their names.
+      records: one per run; units are aligned by their names.
       theme: colours.
     """
     names = list(dict.fromkeys(unit["unit"] for record in records for unit in record["units"]))

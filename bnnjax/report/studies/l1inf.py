@@ -1,4 +1,4 @@
-"""What a constraint does at several strengths, as Markdown, CSV and a figure.
+"""Markdown, CSV and a figure of the L1,inf study: the effects of the constraint at several strengths.
 
 A record describes one setting: `name`, `form` (none, soft or hard), `target`, `amount` (strength or radius),
 `diverged` (how many runs ended because their loss was not finite), and for each finished run its summary.json
@@ -38,7 +38,7 @@ def under_noise(noise: Record, split: str, corruption: str | None = None) -> flo
 
 
 def figures_of(record: Record) -> dict[str, list[float]]:
-    """Returns a setting's figures, an entry a run: accuracies in percent, the bound in nats, units off."""
+    """Returns a setting's figures, an entry per run: accuracies in percent, bound in nats, dead units."""
     summaries, noises = record["summaries"], record["noise"]
     corruptions = list(noises[0]["test"]) if noises else []
     return {
@@ -115,7 +115,7 @@ def constraint_study_page(title: str, command: str, records: Sequence[Record]) -
 
 
 def constraint_study_csv(records: Sequence[Record]) -> str:
-    """Returns the figures as CSV, a line a setting; what is missing is empty."""
+    """Returns the figures as CSV, with a line per setting; missing figures are empty."""
     columns = max((figures_of(record) for record in records), key=len)
     lines = []
     for record in records:
@@ -131,8 +131,8 @@ def constraint_study_csv(records: Sequence[Record]) -> str:
 def constraint_study_figure(records: Sequence[Record], *, theme: Theme = LIGHT) -> Figure:
     """Draws accuracy, accuracy under noise and the bound against the amount of the constraint.
 
-    Above the soft form, a line a target; below the hard one.  Bars are deviations over seeds; the band is
-    what there is without a constraint.
+    Above is the soft form, with a line per target; below the hard form.  Bars are deviations over seeds; the
+    band is the result without a constraint.
     """
     figure = new_figure(6.4, theme)
     grid = figure.subplots(2, 3, sharey="col")

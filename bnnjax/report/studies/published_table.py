@@ -1,4 +1,4 @@
-"""Comparison tables as Markdown, CSV and LaTeX: what was measured beside what was published.
+"""Comparison tables as Markdown, CSV and LaTeX: measured accuracies beside published ones.
 
 A record describes one row: `name`, `topology`, `method`, `structure`, `wbits`, `abits`, the published `top1`
 and `top5` in percent (or None) on the data set `published_on` with `source` and `confirmed_by`, `diverged`
@@ -43,7 +43,7 @@ def mean_and_deviation(record: Record, key: str) -> tuple[float | None, float | 
 
 
 def one_of(record: Record, key: str) -> Any:
-    """Returns a summary's entry if all runs agree on it; a text that lists what they say if not."""
+    """Returns a summary's entry if all runs agree on it, else a text that lists their entries."""
     values = list(dict.fromkeys(summary.get(key) for summary in record["summaries"]))
     return values[0] if len(values) == 1 else ", ".join(map(str, values)) or None
 
@@ -59,7 +59,7 @@ def hardware(record: Record) -> str:
 
 
 def flat(record: Record) -> dict[str, Any]:
-    """Returns a record's figures under one name each: a line of the CSV file."""
+    """Returns a record's figures by name, flat: a line of the CSV file."""
     accuracy, accuracy_deviation = mean_and_deviation(record, "test_accuracy")
     top5, top5_deviation = mean_and_deviation(record, "test_top5_accuracy")
     bound, bound_deviation = mean_and_deviation(record, "log_lipschitz_bound")
@@ -153,7 +153,7 @@ def _notes(records: Sequence[Record]) -> list[str]:
     revisions = value_text(one_of(everything, "git_revision"))
     return [
         f"All rows have one recipe: {recipe}; a cosine to 0, the same augmentation, no pretrained "
-        "weights but where the column says so.",
+        "weights unless the column says so.",
         "Mean \N{PLUS-MINUS SIGN} sample standard deviation over seeds.  The epoch that is tested was chosen "
         "on validation images.",
         f"{UNCONFIRMED} as the table named as its source prints it; found in no other source.",
@@ -171,7 +171,7 @@ def comparison_page(title: str, command: str, records: Sequence[Record]) -> str:
 
 
 def comparison_csv(records: Sequence[Record]) -> str:
-    """Returns the figures as CSV, a line a row; what is missing is empty."""
+    """Returns the figures as CSV, with a line per row; missing figures are empty."""
     return csv_text([flat(record) for record in records])
 
 

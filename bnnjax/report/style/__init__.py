@@ -1,1 +1,1 @@
-"""What reports look like: numbers, tables, pages, colors."""
+"""The look of reports: numbers, tables, pages, plots and colours."""

@@ -1,4 +1,4 @@
-"""How the report says numbers: one wording for missing and for non-finite values everywhere."""
+"""Formatting of numbers in reports: one wording for missing and for non-finite values everywhere."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ NOT_FINITE = "not finite"
 
 
 def as_float(value: Any) -> float | None:
-    """Gives a number as float (it may be NaN or infinite), anything else as None."""
+    """Returns a number as float (it may be NaN or infinite), None for anything else."""
     if value is None or isinstance(value, str | bytes | bool):
         return None
     try:
@@ -22,7 +22,7 @@ def as_float(value: Any) -> float | None:
 
 
 def finite(value: Any) -> float | None:
-    """Gives a finite number as float, anything else as None."""
+    """Returns a finite number as float, None for anything else."""
     number = as_float(value)
     return number if number is not None and math.isfinite(number) else None
 
@@ -60,7 +60,7 @@ def duration_text(seconds: Any) -> str:
     number = finite(seconds)
     if number is None or number < 0:
         return number_text(None if number is not None else seconds)
-    if number < 59.95:  # what still rounds to less than 60.0
+    if number < 59.95:  # rounds to less than 60.0
         return f"{number:.1f} s"
     minutes, rest = divmod(round(number), 60)
     if minutes < 60:
@@ -88,7 +88,7 @@ def clock_text(seconds: float) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Formats any configuration value or result: numbers short, the rest as it prints."""
+    """Formats any configuration value or result: numbers short, other values as they print."""
     if value is None or value == "":
         return MISSING
     if isinstance(value, bool):
@@ -109,7 +109,7 @@ def shortened(text: str, length: int) -> str:
 
 
 def spread(values: Iterable[Any]) -> tuple[float | None, float | None]:
-    """Gives mean and sample standard deviation of the finite ones of the values; None where undefined."""
+    """Returns mean and sample standard deviation of the finite values; None where undefined."""
     numbers = [number for value in values if (number := finite(value)) is not None]
     if not numbers:
         return None, None
@@ -117,12 +117,12 @@ def spread(values: Iterable[Any]) -> tuple[float | None, float | None]:
 
 
 def spread_text(mean: float | None, deviation: float | None) -> str:
-    """Formats what `spread` gives as `93.10 ± 0.42`."""
+    """Formats the result of `spread` as `93.10 ± 0.42`."""
     return number_text(mean) + ("" if deviation is None else f" \N{PLUS-MINUS SIGN} {number_text(deviation)}")
 
 
 def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table in Markdown, its columns aligned for a reader of the plain text."""
+    """Returns a table in Markdown, with columns that are aligned in the plain text."""
     widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
 
     def line(texts: Sequence[str]) -> str:
@@ -134,7 +134,7 @@ def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns figures by the names of their columns as CSV; what is None is empty."""
+    """Returns rows, each a mapping from column to figure, as CSV; None is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -143,13 +143,13 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def tightness_range(units: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
-    """Gives median and largest tightness of the units that have a finite one, None without any."""
+    """Returns median and largest tightness of the units with a finite one, None if there are none."""
     ratios = [ratio for unit in units if (ratio := finite(unit.get("tightness"))) is not None]
     return (statistics.median(ratios), max(ratios)) if ratios else None
 
 
 def units_off(units: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> int:
-    """Counts the dead units, from the units themselves or else from the summary."""
+    """Returns the number of dead units, from the units if there are any, else from the summary."""
     if units:
         return sum(bool(unit.get("off")) for unit in units)
     return int(finite(summary.get("units_off")) or 0)

@@ -1,4 +1,4 @@
-"""The HTML page's frame: its style sheet and the few elements everything is set with."""
+"""The frame of HTML pages: the style sheet, and functions for the few elements that all pages use."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from bnnjax.report.style.formatting import value_text
+from bnnjax.report.style.plots import Plot
 
 STYLE = """
 :root {
@@ -80,7 +81,7 @@ summary { cursor: pointer; font-weight: 600; padding: .2rem 0; }
 
 
 def page(title: str, body: str) -> str:
-    """Gives a complete document that refers to nothing outside itself.
+    """Returns a complete document that refers to nothing outside itself.
 
     Args:
       title: plain text.
@@ -102,7 +103,7 @@ def page(title: str, body: str) -> str:
 
 
 def key_figures(figures: Sequence[tuple[str, str]]) -> str:
-    """Sets name and value pairs as a strip."""
+    """Sets names and values as a strip of key figures."""
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in figures)
     return f'<dl class="strip">{cells}</dl>'
 
@@ -138,9 +139,9 @@ def numbers_table(header: Sequence[str], rows: Sequence[Sequence[str]], off: Seq
     """Sets a table whose columns after the second are numbers.
 
     Args:
-      header: one name a column.
+      header: one name per column.
       rows: texts.
-      off: one flag a row, or none at all; flagged rows are coloured.
+      off: one flag per row, or none at all; flagged rows are coloured.
     """
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     body = "".join(
@@ -151,19 +152,12 @@ def numbers_table(header: Sequence[str], rows: Sequence[Sequence[str]], off: Seq
     return f'<div class="wide">{table}</div>'
 
 
-def picture(light: bytes, dark: bytes, alternative: str, caption: str) -> str:
-    """Sets an image with its caption, one image for light pages and one for dark.
-
-    Args:
-      light: PNG.
-      dark: the same for dark pages.
-      alternative: what the image shows, for those who cannot see it.
-      caption: plain text.
-    """
-    by_day, by_night = (base64.b64encode(png).decode("ascii") for png in (light, dark))
+def picture(plot: Plot) -> str:
+    """Sets a plot with its caption; the title is the text for readers who cannot see the image."""
+    by_day, by_night = (base64.b64encode(png).decode("ascii") for png in (plot.light, plot.dark))
     return (
         "<figure><picture>"
         f'<source media="(prefers-color-scheme: dark)" srcset="data:image/png;base64,{by_night}">'
-        f'<img src="data:image/png;base64,{by_day}" alt="{escape(alternative)}"></picture>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f'<img src="data:image/png;base64,{by_day}" alt="{escape(plot.title)}"></picture>'
+        f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
     )

@@ -1,4 +1,4 @@
-"""A table for the terminal: words at the left, numbers at the right."""
+"""Tables for the terminal: a first column of words, and numbers aligned at the right."""
 
 from __future__ import annotations
 

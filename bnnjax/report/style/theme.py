@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Theme:
-    """Colours of a page; the three series colours are told apart by colour-blind readers."""
+    """Colours of a page; colour-blind readers can tell the three series colours apart."""
 
     paper: str
     ink: str
@@ -52,7 +52,7 @@ DARK = Theme(
     map="cividis",
 )
 
-# At 96 CSS pixels an inch a figure this wide fills the page's column, so a point is a point on the screen.
+# At 96 CSS pixels per inch a figure this wide fills the page's column, so a point is a point on the screen.
 PAGE_INCHES = 10.0
 TEXT_POINTS = 10.0
 SMALL_POINTS = 9.0
@@ -64,7 +64,7 @@ def new_figure(height: float, theme: Theme, *, constrained: bool = True) -> Figu
     Args:
       height: in inches.
       theme: its colours.
-      constrained: whether axes make room for their labels; otherwise `subplots_adjust` places them.
+      constrained: whether to use the constrained layout; otherwise `subplots_adjust` places the axes.
     """
     from matplotlib.figure import Figure
 
@@ -99,7 +99,7 @@ def style_axes(
 
 
 def add_legend(axes: Axes, theme: Theme) -> None:
-    """Adds a legend in the page's look, if the axes have anything to name."""
+    """Adds a legend in the page's look, if the axes have labelled series."""
     if not axes.get_legend_handles_labels()[0]:
         return
     legend = axes.legend(fontsize=SMALL_POINTS, labelcolor=theme.ink, facecolor=theme.paper, loc="best")
@@ -107,7 +107,7 @@ def add_legend(axes: Axes, theme: Theme) -> None:
 
 
 def legend_below(figure: Figure | SubFigure, axes: Axes, theme: Theme, ncols: int) -> None:
-    """Adds a legend of what axes show below a figure, in the page's look, if they have anything to name."""
+    """Adds a legend of the axes' labelled series, if any, below a figure, in the page's look."""
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return
@@ -129,7 +129,7 @@ def color_bar(
 
 
 def series_style(number: int, theme: Theme) -> dict[str, Any]:
-    """Gives colour and line of one of up to a dozen series; every six the colours come again, broken."""
+    """Returns colour and line style of one of up to a dozen series; the second six repeat colours, dashed."""
     colors = (theme.first, theme.second, theme.third, *theme.more)
     lines: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
     return {
@@ -139,7 +139,7 @@ def series_style(number: int, theme: Theme) -> dict[str, Any]:
 
 
 def text_on(color: Any) -> str:
-    """Gives black or white, whichever reads on a colour given as red, green and blue from 0 to 1."""
+    """Returns black or white, whichever is readable on a colour of red, green and blue from 0 to 1."""
     red, green, blue = color[:3]
     return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "#1a1d21"
 

@@ -1,7 +1,7 @@
-"""Adversarial attacks on functions from images to logits, and what gives away gradients that hide weakness.
+"""Adversarial attacks on functions from images to logits, and the detection of gradient masking.
 
 An attack takes images, float32 [n, h, w, c] in [0, 1], their labels, int [n], and a size eps in the same
-unit (8/255), and looks within eps of each image, and within [0, 1], for a point with another prediction.
+unit (8/255), and searches within eps of each image, and within [0, 1], for a misclassified point.
 """
 
 from bnnjax.robustness.attacks.apgd import apgd

@@ -1,4 +1,4 @@
-"""APGD: gradient ascent with momentum that halves its step where it no longer gets on."""
+"""APGD: gradient ascent with momentum that halves its step when progress stalls."""
 
 import math
 from itertools import pairwise
@@ -28,7 +28,7 @@ def checkpoints(steps: int) -> list[int]:
     shares = [0.0, 0.22]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    # Rounded first: 0.22 + 0.19 is a little more than 0.41.
+    # Rounded first: in floating point 0.22 + 0.19 is slightly more than 0.41.
     found = (math.ceil(round(share * steps, 9)) for share in shares)
     return sorted({place for place in found if place <= steps})
 
@@ -79,15 +79,15 @@ def apgd(
     ball: Ball = LINF,
     loss: Loss = cross_entropy,
 ) -> Attacked:
-    """Auto-PGD from a random point, with alpha = 0.75 and the stride eta = 2 eps at first:
+    """Auto-PGD from a random point, with alpha = 0.75 and initial step size eta = 2 eps:
 
         z = P(x_k + eta steepest(dL/dx))
         x_{k+1} = P(x_k + alpha (z - x_k) + (1 - alpha) (x_k - x_{k-1}))
 
-    At a checkpoint eta is halved, and x set to the point of the highest loss, where fewer than 0.75 of the
-    steps since the last one increased the loss, or where eta was left at the last one and the highest loss is
-    what it was then.  Each image has its own eta.  The first step has no momentum.  The point that is
-    returned is that of the smallest margin, the image itself among them.
+    At a checkpoint eta is halved and x set to the point of the highest loss if fewer than 0.75 of the steps
+    since the last checkpoint increased the loss, or if eta was not halved at the last checkpoint and the
+    highest loss has not changed since.  Each image has its own eta.  The first step has no momentum.  The
+    result is the point of the smallest margin, the image itself included.
 
     Args:
       logits_of: images to logits.
@@ -95,7 +95,7 @@ def apgd(
       images: float32 [n, h, w, c] in [0, 1].
       labels: int [n].
       eps: [], traced.
-      steps: gradients beside that of the start, 1 or more.
+      steps: number of gradients after that at the start, 1 or more.
       ball: LINF or L2.
       loss: L, `cross_entropy` or `dlr`.
 
@@ -106,7 +106,7 @@ def apgd(
     """
     check_steps("steps", steps)
     places = checkpoints(steps)
-    lengths = np.zeros(steps + 1, np.float32)  # of the period that ends with each step
+    lengths = np.zeros(steps + 1, np.float32)  # of the period between checkpoints that ends with each step
     for first, last in pairwise(places):
         lengths[last] = last - first
 

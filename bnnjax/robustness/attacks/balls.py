@@ -1,4 +1,4 @@
-"""The balls within which attacks look: how to begin in them, to climb, and to come back."""
+"""Norm balls of attacks: random points, directions of steepest ascent, and projections."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -35,7 +35,7 @@ def _random_in_box(key: Array, images: Array, eps: Array) -> Array:
 
 
 def _into_sphere(points: Array, images: Array, eps: Array) -> Array:
-    # To clip brings every pixel nearer to the image's own, which lies in [0, 1].
+    # Clipping moves every pixel towards that of the image, which is in [0, 1].
     moved = points - images
     return jnp.clip(images + moved * jnp.minimum(1, eps / _or_one(lengths(moved))), 0, 1)
 

@@ -1,4 +1,4 @@
-"""Attacks on any number of images in batches of one size, so that each attack is compiled once."""
+"""Attacks on any number of images, in batches of one size so that each attack is compiled once."""
 
 from collections.abc import Callable
 
@@ -10,18 +10,18 @@ from jax import Array
 from bnnjax.data.batches import evaluation_batches
 from bnnjax.robustness.attacks.best import Attacked
 
-# (key, images, labels) -> what was found, for a batch.
+# (key, images, labels) -> result, for a batch.
 Attack = Callable[[Array, Array, Array], Attacked]
 
 
 def in_batches(attack: Attack, key: Array, images: np.ndarray, labels: np.ndarray, size: int) -> Attacked:
-    """Returns what an attack finds for all images, in host memory.
+    """Returns the results of an attack on all images, in host memory.
 
-    The last batch is filled up with the first image, and what is found for the fillers is dropped.
+    The last batch is padded with the first image, and the results for the padding are dropped.
 
     Args:
-      attack: for a batch; its size, margins and losses are those of `Attacked`.
-      key: each batch gets one of its own.
+      attack: for a batch.
+      key: each batch gets its own, derived from it.
       images: float32 [n, h, w, c], n at least 1.
       labels: int [n].
       size: of a batch, at least 1.

@@ -1,4 +1,4 @@
-"""The images that a network is attacked on, one attack after the other."""
+"""A bench on which one network is attacked with several attacks in turn."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,22 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bnnjax.ops.keys import named_key
 from bnnjax.robustness.attacks.batches import in_batches
 from bnnjax.robustness.attacks.best import Attacked, LogitsOf
 from bnnjax.robustness.attacks.pgd import unattacked
+from bnnjax.runtime.keys import named_key
 
-# (key, images, labels, eps) -> what was found, for a batch.
+# (key, images, labels, eps) -> result, for a batch.
 Run = Callable[..., Attacked]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The images of one network that attacks are run on, with the time that each attack takes.
+    """The images on which one network is attacked, and the time that each attack takes.
 
     Attributes:
-      images: that are attacked, float32 [m, h, w, c] in [0, 1].
-      labels: theirs, int [m].
+      images: the attacked images, float32 [m, h, w, c] in [0, 1].
+      labels: of the attacked images, int [m].
       right: which of all images the network gets right without an attack, bool [n].
       attacked: which of all images are attacked, bool [n].
       batch_size: images that are attacked at once.
@@ -45,14 +45,14 @@ class Bench:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Announces an attack, and adds the time that it takes."""
+        """Announces an attack, and adds the time that the block takes."""
         self.on_attack(name)
         began = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
     def run(self, name: str, attack: Run, eps: float) -> Attacked:
-        """Returns what an attack finds; each has random numbers of its own, the same at every size."""
+        """Returns the results of an attack; its random numbers depend on its name, not on eps."""
         with self.timed(name):
             batch = partial(attack, eps=jnp.float32(eps))
             return in_batches(batch, named_key(self.key, name), self.images, self.labels, self.batch_size)
@@ -72,11 +72,11 @@ def set_up(
     key: Array,
     on_attack: Callable[[str], None],
 ) -> Bench:
-    """Returns the bench of a network, on which the images that it gets wrong by itself are not attacked."""
+    """Returns the bench of a network; images that it misclassifies without an attack are not attacked."""
     size = min(batch_size, len(labels))
     clean = in_batches(partial(unattacked, logits_of, eps=jnp.float32(0)), key, images, labels, size)
     right = ~np.asarray(clean.is_broken)
-    # A network that gets nothing right is attacked where it stands, so that there is something to show.
+    # If the network gets nothing right, all images are attacked, so that there are results to report.
     attacked = right if right.any() else np.ones(len(labels), bool)
     return Bench(
         images=images[attacked],

@@ -1,4 +1,4 @@
-"""What an attack keeps: for each image the point that comes nearest to another prediction, or beyond it."""
+"""The result of an attack: for each image the point with the smallest margin."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,11 +14,11 @@ LogitsOf = Callable[[Array], Array]
 
 
 class Attacked(NamedTuple):
-    """The best point found for each image, and how far the prediction there is from another one."""
+    """The best point found for each image, and the margin of the prediction there."""
 
     images: Array  # float32 [n, h, w, c]
     margins: Array  # float32 [n]; below 0 where the prediction is wrong
-    losses: Array  # float32 [n], of the attack's loss; of cross-entropy where the attack climbs none
+    losses: Array  # float32 [n], the attack's loss, or cross-entropy if it uses no loss
 
     @property
     def is_broken(self) -> Array:
@@ -27,7 +27,7 @@ class Attacked(NamedTuple):
 
 
 def better(best: Attacked, new: Attacked) -> Attacked:
-    """Returns for each image the one of the two that has the smaller margin, `best` where they are equal."""
+    """Returns for each image the result with the smaller margin, `best` at a tie."""
     is_better = new.margins < best.margins
 
     def choose(old: Array, other: Array) -> Array:
@@ -37,7 +37,7 @@ def better(best: Attacked, new: Attacked) -> Attacked:
 
 
 def evaluate(logits_of: LogitsOf, loss: Loss, images: Array, labels: Array) -> Attacked:
-    """Returns the images themselves as what was found."""
+    """Returns the images themselves as the result of an attack."""
     logits = logits_of(images)
     return Attacked(images, margins(logits, labels), loss(logits, labels))
 

@@ -1,4 +1,4 @@
-"""Attacks compiled with the arrays of the network as arguments."""
+"""Compilation of attacks, with the arrays of the network as arguments."""
 
 from collections.abc import Callable
 from functools import partial, update_wrapper
@@ -35,6 +35,6 @@ def compiled(*static: str) -> Callable[[Attack], Attack]:
     that networks of one architecture share it.
 
     Args:
-      static: the names of those settings that are no arrays and no loss.
+      static: the names of the settings that are neither arrays nor a loss.
     """
     return partial(CompiledAttack, static)

@@ -1,4 +1,4 @@
-"""What attacks climb, and the margin that says whether they have arrived."""
+"""Losses that attacks maximize, and the margin, which shows whether they have succeeded."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-# (logits [n, classes], labels [n]) -> [n], to be made large.
+# (logits [n, classes], labels [n]) -> [n], to maximize.
 Loss = Callable[[Array, Array], Array]
 
-TIE = 1e-30  # how far below zero a margin counts where a tie is lost
+TIE = 1e-30  # a lost tie counts as a margin of minus this
 LEAST_SPREAD = 1e-12  # between the best and the third logit
 
 
@@ -20,10 +20,10 @@ def _true_and_best_other(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def margins(logits: Array, labels: Array) -> Array:
-    """Returns z_y - max_{i != y} z_i: below 0 where, and only where, the prediction is not y.
+    """Returns z_y - max_{i != y} z_i, which is below 0 if and only if the prediction is not y.
 
-    Of equal logits the first is predicted, and a lost tie is -1e-30.  An image with a logit that is not a
-    number counts as misclassified, with margin -inf.
+    At a tie the first class is predicted; a lost tie has the margin -1e-30.  An image with a NaN among its
+    logits counts as misclassified, with margin -inf.
 
     Args:
       logits: z, [n, classes].
@@ -38,7 +38,7 @@ def margins(logits: Array, labels: Array) -> Array:
 def cross_entropy(logits: Array, labels: Array, temperature: float | Array = 1.0) -> Array:
     """Returns -log softmax(z / T)_y, in nats.
 
-    T brings the gradient back where the softmax has saturated (Gupta & Ajanthan 2020, arXiv 2003.13511).
+    T restores the gradient where the softmax is saturated (Gupta & Ajanthan 2020, arXiv 2003.13511).
 
     Args:
       logits: z, [n, classes].
@@ -52,7 +52,7 @@ def cross_entropy(logits: Array, labels: Array, temperature: float | Array = 1.0
 def dlr(logits: Array, labels: Array) -> Array:
     """Returns -(z_y - max_{i != y} z_i) / (z_1st - z_3rd), the difference of logits ratio.
 
-    It does not change when all logits are multiplied or moved.
+    It is invariant to scaling and shifting all logits.
 
     Args:
       logits: z, [n, classes], sorted from 1st to last in the denominator.

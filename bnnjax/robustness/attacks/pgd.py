@@ -1,4 +1,4 @@
-"""The images themselves, FGSM and PGD: one step along the gradient's signs, or many that stay in the ball."""
+"""FGSM and PGD: one step along the gradient's signs, or many that stay in the ball; and no attack at all."""
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,11 @@ from bnnjax.robustness.attacks.best import Attacked, LogitsOf, better, climb, ev
 from bnnjax.robustness.attacks.compiled import compiled
 from bnnjax.robustness.attacks.losses import Loss, cross_entropy
 
-STRIDE = 2.5  # the sum of all steps, in units of eps
+STRIDE = 2.5  # the total length of all steps, in units of eps
 
 
 def check_steps(name: str, steps: int) -> None:
-    """Refuses a number of steps below 1.
+    """Rejects a number of steps below 1.
 
     Raises:
       ValueError: naming it.
@@ -32,7 +32,7 @@ def unattacked(
     *,
     loss: Loss = cross_entropy,
 ) -> Attacked:
-    """The images themselves, which is what any attack finds at eps 0; arguments as for `fgsm`."""
+    """Returns the images themselves, the result of any attack at eps 0; arguments as for `fgsm`."""
     return evaluate(logits_of, loss, images, labels)
 
 
@@ -50,7 +50,7 @@ def fgsm(
 
     Args:
       logits_of: images to logits.
-      key: not used, since nothing is random; so that all attacks are called alike.
+      key: unused, since nothing is random; all attacks have the same signature.
       images: x, float32 [n, h, w, c] in [0, 1].
       labels: int [n].
       eps: [], traced.
@@ -76,7 +76,7 @@ def ascend(
 ) -> Attacked:
     """Projected gradient ascent from a random point: x <- P(x + 2.5 eps / steps * steepest(dL/dx)).
 
-    The best point of all steps is kept, the image itself among them.
+    The result is the point of the smallest margin among all steps, the image itself included.
 
     Args:
       logits_of: images to logits.
@@ -106,5 +106,5 @@ def ascend(
     return better(best, evaluate(logits_of, loss, points, labels))
 
 
-# `ascend` itself is for what is compiled as a whole.
+# `ascend` itself is for callers that are compiled as a whole.
 pgd = compiled("steps", "ball")(ascend)

@@ -1,7 +1,7 @@
-"""A trained network as attacks see it: its own forward pass, bit for bit, and a backward pass that is smooth.
+"""A trained network for attacks: its own forward pass, bit for bit, with a smoothed backward pass.
 
-The surrogates that binarized networks are trained through are narrow: beyond them the gradient is zero, and
-an attack that follows it stands still before a network that is not robust at all.
+The surrogate gradients that binarized networks are trained with are narrow: beyond them the gradient is zero,
+and an attack that follows it fails against a network that is not robust at all.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ HALF_WIDTHS = tuple(float(d) for d in np.arccosh((np.arange(0.5, 4) / 4) ** -0.5
 
 
 def _checkerboard(x: Array) -> Array:
-    """+1 and -1 in turn along all axes but the first, so that neither a mean nor a symmetry is moved."""
+    """Returns +1 and -1 alternating along all axes but the first, which leaves means unchanged."""
     place = sum(jax.lax.broadcasted_iota(jnp.int32, (1, *x.shape[1:]), axis) for axis in range(1, x.ndim))
     return jnp.where(place % 2 == 0, 1, -1).astype(x.dtype)
 
@@ -34,9 +34,9 @@ def smoothed_quantizer(
 
         dq/dx := 1/(2 t K) sum_k q(x + t d_k) - q(x - t d_k),  K = 4,  t = schedule["surrogate_temperature"]
 
-    For q = sign that is d/dx tanh(x / t) cut into K steps of equal height; a staircase of more levels, or one
+    For q = sign that is d/dx tanh(x / t) quantized to K steps of equal height; a staircase of more levels, or
     with learned thresholds, is smoothed likewise (our reading).  x + t d_k moves neighbours in opposite
-    directions: quantizers that subtract an image's mean would undo a common shift.
+    directions, since quantizers that subtract an image's mean would undo a common shift.
 
     Args:
       quantize: (activations [batch, ..., c], context) -> codes and scale; the scale must not depend on x.
@@ -62,7 +62,7 @@ def smoothed_quantizer(
 def clip_straight(x: Array) -> Array:
     """clip(x, -1, 1) with the derivative 1 everywhere.
 
-    Between units it is what hides gradients twice: the sign behind it has a surrogate of its own.
+    A clip between units would mask gradients twice, since the sign behind it has its own surrogate.
 
     Args:
       x: [...], any float dtype.
@@ -71,12 +71,12 @@ def clip_straight(x: Array) -> Array:
 
 
 def quantizes_activations(method: Method) -> bool:
-    """Returns whether the method has activations to smooth; else its gradients are those of its function."""
+    """Returns whether the method quantizes activations, whose derivatives can be smoothed."""
     return method.abits < 32
 
 
 def smoothed(method: Method, temperature: Array) -> Method:
-    """Returns the method with the same forward pass and smooth derivatives by its activations.
+    """Returns the method with the same forward pass and smoothed derivatives of its quantized activations.
 
     Args:
       method: one that quantizes activations.

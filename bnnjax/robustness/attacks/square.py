@@ -1,4 +1,4 @@
-"""Square attack: random search with squares, which asks for logits and never for a gradient."""
+"""Square attack: a black-box random search with squares, which uses logits and no gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from bnnjax.robustness.attacks.losses import cross_entropy
 from bnnjax.robustness.attacks.pgd import check_steps
 
 FIRST_SHARE = 0.8  # of the pixels, in the first square; as in AutoAttack
-# The share is halved after so many of 10,000 queries.
+# The share is halved after these queries of 10,000.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
@@ -20,11 +20,11 @@ def _signs(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 def side(query: Array, queries: int, height: int, width: int) -> Array:
-    """Returns how many pixels the side of the square has, int32 [].
+    """Returns the side of the square in pixels, int32 [].
 
     Args:
-      query: its number, from 1, [].
-      queries: of all.
+      query: the number of the query, from 1, [].
+      queries: their total number.
       height: of images.
       width: likewise.
     """
@@ -38,10 +38,10 @@ def side(query: Array, queries: int, height: int, width: int) -> Array:
 def square(
     logits_of: LogitsOf, key: Array, images: Array, labels: Array, eps: Array, *, queries: int
 ) -> Attacked:
-    """Random search in the l_inf ball: squares of one sign a channel, moved by 2 eps, are kept if they help.
+    """Random search in the l_inf ball: changes of squares by 2 eps, one sign per channel, are kept if better.
 
-    It begins with vertical stripes of +-eps.  What it makes small is the margin z_y - max_{i != y} z_i; the
-    losses it returns are cross-entropies.
+    It starts from vertical stripes of +-eps and minimizes the margin z_y - max_{i != y} z_i; the losses that
+    it returns are cross-entropies.
 
     Args:
       logits_of: images to logits; need not be differentiable.
@@ -49,7 +49,7 @@ def square(
       images: float32 [n, h, w, c] in [0, 1].
       labels: int [n].
       eps: [], traced.
-      queries: how often logits are asked for, the image itself aside; 1 or more.
+      queries: evaluations of the logits beside that of the image itself; 1 or more.
 
     Raises:
       ValueError: if queries is below 1.

@@ -1,4 +1,4 @@
-"""What is attacked: a function from images to logits, and the arrays that it is made of."""
+"""The target of attacks: a function from images to logits, and its arrays."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,13 +16,13 @@ from bnnjax.types import Tree
 class Target:
     """A network under attack, images -> logits [n, classes]; a pytree, whose leaves are its arrays.
 
-    Compiled programs take the arrays as arguments.  As constants, those of each network would need a
-    compilation of their own, which takes longer than the attack on a small network.
+    Compiled programs take the arrays as arguments.  As constants, they would require a compilation for each
+    network, which takes longer than the attack on a small network.
 
     Attributes:
       function: (*arrays, images) -> logits, or (*arrays, images, temperature) where a temperature is set.
       arrays: its first arguments, e.g. parameters and batch statistics.
-      temperature: of the surrogate gradients, [] above 0; None leaves the function's own gradients, which is
+      temperature: of the surrogate gradients, [] above 0; None for the function's own gradients, which needs
         another program.
     """
 
@@ -35,5 +35,5 @@ class Target:
         return self.function(*self.arrays, images, *temperature)
 
     def at(self, temperature: Array | float | None) -> "Target":
-        """Returns the same function with the gradients of that temperature."""
+        """Returns the same function with the gradients of another temperature."""
         return replace(self, temperature=None if temperature is None else jnp.float32(temperature))

@@ -1,4 +1,4 @@
-"""The search for gradients that lead somewhere: temperatures of the surrogate and of the logits."""
+"""The search for useful gradients: temperatures of the surrogate gradients and of the logits."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,16 +16,16 @@ from bnnjax.robustness.attacks.pgd import ascend
 from bnnjax.robustness.attacks.target import Target
 
 SURROGATES = (None, 0.3, 1.0, 3.0)
-# What the median of the logits' margins is brought to; None leaves the logits as they are.
+# Targets for the median of the logits' margins; None leaves the logits unscaled.
 MARGINS = (None, 1.0, 5.0)
 
 
 class Setting(NamedTuple):
-    """A pair of temperatures, and what a short attack with them leaves."""
+    """A pair of temperatures, and the result of a short attack with them."""
 
     surrogate: float | None  # temperature of a Target; None: the network's own gradients
     logits: float  # T of `cross_entropy`
-    accuracy: float  # percent of the images that stand
+    accuracy: float  # percent
     margin: float  # mean over the images, in units of the median margin without an attack
     vanished: float  # percent of the images at which the gradient is zero
 
@@ -39,7 +39,7 @@ def _logits(target: Target, images: Array) -> Array:
 def _short_attack(
     target: Target, loss: Partial, key: Array, images: Array, labels: Array, eps: Array, *, steps: int
 ) -> tuple[Array, Array]:
-    """Returns the margins that PGD leaves, [n], and where the gradient is zero at the images, bool [n]."""
+    """Returns the margins after PGD, [n], and whether the gradient at each image is zero, bool [n]."""
     gradients, _ = climb(target, loss, images, labels)
     found = ascend(target, key, images, labels, eps, steps=steps, loss=loss)
     return found.margins, jnp.all(gradients == 0, axis=(1, 2, 3))
@@ -55,11 +55,11 @@ def search(
     steps: int = 8,
     surrogates: Sequence[float | None] = SURROGATES,
 ) -> list[Setting]:
-    """Returns what a short PGD leaves with each pair of temperatures, the network's own first.
+    """Returns the results of a short PGD with each pair of temperatures, the network's own gradients first.
 
-    Gradients that vanish in a saturated softmax or beyond a narrow surrogate pass for robustness; whether
-    they do is a matter of two scales (Gupta & Ajanthan 2020, arXiv 2003.13511, scale the logits; that the
-    surrogate's width is searched with them is ours).
+    Gradients that vanish in a saturated softmax or beyond a narrow surrogate can be mistaken for robustness;
+    two scales decide whether they do (Gupta & Ajanthan 2020, arXiv 2003.13511, scale the logits; searching
+    the surrogate's width as well is our addition).
 
     Args:
       target: the network.
@@ -95,5 +95,5 @@ def search(
 
 
 def strongest(settings: Sequence[Setting]) -> Setting:
-    """Returns the setting that leaves the lowest accuracy, and of equals the smallest margin."""
+    """Returns the setting with the lowest accuracy, at a tie that with the smallest margin."""
     return min(settings, key=lambda setting: (setting.accuracy, setting.margin))

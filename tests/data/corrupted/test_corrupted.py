@@ -1,4 +1,4 @@
-"""Corrupted test images: each form is written as it is published, read back, and refused when wrong."""
+"""Corrupted test images: each form is written as published, read back, and rejected when wrong."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +36,7 @@ def data_set(labels: np.ndarray = LABELS, images: np.ndarray = IMAGES, classes: 
 
 
 def noisy(corruption: str, severity: int) -> np.ndarray:
-    """What stands for the images of a corruption: other pixels for each, uint8 [n, 8, 8, 3]."""
+    """Fake images of a corruption, with different pixels for each, uint8 [n, 8, 8, 3]."""
     return IMAGES ^ np.uint8(16 * severity + len(corruption))
 
 
@@ -56,7 +56,7 @@ def sizes(found: CorruptedSet, corruption: str) -> list[int]:
 
 
 def refuse(where: Path, message: str, dataset: Dataset | None = None) -> None:
-    """The set is refused, when it is opened or when it is read."""
+    """The set is rejected, when it is opened or when it is read."""
 
     def everything() -> None:
         found = open_corrupted(where, dataset or data_set())
@@ -107,7 +107,7 @@ def test_other_or_sorted_labels_are_not_aligned(npy: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("labels", np.tile(LABELS, 5)[:-1], r"labels\.npy is int32 \[59\]: whole numbers, 5 times"),
+        ("labels", np.tile(LABELS, 5)[:-1], r"labels\.npy is int32 \[59\]: integers, 5 times"),
         ("labels", np.tile(LABELS, 5) * 0.5, r"labels\.npy is float64 \[60\]"),
         ("labels", np.zeros((5, N), int), r"labels\.npy is int64 \[5, 12\]"),
         ("labels", np.zeros(0, int), r"labels\.npy is int64 \[0\]"),
@@ -120,7 +120,7 @@ def test_other_or_sorted_labels_are_not_aligned(npy: Path) -> None:
             r"fog\.npy is uint8 \[60, 8, 8, 1\]: uint8 \[60, 8, 8, 3\]",
         ),
         ("fog", np.zeros((60, 8, 8, 3), np.float32), r"fog\.npy is float32"),
-        ("fog", np.array([{}]), r"cannot read .*fog\.npy, it is missing or not a whole \.npy file"),
+        ("fog", np.array([{}]), r"cannot read .*fog\.npy: missing or not a complete \.npy file"),
     ],
 )
 def test_wrong_npy_files_are_refused(npy: Path, name: str, array: np.ndarray, message: str) -> None:
@@ -137,7 +137,7 @@ def test_missing_and_cut_npy_files_are_refused(npy: Path) -> None:
         (npy / f"{name}.npy").unlink()
     refuse(npy, r"has labels\.npy, but no NAME\.npy")
     (npy / "labels.npy").rename(npy / "fog.npy")
-    refuse(npy, r"cannot read .*labels\.npy, it is missing")
+    refuse(npy, r"cannot read .*labels\.npy: missing")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Corruptions without chance agree with the published definitions, made with the libraries that these use."""
+"""Deterministic corruptions agree with the published definitions in the original libraries."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Corruptions by chance: their parts against other libraries, given the same numbers, and their laws."""
+"""Random corruptions: parts against other libraries with the same numbers, and distributions."""
 
 import cv2
 import jax

@@ -1,4 +1,4 @@
-"""The noise of CIFAR-10-C: its definitions, its independence of how images are cut into batches."""
+"""The corruptions of CIFAR-10-C: definitions, and independence of how images are batched."""
 
 import math
 

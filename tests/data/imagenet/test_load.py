@@ -130,5 +130,5 @@ def test_what_is_not_prepared_or_incomplete_is_refused(copied: Path, tmp_path: P
         load_imagenet(copied, train_examples=0)
     (shard,) = (copied / NAME).glob("*-validation.*")
     shard.unlink()
-    with pytest.raises(DataError, match=f"lacks {shard.name}: prepare it anew"):
+    with pytest.raises(DataError, match=f"lacks {shard.name}: prepare it again"):
         load_imagenet(copied)

@@ -1,4 +1,4 @@
-"""What is written, that TFDS reads it, and that a preparation which was stopped goes on."""
+"""Preparing ImageNet: what is written, that TFDS reads it, and that it resumes."""
 
 import io
 import shutil
@@ -39,7 +39,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Told:
-    """Keeps what it is told of progress."""
+    """Keeps the progress that it is called with."""
 
     def __init__(self) -> None:
         self.total, self.steps = 0, list[int]()
@@ -140,7 +140,7 @@ def test_another_preparation_is_not_mixed_in(imagenet_tars: Path, tmp_path: Path
     place.parent.mkdir(parents=True)
     plan = place.with_name(PLAN)
     write.begin(place, plan, {split: find_images(imagenet_tars, split, few) for split in COUNTS})
-    with pytest.raises(DataError, match="of a preparation from other files: delete it and retry"):
+    with pytest.raises(DataError, match="belongs to a preparation from other files: delete it and retry"):
         prepare_imagenet(imagenet_tars, tmp_path, LABELS, 1, Told())
 
 
@@ -169,7 +169,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
         (tmp_path / split / folder).mkdir(parents=True)
         number = LABELS.validation.index(SYNSETS[0]) + 1
         (tmp_path / split / folder / f"ILSVRC2012_val_{number:08d}.JPEG").write_bytes(b"none")
-    with pytest.raises(DataError, match=rf"ILSVRC2012_val_\d+.JPEG in {tmp_path}/train/n\S+ is no image"):
+    with pytest.raises(DataError, match=rf"ILSVRC2012_val_\d+.JPEG in {tmp_path}/train/n\S+ is not an image"):
         prepare_imagenet(tmp_path, tmp_path / "data", official_labels(SYNSETS[:1]), 1, Told())
 
 

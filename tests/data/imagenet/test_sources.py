@@ -1,4 +1,4 @@
-"""What is found in tar files and folders, and what is refused."""
+"""Images found in tar files and folders, and sources that are rejected."""
 
 import io
 import shutil
@@ -148,7 +148,7 @@ def test_a_tar_file_that_is_cut_off_is_refused(tars: Path, split: str, name: str
     (tars / name).write_bytes(data[: round(left if left > 1 else left * len(data))])
     sentence = refused(tars, split)
     assert name in sentence
-    assert "cut off" in sentence
+    assert "truncated" in sentence
 
 
 def members_of(data: bytes) -> list[tarfile.TarInfo]:
@@ -159,7 +159,7 @@ def members_of(data: bytes) -> list[tarfile.TarInfo]:
 def test_a_tar_file_that_is_cut_off_between_two_images_is_refused(tars: Path) -> None:
     data = (tars / VALIDATION_TAR).read_bytes()
     (tars / VALIDATION_TAR).write_bytes(data[: members_of(data)[7].offset])
-    assert "is cut off behind ILSVRC2012_val_" in refused(tars, "validation")
+    assert "is truncated after ILSVRC2012_val_" in refused(tars, "validation")
 
 
 def test_a_synset_whose_own_tar_file_is_cut_off_is_named(tars: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_synset_whose_own_tar_file_is_cut_off_is_named(tars: Path) -> None:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             outer.addfile(info, io.BytesIO(data))
-    assert f"{synset} in {tars / TRAIN_TAR} is cut off behind {SYNSETS[2]}_4.JPEG" in refused(tars, "train")
+    assert f"{synset} in {tars / TRAIN_TAR} is truncated after {SYNSETS[2]}_4.JPEG" in refused(tars, "train")
 
 
 def test_a_file_that_is_no_validation_image_is_named(imagenet_tars: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Crops, against images whose pixels tell where they are."""
+"""Crops of images whose pixels encode their position."""
 
 import io
 import math
@@ -12,7 +12,7 @@ from bnnjax.data.streaming.decode import UNIFORMS, Box, centre_crop, random_box,
 
 
 def ramp(width: int, height: int) -> np.ndarray:
-    """Red tells the column, green the row: 0 at one edge, 255 at the other."""
+    """Red encodes the column, green the row: 0 at one edge, 255 at the other."""
     image = np.full((height, width, 3), 128, np.uint8)
     image[..., 0] = np.round(255 * (np.arange(width) + 0.5) / width)
     image[..., 1] = np.round(255 * (np.arange(height) + 0.5) / height)[:, None]

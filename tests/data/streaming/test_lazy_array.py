@@ -1,4 +1,4 @@
-"""What looks like an array gives what an array of all of it would give."""
+"""A lazy array gives what an array of all its entries would give."""
 
 import numpy as np
 import pytest

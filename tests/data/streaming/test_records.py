@@ -1,4 +1,4 @@
-"""Records by their place, in this process and in another, and what is said of damaged ones."""
+"""Records by index, in this process and in another, and errors on damaged ones."""
 
 import dataclasses
 import pickle

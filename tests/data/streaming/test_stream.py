@@ -1,4 +1,4 @@
-"""Batches are functions of seed, step and place, whoever makes them; workers that die or hang are noticed."""
+"""Batches are functions of seed, step and place, for any workers; dead and hanging ones are noticed."""
 
 import dataclasses
 import multiprocessing
@@ -121,7 +121,7 @@ def test_a_damaged_image_ends_the_stream_or_the_next_one_takes_its_place(
 def test_a_stream_of_nothing_but_damage_is_given_up(damaged: Records) -> None:
     path = damaged.directory / damaged.shards[0][0]
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(DataError, match=r"100 images in a row behind record .* are damaged"):
+    with pytest.raises(DataError, match=r"100 images in a row after record .* are damaged"):
         taken(rows_of(damaged, skip_corrupt=True))
 
 
@@ -143,7 +143,7 @@ def test_workers_make_the_same_batches_and_go_when_the_stream_is_closed(
 
 def test_a_worker_that_hangs_or_dies_is_a_sentence(train: Records) -> None:
     for number, timeout, sentence in (
-        (signal.SIGKILL, 300.0, "a data worker died of SIGKILL, perhaps for want of memory"),
+        (signal.SIGKILL, 300.0, "a data worker died of SIGKILL, perhaps for lack of memory"),
         (signal.SIGSTOP, 3.0, "no batch came from the data workers for 3 s: one of them hangs"),
     ):
         rows = rows_of(train, workers=1, steps=1000)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from bnnjax.report.robustness.attacks import attacks_figure, attacks_html, attacks_table
 
-SENTENCE = "The black box beats the white box at eps 8/255: 40.0 % stand, 50.0 % after <gradients>."
+SENTENCE = "The black box beats the white box at eps 8/255: accuracy 40.0 %, 50.0 % after <gradients>."
 
 
 def record(name: str, transfer: float | None, masking: list[str]) -> dict[str, Any]:

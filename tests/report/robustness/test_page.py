@@ -1,19 +1,17 @@
-"""The page of a robustness evaluation stands alone, says what was measured, and is written whole."""
+"""The page of a robustness evaluation is self-contained, reports the measurements, and is written whole."""
 
 import io
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import Page, write_run_page
 from PIL import Image
 
-from bnnjax.report.robustness import page
 from bnnjax.report.robustness.page import differences, headline, write_robustness_page
-from bnnjax.report.run import html
-from bnnjax.report.run.html import write_report
+from bnnjax.report.style import plots
 
 FEATURES = [
     {
@@ -26,46 +24,10 @@ FEATURES = [
 ]
 
 
-class _Page(HTMLParser):
-    """Collects tags, words and the rows of tables."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.rows: list[list[str]] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "source"):
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] in (["td"], ["th"]):
-            self.rows[-1][-1] += data
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-
 @pytest.fixture
 def _no_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws the figures but leaves out the slow part, for tests that look at the words only."""
-    for module in (html, page):
-        monkeypatch.setattr(module, "png_bytes", lambda figure: b"png")
+    monkeypatch.setattr(plots, "png_bytes", lambda figure: b"png")
 
 
 def test_everything_is_on_the_page_and_nothing_from_outside(
@@ -82,7 +44,7 @@ def test_everything_is_on_the_page_and_nothing_from_outside(
         about={"git revision": "3f2a91c0d5"},
     )
     content = path.read_text("utf-8")
-    page = _Page(content)
+    page = Page(content)
     assert sorted(entry.name for entry in path.parent.iterdir()) == [
         "corrupted.png", "feature_study.png", "robustness.html", "robustness_map.png", "severity_curves.png",
     ]  # fmt: skip
@@ -124,7 +86,7 @@ def test_a_single_run_has_a_strip_and_no_more_than_there_is(
     tmp_path: Path, fake_robustness: Callable
 ) -> None:
     path = write_robustness_page(tmp_path, [fake_robustness(0)])
-    text = _Page(path.read_text("utf-8")).text()
+    text = Page(path.read_text("utf-8")).text()
     assert "irnet, none, seed 0 reaches 61.00% mean accuracy under noise" in text
     assert "hardest 50.0% saturate" in text
     for absent in ("Over seeds", "What the noise does", "feature maps"):
@@ -137,7 +99,7 @@ def test_words_are_escaped(tmp_path: Path, fake_robustness: Callable) -> None:
     words = dict.fromkeys(("label", "model", "method", "constraint", "source", "baseline", "run"), evil)
     path = write_robustness_page(tmp_path, [fake_robustness(0, **words)], command=evil, about={evil: evil})
     assert "<script" not in path.read_text("utf-8")
-    assert evil in _Page(path.read_text("utf-8")).text()
+    assert evil in Page(path.read_text("utf-8")).text()
 
 
 @pytest.mark.usefixtures("_no_pixels")
@@ -175,14 +137,14 @@ def test_the_page_of_a_run_shows_its_accuracy_under_noise(
     tmp_path: Path, fake_run: Callable, fake_robustness: Callable, fake_corrupted: Callable
 ) -> None:
     run = fake_run(epochs=2, units=2)._asdict()
-    write_report(tmp_path / "without", **run)
-    path = write_report(
+    write_run_page(tmp_path / "without", **run)
+    path = write_run_page(
         tmp_path / "with",
         **run,
         robustness=fake_robustness(0, severities=("1", "3")),
         corrupted=fake_corrupted(severities="013"),
     )
-    page = _Page(path.read_text("utf-8"))
+    page = Page(path.read_text("utf-8"))
     text = page.text()
     assert "accuracy under noise 65.00% lost to noise 16.0 points hardest noise 54.0% saturate" in text
     assert "The quick version, on 1,234 test images and at severities 1, 3" in text
@@ -192,7 +154,7 @@ def test_the_page_of_a_run_shows_its_accuracy_under_noise(
     assert names[1] - names[0] == {"noise.png", "corrupted.png"}
     assert "under noise" not in (tmp_path / "without" / "report.html").read_text("utf-8")
     with pytest.raises(ValueError, match="uint8"):
-        write_report(
+        write_run_page(
             tmp_path / "no",
             **run,
             robustness=fake_robustness(0),

@@ -11,7 +11,7 @@ from PIL import Image
 
 from bnnjax.report.robustness.examples import corruption_examples
 from bnnjax.report.robustness.plots import curves_caption, map_caption, robustness_map, severity_curves
-from bnnjax.report.robustness.section import noise_figure, quick_caption, robustness_section
+from bnnjax.report.robustness.section import noise_drawings, noise_figure, quick_caption, robustness_section
 from bnnjax.report.robustness.tables import corruptions_of
 from bnnjax.report.style.theme import DARK, LIGHT, png_bytes
 
@@ -142,7 +142,7 @@ def test_the_section_says_what_is_worst_and_that_it_is_quick(
     fake_robustness: Callable, fake_corrupted: Callable
 ) -> None:
     record = fake_robustness(0, severities=("1", "3"))
-    section = robustness_section(record, fake_corrupted())
+    section = robustness_section(record)
     assert section.strip == [
         ("accuracy under noise", "65.00%"),
         ("lost to noise", "16.0 points"),
@@ -151,14 +151,14 @@ def test_the_section_says_what_is_worst_and_that_it_is_quick(
     ]
     assert section.rows["worst three"] == "saturate (54.0%), spatter (55.0%), gaussian blur (56.0%)"
     assert section.rows["mean accuracy under noise, percent"] == "65.00 (64.50 to 65.25)"
-    assert list(section.plots) == ["noise.png", "corrupted.png"]
+    assert list(noise_drawings(record, fake_corrupted())) == ["noise.png", "corrupted.png"]
     caption = quick_caption(record)
     assert "quick version, on 1,234 test images and at severities 1, 3" in caption
     assert "Hardest is saturate, 54.0% on average." in caption
-    assert list(robustness_section(record, None).plots) == ["noise.png"]
+    assert list(noise_drawings(record, None)) == ["noise.png"]
     empty = fake_robustness(0, names=("fog",), severities=("1",), mean_corruption_accuracy=None)
     empty["accuracy"]["fog"]["1"] = None
-    assert [value for _, value in robustness_section(empty, None).strip[:3]] == ["–", "–", "–"]
+    assert [value for _, value in robustness_section(empty).strip[:3]] == ["–", "–", "–"]
 
 
 def test_captions_name_the_best_run(fake_robustness: Callable) -> None:

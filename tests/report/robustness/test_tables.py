@@ -1,4 +1,4 @@
-"""Tables and CSV of accuracy under noise say what the records say."""
+"""Tables and CSV of accuracy under noise have the numbers of the records."""
 
 import csv
 import io

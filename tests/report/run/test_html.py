@@ -1,4 +1,4 @@
-"""The page of a run stands alone, says what happened, and is written whole."""
+"""The page of a run is self-contained, reports the results, and is written whole."""
 
 import base64
 import io
@@ -6,74 +6,30 @@ import math
 import os
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import Page, write_run_page
 from PIL import Image
 
-from bnnjax.report.run import html
 from bnnjax.report.run.captions import confusion_caption, headline, warnings
-from bnnjax.report.run.html import draw_plots, write_report
-
-VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
-
-
-class _Page(HTMLParser):
-    """Collects what a test asks about, and fails on tags that do not match."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
+from bnnjax.report.style import plots
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, fake_run: Callable) -> tuple[Path, _Page]:
-    path = write_report(tmp_path_factory.mktemp("run"), **fake_run(epochs=3, units=5, off=(2,))._asdict())
-    return path, _Page(path.read_text("utf-8"))
-
-
-def test_plots_that_are_drawn_before_are_not_drawn_again(
-    page: tuple[Path, _Page], fake_run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments = fake_run(epochs=3, units=5, off=(2,))._asdict()
-    given = {name: arguments[name] for name in ("metrics", "units", "examples", "confusion")}
-    plots = draw_plots(best_epoch=arguments["summary"]["best_epoch"], **given)
-    monkeypatch.setattr(html, "draw_plots", None)
-    path = write_report(tmp_path, plots=plots, **arguments)
-    assert path.read_text("utf-8") == page[0].read_text("utf-8")
-    for name in plots:
-        assert (tmp_path / name).read_bytes() == page[0].with_name(name).read_bytes()
+def page(tmp_path_factory: pytest.TempPathFactory, fake_run: Callable) -> tuple[Path, Page]:
+    path = write_run_page(tmp_path_factory.mktemp("run"), **fake_run(epochs=3, units=5, off=(2,))._asdict())
+    return path, Page(path.read_text("utf-8"))
 
 
 @pytest.fixture
 def _no_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws the figures but leaves out the slow part, for tests that look at the words only."""
-    monkeypatch.setattr(html, "png_bytes", lambda figure: b"png")
+    monkeypatch.setattr(plots, "png_bytes", lambda figure: b"png")
 
 
-def test_nothing_comes_from_outside(page: tuple[Path, _Page]) -> None:
+def test_nothing_comes_from_outside(page: tuple[Path, Page]) -> None:
     path, parsed = page
     references = [
         value
@@ -87,7 +43,7 @@ def test_nothing_comes_from_outside(page: tuple[Path, _Page]) -> None:
     assert not re.search(r"url\(|@import|https?://", path.read_text("utf-8"))
 
 
-def test_the_pngs_are_whole_and_the_same_as_in_the_page(page: tuple[Path, _Page]) -> None:
+def test_the_pngs_are_whole_and_the_same_as_in_the_page(page: tuple[Path, Page]) -> None:
     path, parsed = page
     inside = [attributes["src"] for tag, attributes in parsed.tags if tag == "img"]
     for name, source in zip(("curves", "bounds", "examples", "confusion"), inside, strict=True):
@@ -103,12 +59,12 @@ def test_the_pngs_are_whole_and_the_same_as_in_the_page(page: tuple[Path, _Page]
     ]  # fmt: skip
 
 
-def test_the_page_says_the_result_and_its_limits(page: tuple[Path, _Page], fake_run: Callable) -> None:
+def test_the_page_says_the_result_and_its_limits(page: tuple[Path, Page], fake_run: Callable) -> None:
     text = page[1].text()
     assert "reactnet (1/1 bits) with the l1inf constraint reaches 84.37% test accuracy on cifar10" in text
     assert "The true sign has no Lipschitz constant" in text
     assert "never a certificate" in text
-    assert "1 unit of 5 is off" in text
+    assert "1 unit of 5 is dead" in text
     for part in (
         fake_run(units=5).units[1]["unit"],
         "3f2a91c0d5",
@@ -126,7 +82,7 @@ def test_values_are_escaped(tmp_path: Path, fake_run: Callable) -> None:
     run = fake_run(epochs=1, units=2)
     evil = '<script>alert("x")</script>&'
     run.units[0]["unit"] = evil
-    path = write_report(
+    path = write_run_page(
         tmp_path,
         config={evil: {evil: evil}},
         metrics=run.metrics,
@@ -138,12 +94,14 @@ def test_values_are_escaped(tmp_path: Path, fake_run: Callable) -> None:
     content = path.read_text("utf-8")
     assert "<script" not in content
     assert content.count("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;") > 10
-    assert evil in _Page(content).text()
+    assert evil in Page(content).text()
 
 
 def test_a_run_with_next_to_nothing(tmp_path: Path) -> None:
-    path = write_report(tmp_path, config={}, metrics=[], summary={}, units=[], examples=None, confusion=None)
-    text = _Page(path.read_text("utf-8")).text()
+    path = write_run_page(
+        tmp_path, config={}, metrics=[], summary={}, units=[], examples=None, confusion=None
+    )
+    text = Page(path.read_text("utf-8")).text()
     assert "no accuracy was recorded" in text
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
 
@@ -160,8 +118,8 @@ def test_a_run_that_diverged(tmp_path: Path, fake_run: Callable) -> None:
         "spectral_bound": math.inf,
     }
     summary = run.summary | {"test_accuracy": math.nan, "log_lipschitz_bound": math.inf}
-    path = write_report(tmp_path, **(run._asdict() | {"summary": summary}))
-    text = _Page(path.read_text("utf-8")).text()
+    path = write_run_page(tmp_path, **(run._asdict() | {"summary": summary}))
+    text = Page(path.read_text("utf-8")).text()
     assert "test accuracy is not finite; its Lipschitz bound is not finite." in text
     assert "The loss was not finite in 2 epochs, first in epoch 2." in text
 
@@ -169,10 +127,10 @@ def test_a_run_that_diverged(tmp_path: Path, fake_run: Callable) -> None:
 @pytest.mark.usefixtures("_no_pixels")
 def test_a_plot_that_fails_leaves_the_old_report(tmp_path: Path, fake_run: Callable) -> None:
     run = fake_run(epochs=1, units=2)
-    path = write_report(tmp_path, **run._asdict())
+    path = write_run_page(tmp_path, **run._asdict())
     before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
     with pytest.raises(ValueError, match="square matrix"):
-        write_report(tmp_path, **(run._asdict() | {"confusion": np.ones((2, 3))}))
+        write_run_page(tmp_path, **(run._asdict() | {"confusion": np.ones((2, 3))}))
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
     assert path.exists()
 
@@ -182,7 +140,7 @@ def test_a_full_disk_leaves_the_old_report(
     tmp_path: Path, fake_run: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = fake_run(epochs=1)._asdict() | {"units": [], "examples": None, "confusion": None}
-    path = write_report(tmp_path, **arguments)
+    path = write_run_page(tmp_path, **arguments)
     before = path.read_bytes()
     rename = os.replace
 
@@ -193,7 +151,7 @@ def test_a_full_disk_leaves_the_old_report(
 
     monkeypatch.setattr(os, "replace", fail_on_the_page)
     with pytest.raises(OSError, match="no space left"):
-        write_report(tmp_path, **(arguments | {"summary": {}}))
+        write_run_page(tmp_path, **(arguments | {"summary": {}}))
     assert path.read_bytes() == before
     assert not list(tmp_path.glob(".*"))
 
@@ -216,7 +174,7 @@ def test_headline(summary: dict, sentence: str) -> None:
 def test_no_warning_when_all_is_well(fake_run: Callable) -> None:
     run = fake_run()
     assert warnings(run.summary, run.metrics, run.units) == []
-    assert warnings({"units_off": 2}, [], [])[0].startswith("2 units are off")
+    assert warnings({"units_off": 2}, [], [])[0].startswith("2 units are dead")
 
 
 def test_confusion_caption_names_the_worst_pair() -> None:

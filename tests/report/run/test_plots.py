@@ -72,7 +72,7 @@ def test_epochs_with_units_off_are_shaded(fake_run: Callable) -> None:
     bound = curves(metrics).axes[3]
     spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in bound.patches]  # type: ignore[attr-defined]
     assert spans == [(1.5, 3.5), (5.5, 6.5)]
-    assert bound.get_legend_handles_labels()[1] == ["some units are off"]
+    assert bound.get_legend_handles_labels()[1] == ["some units are dead"]
 
 
 @pytest.mark.parametrize("count", [1, 20])
@@ -105,7 +105,7 @@ def test_units_that_are_off_or_broken_get_words(fake_run: Callable) -> None:
     figure = bounds(units)
     _assert_drawn(figure)
     words = [text.get_text() for text in figure.axes[0].texts]
-    assert words == ["off (norm 4e-05)", "off (norm 0)", "norm not finite", "no norm recorded"]
+    assert words == ["dead (norm 4e-05)", "dead (norm 0)", "norm not finite", "no norm recorded"]
     assert len(figure.axes[0].patches) == 2
     # A unit that is off must not stretch the axis over the decades down to its norm.
     assert figure.axes[0].get_xlim()[0] > 1e-2

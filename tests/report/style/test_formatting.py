@@ -1,4 +1,4 @@
-"""Numbers are said the same way everywhere, missing and non-finite ones included."""
+"""Numbers are formatted the same way everywhere, missing and non-finite ones included."""
 
 import numpy as np
 import pytest

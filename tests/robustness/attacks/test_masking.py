@@ -1,4 +1,4 @@
-"""Networks whose gradients vanish: what finds their weakness, and what gives them away."""
+"""Networks whose gradients vanish: what breaks them, and the signs of masking."""
 
 from functools import partial
 from typing import Any
@@ -106,7 +106,7 @@ def test_saturated_logits_are_found_out_and_overcome() -> None:
         "The black box beats the white box at eps 0.05",
         "gradients mislead",
         "gradient is zero at",
-        "Without a bound",
+        "at eps 1, where any image",
     ):
         assert words in said
 
@@ -143,15 +143,15 @@ def rungs(values: dict[str, tuple[float, float]]) -> dict[str, dict[str, float]]
     ("accuracies", "ladder", "words"),
     [
         ({}, {}, None),
-        ({"square": 47.5}, {}, "The black box beats the white box at eps 8/255: 47.5 % stand, 49.0 %"),
+        ({"square": 47.5}, {}, "The black box beats the white box at eps 8/255: accuracy 47.5 %, 49.0 %"),
         ({"square": 48.5}, {}, None),  # within the tolerance
-        ({"transfer": 30.0}, {}, "Transfer from the twin beats the white box at eps 8/255: 30.0 % stand"),
-        ({"fgsm": 40.0}, {}, "One step beats many at eps 8/255: 40.0 % stand after FGSM, 49.0 %"),
+        ({"transfer": 30.0}, {}, "Transfer from the twin beats the white box at eps 8/255: accuracy 30.0 %"),
+        ({"fgsm": 40.0}, {}, "One step beats many at eps 8/255: accuracy 40.0 % after FGSM, 49.0 %"),
         ({"apgd_dlr": 40.0, "fgsm": 40.0}, {}, None),
-        ({}, {"1": (0.5, 9.0)}, "Without a bound 0.5 % still stand"),
+        ({}, {"1": (0.5, 9.0)}, "Accuracy is 0.5 % at eps 1"),
         ({}, {"8/255": (50.0, 0.05)}, "The loss falls with eps: 0.1 at 0, 0.05 at 8/255"),
-        ({}, {"8/255": (95.0, 1.0)}, "Accuracy rises with eps: 90.0 % stand at 0, 95.0 % at 8/255"),
-        ({}, {"1": (90.0, 9.0)}, "Accuracy does not fall with eps: 90.0 % stand at 0, 90.0 % at 1"),
+        ({}, {"8/255": (95.0, 1.0)}, "Accuracy rises with eps: 90.0 % at 0, 95.0 % at 8/255"),
+        ({}, {"1": (90.0, 9.0)}, "Accuracy does not fall with eps: 90.0 % at 0, 90.0 % at 1"),
         ({}, {"1": (0.0, 0.1)}, "The loss does not grow with eps: 0.1 at 0, 0.1 at 1"),
     ],
 )

@@ -174,7 +174,7 @@ def test_apgd_is_the_algorithm_of_the_paper() -> None:
 
 
 def test_iterative_attacks_begin_where_their_key_says() -> None:
-    """Of a function without slope nothing but the start is left."""
+    """For a function without slope the result is the start."""
     images, labels = jnp.full((2, 3, 3, 1), 0.5), jnp.zeros(2, jnp.int32)
 
     def level(x: Any) -> Any:
