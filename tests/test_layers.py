@@ -14,7 +14,7 @@ SOURCES = {
 }
 # Each part of bnnjax imports those above it alone, and of the floors' neighbours none.
 FLOORS = (
-    {"types", "config", "runtime", "ops"},
+    {"types", "config", "runtime", "native", "ops"},
     {"bounds", "data", "report"},
     {"methods"},
     {"nn", "train"},
