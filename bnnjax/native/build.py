@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -41,7 +42,7 @@ def build(directory: Path | None = None) -> Path:
     compiler = shutil.which(os.environ.get("CC") or "cc")
     if compiler is None:
         raise BuildError("there is no C compiler")
-    files = {name: () for name in ("conv", "scalar", "xla")} | INSTRUCTION_SETS.get(platform.machine(), {})
+    files = dict.fromkeys(("conv", "scalar", "xla"), ()) | INSTRUCTION_SETS.get(platform.machine(), {})
     try:
         place = (cache_directory() / "native" if directory is None else directory).absolute()
         library = place / f"{_key(compiler, files)}.so"
@@ -64,11 +65,14 @@ def _key(compiler: str, files: dict[str, tuple[str, ...]]) -> str:
 
 
 def _compile(compiler: str, files: dict[str, tuple[str, ...]], scratch: Path) -> Path:
-    objects = []
-    for name, flags in files.items():
-        objects.append(str(scratch / f"{name}.o"))
-        include = ("-isystem", jax.ffi.include_dir())
-        _run([compiler, *FLAGS, *flags, *include, "-c", str(SOURCES / f"{name}.c"), "-o", objects[-1]])
+    include = ("-isystem", jax.ffi.include_dir())
+    objects = [str(scratch / f"{name}.o") for name in files]
+    commands = [
+        [compiler, *FLAGS, *flags, *include, "-c", str(SOURCES / f"{name}.c"), "-o", output]
+        for (name, flags), output in zip(files.items(), objects, strict=True)
+    ]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(_run, commands))
     library = scratch / "library.so"
     _run([compiler, "-shared", "-pthread", *objects, "-o", str(library)])
     return library

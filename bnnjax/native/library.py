@@ -17,6 +17,21 @@ MOST_PRODUCTS = 2**15 - 1  # of a sum; it is held in 16 bits
 
 
 @functools.cache
+def load() -> ctypes.CDLL:
+    """Returns the library, built if need be, its convolution known to JAX.
+
+    Raises:
+      BuildError: it could not be built.
+      OSError: it could not be loaded.
+    """
+    library = ctypes.CDLL(str(build()))
+    library.bnn_find.argtypes = [ctypes.c_char_p]
+    library.bnn_find.restype = ctypes.c_char_p
+    jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(library.bnn_xla_convolve), platform="cpu")
+    return library
+
+
+@functools.cache
 def kernels() -> str:
     """Returns the implementation of binary convolutions in this process: scalar, avx2, avx512bw, neon or xla.
 
@@ -30,20 +45,16 @@ def kernels() -> str:
     if wanted == "xla" or jax.default_backend() != "cpu":
         return "xla"
     try:
-        library = ctypes.CDLL(str(build()))
+        found: bytes | None = load().bnn_find(None if wanted is None else wanted.encode())
     except (BuildError, OSError) as error:
         complain(f"binary convolutions are XLA's, several times slower than ours: {error}")
         return "xla"
-    library.bnn_use.argtypes = [ctypes.c_char_p]
-    library.bnn_use.restype = ctypes.c_char_p
-    used: bytes | None = library.bnn_use(None if wanted is None else wanted.encode())
-    if used is None:
-        if wanted is not None:
-            raise ValueError(f"{VARIABLE} must name what this machine has; got {wanted}")
+    if found is None and wanted is not None:
+        raise ValueError(f"{VARIABLE} must name what this machine has; got {wanted}")
+    if found is None:
         complain("binary convolutions are XLA's: ours give other sums than they should; please report this")
         return "xla"
-    jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(library.bnn_xla_convolve), platform="cpu")
-    return used.decode()
+    return found.decode()
 
 
 def convolves(x: Array, kernel: Array) -> bool:
@@ -53,23 +64,28 @@ def convolves(x: Array, kernel: Array) -> bool:
     return fits and kernels() != "xla"
 
 
-def convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    """Convolves codes of +-1, the border filled with zeros; no gradient is defined.
+def convolve(
+    x: Array, kernel: Array, stride: int, padding: int, padding_value: int = 0, implementation: str = ""
+) -> Array:
+    """Convolves codes of +-1; no gradient is defined.
 
     Args:
       x: [batch, h, w, i] float32.
       kernel: [kh, kw, i, o] float32.
       stride: of both axes.
       padding: rows and columns added on each side.
+      padding_value: what they hold, 0, +1 or -1.
+      implementation: one that the CPU has; by default `kernels()`.
 
     Returns:
-      [batch, (h + 2 padding - kh) // stride + 1, likewise, o] float32, exact.
+      [batch, (h + 2 padding - kh) // stride + 1, likewise, o] float32, exact; NaN if any code is not +-1.
     """
+    load()  # in case that a caller names an implementation
     rows, columns = (
-        (size + 2 * padding - k) // stride + 1
-        for size, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
+        (size + 2 * padding - k) // stride + 1 for size, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
     )
     shape = (x.shape[0], rows, columns, kernel.shape[3])
     call = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct(shape, x.dtype), vmap_method="sequential")
-    sizes = {"stride": stride, "padding": padding, "padding_value": 0}
-    return call(x, kernel, **{name: np.int64(value) for name, value in sizes.items()})
+    sizes = {"stride": stride, "padding": padding, "padding_value": padding_value}
+    attributes = {name: np.int64(value) for name, value in sizes.items()}
+    return call(x, kernel, implementation=implementation or kernels(), **attributes)

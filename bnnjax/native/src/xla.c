@@ -1,5 +1,5 @@
-/* The convolution as a custom call of XLA's: (x, kernel) -> y, float32, with the attributes padding,
-   padding_value and stride. */
+/* The convolution as a custom call of XLA's: (x, kernel) -> y, float32, with the attributes implementation,
+   padding, padding_value and stride. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,13 +7,10 @@
 #include "conv.h"
 #include "xla/ffi/api/c_api.h"
 
-static const bnn_kernels *chosen;
-
-/* Sets the implementation that is called from now on; returns its name, or NULL where there is none that is right. */
-const char *bnn_use(const char *name) {
-  chosen = bnn_choose(name);
-  if (chosen && !bnn_agrees(chosen)) chosen = NULL;
-  return chosen ? chosen->name : NULL;
+/* The fastest implementation that runs here, or the one of that name; NULL where there is none that is right. */
+const char *bnn_find(const char *name) {
+  const bnn_kernels *kernels = bnn_choose(name);
+  return kernels && bnn_agrees(kernels) ? kernels->name : NULL;
 }
 
 /* Tasks that threads share.  Those of XLA's pool may begin when all is done, so that the last one frees. */
@@ -102,16 +99,29 @@ static XLA_FFI_Error *failed(const XLA_FFI_Api *api, const char *message) {
   return api->XLA_FFI_Error_Create(&args);
 }
 
-static int attribute(const XLA_FFI_Attrs *attrs, const char *name, int64_t *value) {
+/* The attribute of that name and type; NULL if there is none. */
+static const void *attribute(const XLA_FFI_Attrs *attrs, const char *name, XLA_FFI_AttrType type) {
   for (int64_t n = 0; n < attrs->size; n++) {
     const XLA_FFI_ByteSpan *found = attrs->names[n];
-    if (found->len != strlen(name) || memcmp(found->ptr, name, found->len)) continue;
-    const XLA_FFI_Scalar *scalar = attrs->attrs[n];
-    if (attrs->types[n] != XLA_FFI_AttrType_SCALAR || scalar->dtype != XLA_FFI_DataType_S64) return 0;
-    *value = *(const int64_t *)scalar->value;
-    return 1;
+    if (found->len == strlen(name) && !memcmp(found->ptr, name, found->len))
+      return attrs->types[n] == type ? attrs->attrs[n] : NULL;
   }
-  return 0;
+  return NULL;
+}
+
+static int read_integer(const XLA_FFI_Attrs *attrs, const char *name, int64_t *value) {
+  const XLA_FFI_Scalar *scalar = attribute(attrs, name, XLA_FFI_AttrType_SCALAR);
+  if (!scalar || scalar->dtype != XLA_FFI_DataType_S64) return 0;
+  *value = *(const int64_t *)scalar->value;
+  return 1;
+}
+
+static const bnn_kernels *read_kernels(const XLA_FFI_Attrs *attrs) {
+  const XLA_FFI_ByteSpan *span = attribute(attrs, "implementation", XLA_FFI_AttrType_STRING);
+  char name[16] = {0};
+  if (!span || span->len >= sizeof name) return NULL;
+  memcpy(name, span->ptr, span->len);
+  return bnn_choose(name);
 }
 
 static int is_image_like(const XLA_FFI_Buffer *buffer) {
@@ -127,21 +137,22 @@ XLA_FFI_Error *bnn_xla_convolve(XLA_FFI_CallFrame *frame) {
     return NULL;
   }
   const XLA_FFI_Api *api = frame->api;
-  if (!chosen) return failed(api, "no implementation of binary convolution was chosen");
+  const bnn_kernels *kernels = read_kernels(&frame->attrs);
+  if (!kernels) return failed(api, "this CPU lacks the instructions of the implementation that was named");
   if (frame->args.size != 2 || frame->rets.size != 1) return failed(api, "expected (x, kernel) -> y");
   const XLA_FFI_Buffer *x = frame->args.args[0], *kernel = frame->args.args[1], *y = frame->rets.rets[0];
   if (!is_image_like(x) || !is_image_like(kernel) || !is_image_like(y))
     return failed(api, "x, kernel and y must be float32 with four axes");
   bnn_shape s = {x->dims[0],      x->dims[1],      x->dims[2], x->dims[3], kernel->dims[0],
                  kernel->dims[1], kernel->dims[3], 0,          0,          0};
-  if (!attribute(&frame->attrs, "stride", &s.stride) || !attribute(&frame->attrs, "padding", &s.padding) ||
-      !attribute(&frame->attrs, "padding_value", &s.padding_value))
+  if (!read_integer(&frame->attrs, "stride", &s.stride) || !read_integer(&frame->attrs, "padding", &s.padding) ||
+      !read_integer(&frame->attrs, "padding_value", &s.padding_value))
     return failed(api, "expected the 64-bit attributes padding, padding_value and stride");
   if (kernel->dims[2] != s.inputs || s.stride < 1 || y->dims[0] != s.images || y->dims[1] != bnn_out_rows(&s) ||
       y->dims[2] != bnn_out_columns(&s) || y->dims[3] != s.outputs)
     return failed(api, "shapes of x, kernel and y do not fit");
   xla_pool pool = pool_of(frame);
   const char *error =
-      bnn_convolve(chosen, &s, x->data, kernel->data, y->data, in_parallel, &pool, pool.threads);
+      bnn_convolve(kernels, &s, x->data, kernel->data, y->data, in_parallel, &pool, pool.threads);
   return error ? failed(api, error) : NULL;
 }
