@@ -97,6 +97,8 @@ class Method:
     quantize_activation: Callable[[Array, Context], Quantized]
     # Whether codes of 1-bit activations have exactly two values in training too.
     two_codes: bool = True
+    # Whether codes of 1-bit weights and of 1-bit activations are +-1, in training too.
+    signs: bool = False
     # The continuous function whose derivative is quantize_activation's surrogate gradient; 1-Lipschitz.
     # Bounds hold for the surrogate network, which has it in place of the quantizer.
     relaxed_activation: Callable[[Array], Array]
@@ -129,9 +131,16 @@ class Method:
     recipe: Recipe = field(default_factory=Recipe)
     source: str
 
+    @property
+    def has_signs(self) -> bool:
+        """Whether the codes of both weights and activations are +-1, in training too."""
+        return self.wbits == self.abits == 1 and self.signs
+
     def relaxed(self) -> "Method":
         """Returns the method of the surrogate network: quantized weights, continuous activations."""
-        return replace(self, quantize_activation=lambda x, context: Quantized(self.relaxed_activation(x)))
+        return replace(
+            self, quantize_activation=lambda x, context: Quantized(self.relaxed_activation(x)), signs=False
+        )
 
 
 def keep(x: Array, context: Context) -> Quantized:

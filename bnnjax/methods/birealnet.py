@@ -35,6 +35,7 @@ def birealnet(wbits: int = 1, abits: int = 1) -> Method:
         abits=1,
         quantize_weight=scaled_sign,
         quantize_activation=_activation,
+        signs=True,
         relaxed_activation=hardtanh,
         nonlinearity=identity,
         recipe=Recipe(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0, batch_size=512, epochs=256),

@@ -36,6 +36,7 @@ def bnn(wbits: int = 1, abits: int = 1) -> Method:
         abits=1,
         quantize_weight=_weight,
         quantize_activation=clipped_sign,
+        signs=True,
         relaxed_activation=hardtanh,
         project_latent=clip_latent,
         recipe=Recipe(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0, batch_size=50, epochs=500),

@@ -67,6 +67,7 @@ def bnnplus(wbits: int = 1, abits: int = 1) -> Method:
         abits=1,
         quantize_weight=_quantize,
         quantize_activation=_quantize,
+        signs=True,
         relaxed_activation=hardtanh,
         learned={"alpha": _initial_alpha},
         layer_loss=regularizer,

@@ -85,6 +85,7 @@ def dsq(wbits: int = 1, abits: int = 1) -> Method:
         abits=abits,
         quantize_weight=quantizer("weight", wbits),
         quantize_activation=keep if abits == 32 else quantizer("activation", abits),
+        signs=True,
         relaxed_activation=identity if abits == 32 else hardtanh,
         learned=learned,
         source="Gong et al. 2019, arXiv 1908.05033",

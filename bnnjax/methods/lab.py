@@ -69,6 +69,7 @@ def lab(wbits: int = 1, abits: int = 32) -> Method:
         abits=abits,
         quantize_weight=_weight,
         quantize_activation=clipped_sign if binary else keep,
+        signs=True,
         relaxed_activation=hardtanh if binary else identity,
         nonlinearity=hardtanh if binary else jax.nn.relu,
         memory={"curvature": _initial_curvature},

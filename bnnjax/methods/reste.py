@@ -64,6 +64,7 @@ def reste(wbits: int = 1, abits: int = 1) -> Method:
         abits=1,
         quantize_weight=_weight,
         quantize_activation=_activation,
+        signs=True,
         relaxed_activation=hardtanh,
         nonlinearity=identity,
         schedule=order_schedule,

@@ -45,6 +45,7 @@ def xnor(wbits: int = 1, abits: int = 1) -> Method:
         abits=abits,
         quantize_weight=_weight,
         quantize_activation=_activation if binary else keep,
+        signs=True,
         relaxed_activation=hardtanh if binary else identity,
         nonlinearity=hardtanh if binary else jax.nn.relu,
         project_latent=centre_and_clip,

@@ -36,6 +36,7 @@ def xnorplusplus(wbits: int = 1, abits: int = 1) -> Method:
         abits=1,
         quantize_weight=_weight,
         quantize_activation=clipped_sign,
+        signs=True,
         relaxed_activation=hardtanh,
         learned={"filter_scale": _ones(-1), "row_scale": _ones(-3), "column_scale": _ones(-2)},
         recipe=Recipe(optimizer="adamw", learning_rate=1e-3, weight_decay=1e-2),

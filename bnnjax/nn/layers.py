@@ -184,7 +184,7 @@ class BinaryConv(_Quantized):
         return (rows, columns, self.features)
 
     def _product(self) -> Callable[[Array, Array], Array]:
-        return partial(conv, **self._where)
+        return partial(conv, signs=self.method.has_signs, **self._where)
 
     def _patches(self, inputs: Array) -> Array:
         return patches(inputs, self.kernel_size, most=MOST_PATCHES, **self._where)

@@ -7,7 +7,15 @@ from jax import Array
 from bnnjax.ops.conv_cpu import LAYOUT, conv_on_cpu
 
 
-def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0, padding_value: float = 0.0) -> Array:
+def conv(
+    x: Array,
+    kernel: Array,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    padding_value: float = 0.0,
+    signs: bool = False,
+) -> Array:
     """Convolves images with a kernel, the border filled with padding_value.
 
     y[b, p, q, o] = sum_{h, w, i} x[b, stride p + h - padding, stride q + w - padding, i] kernel[h, w, i, o]
@@ -24,6 +32,8 @@ def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0, padding_
       padding: rows and columns added on each side.
       padding_value: value of the padding.  0 puts zeros between the signs of a binary activation map, as the
         published networks do; +1 or -1 keeps the map binary.
+      signs: whether x, its border apart, and the kernel hold +-1 alone, which is faster on CPUs and gives the
+        same; where they do not, all of y may be NaN.
 
     Returns:
       [batch, (h + 2 padding - kh) // stride + 1, likewise, o].
@@ -32,8 +42,9 @@ def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0, padding_
         border = (padding, padding)
         x = jnp.pad(x, ((0, 0), border, border, (0, 0)), constant_values=padding_value)
         padding = 0
+        signs = signs and abs(padding_value) == 1
     if jax.default_backend() == "cpu":
-        return conv_on_cpu(x, kernel, stride, padding)
+        return conv_on_cpu(x, kernel, stride, padding, signs)
     # Other backends are fast with autodiff's gradients.
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=LAYOUT

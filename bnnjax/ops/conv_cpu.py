@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.native.library import convolve, convolves
 from bnnjax.ops.outline import outlined
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -77,17 +78,26 @@ _outlined_input_gradient = outlined(_input_gradient, (2, 3, 4))
 _outlined_kernel_gradient = outlined(_kernel_gradient, (2, 3, 4))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def conv_on_cpu(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    """Convolves x [batch, h, w, i] with kernel [kh, kw, i, o], the border filled with zeros."""
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def conv_on_cpu(x: Array, kernel: Array, stride: int, padding: int, signs: bool) -> Array:
+    """Convolves x [batch, h, w, i] with kernel [kh, kw, i, o], the border filled with zeros.
+
+    signs: whether both hold +-1 alone, for which there are faster kernels; the gradients are the same.
+    """
+    if signs and convolves(x, kernel):
+        return convolve(x, kernel, stride, padding)
     return _outlined_convolution(x, kernel, stride, padding)
 
 
-def _forward(x: Array, kernel: Array, stride: int, padding: int) -> tuple[Array, tuple[Array, Array]]:
-    return conv_on_cpu(x, kernel, stride, padding), (x, kernel)
+def _forward(
+    x: Array, kernel: Array, stride: int, padding: int, signs: bool
+) -> tuple[Array, tuple[Array, Array]]:
+    return conv_on_cpu(x, kernel, stride, padding, signs), (x, kernel)
 
 
-def _backward(stride: int, padding: int, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _backward(
+    stride: int, padding: int, signs: bool, residuals: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
     x, kernel = residuals
     dx = _transposed(g, kernel, x.shape, stride, padding)
     return dx, _outlined_kernel_gradient(x, g, kernel.shape, stride, padding)
@@ -116,7 +126,7 @@ def _transposed_backward(
     shape: tuple[int, ...], stride: int, padding: int, residuals: tuple[Array, Array], x: Array
 ) -> tuple[Array, Array]:
     g, kernel = residuals
-    dg = conv_on_cpu(x, kernel, stride, padding)
+    dg = conv_on_cpu(x, kernel, stride, padding, False)  # x is a cotangent here
     return dg, _outlined_kernel_gradient(x, g, kernel.shape, stride, padding)
 
 

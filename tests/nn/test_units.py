@@ -58,7 +58,7 @@ def operator_matrix(function, shape):
 
 def folded_norm_and_largest_row_sum(method, shape, stride):
     """Returns the unit's recorded norm and the norm of its operator."""
-    method = replace(method, quantize_activation=keep)
+    method = replace(method, quantize_activation=keep, signs=False)
     _, forward = setup(Unit(4, method, stride=stride), method, shape)
     norm = forward(jnp.zeros((1, *shape)))[1].norm
     return norm, np.abs(operator_matrix(lambda x: forward(x)[0], shape)).sum(1).max()
@@ -98,7 +98,7 @@ def test_folded_norm_of_the_classifier_is_its_largest_row_sum(normalize):
 
 
 def test_pooling_between_convolution_and_batch_norm_keeps_the_norm_an_upper_bound():
-    method = replace(make_method("xnor"), quantize_activation=keep)
+    method = replace(make_method("xnor"), quantize_activation=keep, signs=False)
     _, forward = setup(Unit(4, method, pool=True), method, (6, 6, 3))
     rng = np.random.default_rng(0)
     x, d = rng.normal(size=(64, 6, 6, 3)), rng.choice([-0.1, 0.1], (64, 6, 6, 3))

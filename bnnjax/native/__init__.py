@@ -1,0 +1,1 @@
+"""Binary convolution in C, with the vector instructions of the CPU."""

@@ -1,0 +1,60 @@
+/* Binary convolution: y[b, p, q, o] = sum of x[b, s p + h - d, s q + w - d, i] kernel[h, w, i, o], all +-1.
+
+   x is [images, rows, columns, inputs], kernel [height, width, inputs, outputs], y [images, out_rows,
+   out_columns, outputs], s the stride and d the padding, whose pixels are 0, +1 or -1 in each channel.
+   The sums are integers, so that every implementation gives the same bits. */
+#ifndef BNNJAX_CONV_H
+#define BNNJAX_CONV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+  int64_t images, rows, columns, inputs;
+  int64_t height, width, outputs; /* of the kernel */
+  int64_t stride, padding, padding_value;
+} bnn_shape;
+
+/* Rows [first_row, first_row + out_rows) of the output of images [first, first + images). */
+typedef struct {
+  int64_t first, images, first_row, out_rows;
+} bnn_strip;
+
+static inline int64_t bnn_out(int64_t size, int64_t kernel, int64_t stride, int64_t padding) {
+  return (size + 2 * padding - kernel) / stride + 1;
+}
+
+static inline int64_t bnn_out_rows(const bnn_shape *s) {
+  return bnn_out(s->rows, s->height, s->stride, s->padding);
+}
+
+static inline int64_t bnn_out_columns(const bnn_shape *s) {
+  return bnn_out(s->columns, s->width, s->stride, s->padding);
+}
+
+/* One implementation.  Functions that read codes return 0, or 1 where one is not +-1. */
+typedef struct {
+  const char *name;
+  int (*runs_here)(void);
+  size_t (*kernel_bytes)(const bnn_shape *);
+  int (*pack_kernel)(const bnn_shape *, const float *kernel, void *packed);
+  size_t (*scratch_bytes)(const bnn_shape *, const bnn_strip *);
+  int (*convolve)(const bnn_shape *, const bnn_strip *, const float *x, const void *packed, float *y,
+                  void *scratch);
+} bnn_kernels;
+
+/* Calls task(data, n) for all n in [0, tasks), by several threads if it can. */
+typedef void bnn_parallel(void *pool, int64_t tasks, void (*task)(void *data, int64_t n), void *data);
+
+/* The fastest implementation that runs here, or the one of that name; NULL if there is none. */
+const bnn_kernels *bnn_choose(const char *name);
+
+/* Whether an implementation agrees with the scalar one on a few small convolutions of all kinds. */
+int bnn_agrees(const bnn_kernels *kernels);
+
+/* Convolves codes; y is NaN where any is not +-1.  Returns NULL, or what is wrong. */
+const char *bnn_convolve(const bnn_kernels *kernels, const bnn_shape *shape, const float *x, const float *kernel,
+                         float *y, bnn_parallel *parallel, void *pool, int64_t threads);
+
+
+#endif
