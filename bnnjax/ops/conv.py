@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.ops.conv_cpu import LAYOUT, conv_on_cpu
+from bnnjax.ops.floats import floats
 
 
 def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0, padding_value: float = 0.0) -> Array:
@@ -28,6 +29,7 @@ def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0, padding_
     Returns:
       [batch, (h + 2 padding - kh) // stride + 1, likewise, o].
     """
+    x, kernel = floats(x), floats(kernel)
     if padding_value:
         border = (padding, padding)
         x = jnp.pad(x, ((0, 0), border, border, (0, 0)), constant_values=padding_value)
@@ -55,7 +57,7 @@ def patches(
       [places, kernel_size * kernel_size * i], in the order of batch, row and column.
     """
     border = (padding, padding)
-    x = jnp.pad(x, ((0, 0), border, border, (0, 0)), constant_values=padding_value)
+    x = jnp.pad(floats(x), ((0, 0), border, border, (0, 0)), constant_values=padding_value)
     rows, columns = ((size - kernel_size) // stride + 1 for size in x.shape[1:3])
     places = jnp.arange(len(x) * rows * columns)
     if len(places) > most:
