@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.runtime.inputs import require_finite
+
 SIZES = (1e-3, 1e-2, 1e-1, 1.0)  # max|d|, in the units of the network's input
 NOTHING = 1e-30  # what no movement counts as
 
@@ -76,6 +78,10 @@ def empirical_log_bound(logits_of: LogitsOf, arrays: Any, images: Array, steps: 
       arrays: its own.
       images: [n, h, w, c], normalized.
       steps: of the ascent, for each size.
+
+    Raises:
+      ValueError: if an image has an entry that is not finite.
     """
+    require_finite("images", images)
     found = {size: largest_movement(logits_of, arrays, images, jnp.float32(size), steps) for size in SIZES}
     return {f"{size:g}": float(jnp.log(jnp.maximum(jnp.max(each), NOTHING))) for size, each in found.items()}

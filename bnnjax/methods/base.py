@@ -108,6 +108,8 @@ class Method:
     stages: int = 1
     # Arrays that each quantized layer trains beside its latent kernel, without weight decay.
     learned: Mapping[str, Initial] = field(default_factory=dict)
+    # Which of these a deployed network does without: they fold into the batch norm behind, or train alone.
+    only_trained: frozenset[str] = frozenset()
     # Arrays that each quantized layer carries from step to step, in every checkpoint; float32.
     memory: Mapping[str, Initial] = field(default_factory=dict)
     # (latent, activations, context, mean) -> memory after this step's forward pass.  No gradient flows.

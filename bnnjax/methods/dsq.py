@@ -87,5 +87,6 @@ def dsq(wbits: int = 1, abits: int = 1) -> Method:
         quantize_activation=keep if abits == 32 else quantizer("activation", abits),
         relaxed_activation=identity if abits == 32 else hardtanh,
         learned=learned,
+        only_trained=frozenset({"weight_softness", "activation_softness"} & learned.keys()),
         source="Gong et al. 2019, arXiv 1908.05033",
     )

@@ -181,6 +181,7 @@ def rbnn(wbits: int = 1, abits: int = 1) -> Method:
         relaxed_activation=hardtanh if binary else identity,
         schedule=partial(sharpening, first=LOG_T_FIRST, last=LOG_T_LAST),
         learned={"scale": _initial_scale, "angle": _initial_angle},
+        only_trained=frozenset({"scale", "angle"}),
         memory={"left": _initial_left, "right": _initial_right},
         remember=_remember,
         recipe=Recipe(learning_rate=0.1, weight_decay=1e-4, batch_size=256, epochs=1000),
