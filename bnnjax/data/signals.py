@@ -44,7 +44,7 @@ def _keys(key: Array, name: str, signals: Array, first: int | Array) -> Array:
 
 def _power(x: Array) -> Array:
     """Returns the mean square about the mean, [1, channel]; 0 for what is constant up to rounding."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # squares of float16 overflow
+    wide = x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)  # squares of float16 overflow
     power = jnp.var(wide, axis=0, keepdims=True)
     rounding = 8 * float(jnp.finfo(x.dtype).eps) * jnp.max(jnp.abs(wide), axis=0, keepdims=True)
     return jnp.where(power <= rounding**2, 0, power)  # NaN stays NaN

@@ -119,6 +119,43 @@ def first_difference(
     return None
 
 
+NETWORKS = (
+    "pretrained",
+    "teacher",
+    "lcr.teacher",
+)  # that a run may be made from, by their names in its record
+
+
+def settings_of(workdir: Path) -> dict[str, Any]:
+    """Returns all settings of a run but the seed that may change its results, by name; `lcr.form` is nested.
+
+    Raises:
+      ValueError: if the directory holds no record of a run.
+    """
+    record = workdir / "config.json"
+    try:
+        kept = read_json(record)
+        config = flat({**to_json(Config()), **kept["config"]})
+        sources = {name: (kept.get(name) or {}).get("digest") for name in NETWORKS}
+        others = {name: digest and digest[:12] for name, digest in sources.items()}
+        own = {n: v for n, v in config.items() if {n, n.split(".")[0]}.isdisjoint({"seed", *PLACES})}
+        return {
+            **own,
+            **others,
+            "data": kept["data"]["digest"][:12],
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{record} is not the record of a run") from error
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested mappings as one, with dots in its names."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
+
+
 def claim(workdir: Path, config: Config) -> bool:
     """Checks that a directory, which is held, is free or this configuration's own; returns whether its own.
 

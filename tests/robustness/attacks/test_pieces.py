@@ -117,6 +117,24 @@ def test_all_images_are_attacked_in_batches_of_one_size() -> None:
         in_batches(attack, KEY, images[:0], labels[:0], 3)
 
 
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 4, 4, 1), np.uint8), r"floats in \[0, 1\], \[batch, h, w, c\]; got uint8"),
+        (np.full((2, 4, 4, 1), 255.0), "got 255"),
+        (np.full((2, 4, 4, 1), -0.1), "got -0.1"),
+        (np.zeros((4, 4, 1)), "got float64"),
+        (np.where(np.arange(32).reshape(2, 4, 4, 1) == 17, np.nan, 0.5), r"images\[1, 0, 1, 0\] is nan"),
+    ],
+)
+def test_what_cannot_be_attacked_is_refused_with_its_place(images: Any, message: str) -> None:
+    labels = np.zeros(len(images), np.int32)
+    with pytest.raises(ValueError, match=message):
+        fgsm(rounded, KEY, images, labels, 0.1)
+    with pytest.raises(ValueError, match=message):
+        in_batches(lambda *given: None, KEY, images, labels, 1)
+
+
 @pytest.mark.parametrize("attack", [pgd, apgd])
 def test_no_steps_are_refused(attack: Any) -> None:
     with pytest.raises(ValueError, match="steps must be at least 1; got 0"):
