@@ -33,8 +33,8 @@ def _steepest(logits_of: Callable[[Array], Array], images: Array) -> Array:
         return jnp.where((own > length)[:, None, None, None], found, best[0]), jnp.maximum(own, length)
 
     zero = jnp.zeros_like(images)
-    steepest, _ = jax.lax.fori_loop(0, classes, better, (zero, jnp.full(len(images), -1.0)))
-    return jnp.where(steepest >= 0, 1.0, -1.0)
+    steepest, _ = jax.lax.fori_loop(0, classes, better, (zero, jnp.full(len(images), -1.0, images.dtype)))
+    return jnp.where(steepest >= 0, 1.0, -1.0).astype(images.dtype)
 
 
 @partial(jax.jit, static_argnums=(0, 4))
@@ -64,7 +64,7 @@ def largest_movement(logits_of: LogitsOf, arrays: Any, images: Array, size: Arra
         new = jnp.where(gradient == 0, direction, jnp.sign(gradient))
         return new, jnp.maximum(best, jnp.max(jnp.abs(moved), axis=-1) / size)
 
-    start = (_steepest(of, images), jnp.zeros(len(images)))
+    start = (_steepest(of, images), jnp.zeros(len(images), images.dtype))
     return jax.lax.fori_loop(0, steps + 1, ascend, start)[1]
 
 

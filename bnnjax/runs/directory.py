@@ -13,6 +13,7 @@ from typing import Any
 from bnnjax import __version__
 from bnnjax.config.json import to_json
 from bnnjax.config.training import Config
+from bnnjax.runtime import numerics
 from bnnjax.runtime.files import read_json, read_metrics, write_json
 from bnnjax.runtime.lock import LOCK
 
@@ -99,6 +100,7 @@ def provenance() -> dict[str, Any]:
         "git_revision": git_revision(),
         "command": shlex.join(sys.argv),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "jax_settings": numerics.in_force(),
     }
 
 
@@ -217,6 +219,21 @@ def check_shared(workdir: Path) -> None:
     """
     if not (workdir / "config.json").exists():
         raise ValueError(f"work directory {workdir} is not shared: it must lie where all processes see it")
+
+
+def check_numerics(workdir: Path) -> None:
+    """Checks that JAX computes as it did when a run began; records of old versions do not tell.
+
+    Raises:
+      ValueError: naming the first of its settings that is another.
+    """
+    other = numerics.first_other(read_json(workdir / "config.json").get("jax_settings", {}))
+    if other is not None:
+        name, there, here = other
+        raise ValueError(
+            f"work directory {workdir} belongs to a run that computes otherwise: {name} is {there} there, "
+            f"{here} here; choose another --workdir"
+        )
 
 
 def check_digest(workdir: Path, digest: str) -> None:

@@ -150,6 +150,7 @@ def record_or_check(
     if not is_first():
         directory.check_shared(config.workdir)
     elif is_known:
+        directory.check_numerics(config.workdir)
         directory.check_digest(config.workdir, dataset.digest)
         directory.check_networks(config.workdir, networks)
     else:

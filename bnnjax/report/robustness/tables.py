@@ -203,7 +203,7 @@ def robustness_table(records: Sequence[Record]) -> Table:
 
 
 def robustness_spread_table(records: Sequence[Record]) -> Table:
-    """Returns a table of mean and deviation over seeds, with a row for each model, method, constraint, setting.
+    """Returns a table of mean and deviation over seeds, a row for each model, method, constraint, setting.
 
     Raises:
       ValueError: as `check_records`.
