@@ -24,7 +24,9 @@ def _steepest(logits_of: Callable[[Array], Array], images: Array) -> Array:
     classes = logits.shape[-1]
 
     def row(label: Array) -> Array:
-        (by_images,) = pull(jnp.broadcast_to(jax.nn.one_hot(label, classes), logits.shape))
+        (by_images,) = pull(
+            jnp.broadcast_to(jax.nn.one_hot(label, classes, dtype=logits.dtype), logits.shape)
+        )
         return by_images
 
     def better(label: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -58,7 +60,7 @@ def largest_movement(logits_of: LogitsOf, arrays: Any, images: Array, size: Arra
         direction, best = carry
         moved, pull = jax.vjp(lambda d: of(images + d) - base, size * direction)
         farthest = jnp.argmax(jnp.abs(moved), axis=-1)
-        toward = jax.nn.one_hot(farthest, moved.shape[-1]) * jnp.sign(moved)
+        toward = jax.nn.one_hot(farthest, moved.shape[-1], dtype=moved.dtype) * jnp.sign(moved)
         (gradient,) = pull(toward)
         # Where the logit no longer depends on a pixel, that pixel stays.
         new = jnp.where(gradient == 0, direction, jnp.sign(gradient))

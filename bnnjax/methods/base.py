@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.training import Recipe
+from bnnjax.ops.floats import floats
 from bnnjax.ops.sign import hardtanh, sign_clip
 
 Values = Mapping[str, Array]  # traced
@@ -138,7 +139,7 @@ class Method:
 
 def keep(x: Array, context: Context) -> Quantized:
     """The quantizer of full precision: returns x as it is."""
-    return Quantized(x)
+    return Quantized(floats(x))
 
 
 def clipped_sign(x: Array, context: Context) -> Quantized:

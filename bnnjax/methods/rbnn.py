@@ -20,6 +20,7 @@ from bnnjax.methods.base import (
     keep,
     sharpening,
 )
+from bnnjax.ops.floats import floats
 from bnnjax.ops.scale import mean_abs, standardize
 from bnnjax.ops.sign import hardtanh, sign, surrogate
 
@@ -124,7 +125,7 @@ def per_sample(x: Array) -> Array:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    t = context.schedule["t"]
+    x, t = floats(x), context.schedule["t"]
     codes = sign_triangle(per_sample(x), jnp.ones_like(t), jnp.maximum(t, 1.0))
     return Quantized(codes.astype(x.dtype))
 
