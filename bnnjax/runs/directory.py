@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnjax import __version__
-from bnnjax.config.json import to_json
+from bnnjax.config.json import from_json, to_json
 from bnnjax.config.training import Config
 from bnnjax.runtime import numerics
 from bnnjax.runtime.files import read_json, read_metrics, write_json
@@ -121,11 +121,8 @@ def first_difference(
     return None
 
 
-NETWORKS = (
-    "pretrained",
-    "teacher",
-    "lcr.teacher",
-)  # that a run may be made from, by their names in its record
+# That a run may be made from, by their names in its record.
+NETWORKS = ("pretrained", "teacher", "lcr.teacher")
 
 
 def settings_of(workdir: Path) -> dict[str, Any]:
@@ -137,15 +134,11 @@ def settings_of(workdir: Path) -> dict[str, Any]:
     record = workdir / "config.json"
     try:
         kept = read_json(record)
-        config = flat({**to_json(Config()), **kept["config"]})
+        config = flat(to_json(from_json(kept["config"])))
         sources = {name: (kept.get(name) or {}).get("digest") for name in NETWORKS}
         others = {name: digest and digest[:12] for name, digest in sources.items()}
         own = {n: v for n, v in config.items() if {n, n.split(".")[0]}.isdisjoint({"seed", *PLACES})}
-        return {
-            **own,
-            **others,
-            "data": kept["data"]["digest"][:12],
-        }
+        return {**own, **others, "data": kept["data"]["digest"][:12]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{record} is not the record of a run") from error
 
