@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.runtime.inputs import require_finite
+
 SIZES = (1e-3, 1e-2, 1e-1, 1.0)  # max|d|, in the units of the network's input
 NOTHING = 1e-30  # stands for no movement, whose logarithm is infinite
 
@@ -22,7 +24,9 @@ def _steepest(logits_of: Callable[[Array], Array], images: Array) -> Array:
     classes = logits.shape[-1]
 
     def row(label: Array) -> Array:
-        (by_images,) = pull(jnp.broadcast_to(jax.nn.one_hot(label, classes), logits.shape))
+        (by_images,) = pull(
+            jnp.broadcast_to(jax.nn.one_hot(label, classes, dtype=logits.dtype), logits.shape)
+        )
         return by_images
 
     def better(label: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -31,8 +35,8 @@ def _steepest(logits_of: Callable[[Array], Array], images: Array) -> Array:
         return jnp.where((own > length)[:, None, None, None], found, best[0]), jnp.maximum(own, length)
 
     zero = jnp.zeros_like(images)
-    steepest, _ = jax.lax.fori_loop(0, classes, better, (zero, jnp.full(len(images), -1.0)))
-    return jnp.where(steepest >= 0, 1.0, -1.0)
+    steepest, _ = jax.lax.fori_loop(0, classes, better, (zero, jnp.full(len(images), -1.0, images.dtype)))
+    return jnp.where(steepest >= 0, 1.0, -1.0).astype(images.dtype)
 
 
 @partial(jax.jit, static_argnums=(0, 4))
@@ -56,13 +60,13 @@ def largest_movement(logits_of: LogitsOf, arrays: Any, images: Array, size: Arra
         direction, best = carry
         moved, pull = jax.vjp(lambda d: of(images + d) - base, size * direction)
         farthest = jnp.argmax(jnp.abs(moved), axis=-1)
-        toward = jax.nn.one_hot(farthest, moved.shape[-1]) * jnp.sign(moved)
+        toward = jax.nn.one_hot(farthest, moved.shape[-1], dtype=moved.dtype) * jnp.sign(moved)
         (gradient,) = pull(toward)
         # A pixel that the logit no longer depends on keeps its noise.
         new = jnp.where(gradient == 0, direction, jnp.sign(gradient))
         return new, jnp.maximum(best, jnp.max(jnp.abs(moved), axis=-1) / size)
 
-    start = (_steepest(of, images), jnp.zeros(len(images)))
+    start = (_steepest(of, images), jnp.zeros(len(images), images.dtype))
     return jax.lax.fori_loop(0, steps + 1, ascend, start)[1]
 
 
@@ -76,6 +80,10 @@ def empirical_log_bound(logits_of: LogitsOf, arrays: Any, images: Array, steps: 
       arrays: its arrays.
       images: [n, h, w, c], normalized.
       steps: of the ascent, for each size.
+
+    Raises:
+      ValueError: if an image has an entry that is not finite.
     """
+    require_finite("images", images)
     found = {size: largest_movement(logits_of, arrays, images, jnp.float32(size), steps) for size in SIZES}
     return {f"{size:g}": float(jnp.log(jnp.maximum(jnp.max(each), NOTHING))) for size, each in found.items()}

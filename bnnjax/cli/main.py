@@ -28,6 +28,7 @@ import tyro
 from bnnjax.cli.refusal import choose, ends_with_its_reader, fail, file_sentence, unknown
 from bnnjax.runtime.exit_codes import INTERRUPTED, NOT_WRITTEN, WRONG_INPUT
 from bnnjax.runtime.huge_pages import restart_with_huge_pages
+from bnnjax.runtime.numerics import check_environment
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -155,6 +156,7 @@ def main(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         try:
+            check_environment(os.environ)
             work = prepare(config)
         except OSError as error:
             fail(program, file_sentence(error))

@@ -89,7 +89,7 @@ class Config(ConstraintSettings):
     pretrained: Path | None = None
     # A run whose best network gives the targets in place of the labels (distillation).
     teacher: Path | None = None
-    # What convolutions compute in; parameters and statistics are float32 either way.
+    # What convolutions compute in while training; parameters, statistics and evaluation are float32 anyway.
     precision: Precision = "float32"
     # Drives initialization, the order of images and their augmentation.
     seed: int = 0

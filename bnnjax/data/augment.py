@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from bnnjax.data.images import require_grey_levels, require_unit_floats
+
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 # Principal components of the colours of ImageNet's images, in [0, 1]; each is a column.
 VARIANCES = np.array([0.2175, 0.0188, 0.0045], np.float32)
@@ -55,7 +57,11 @@ def augment(
 
     Returns:
       uint8 [batch, h, w, c].
+
+    Raises:
+      ValueError: if the images are of another form.
     """
+    require_grey_levels(images)
     padding = augmentation.crop_padding
     if augmentation == Augmentation():
         return images
@@ -133,9 +139,28 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float], dt
       `dtype` [batch, h, w, c].
 
     Raises:
-      ValueError: `mean` or `std` has not one entry per channel, or an entry of `std` is not above 0.
+      ValueError: the images are of another form, `mean` or `std` has not one entry per channel, or an entry
+        of `std` is not above 0.
     """
-    channels = images.shape[-1]
+    require_grey_levels(images)
+    return _centred(images.astype(jnp.float32), mean, std, dtype)
+
+
+def normalize_floats(
+    images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: DTypeLike
+) -> jax.Array:
+    """Returns (images - mean) / std of floats in [0, 1]: to the bit what `normalize` gives for uint8 / 255.
+
+    Raises:
+      ValueError: as `normalize`; also for an entry outside of [0, 1], where it is not traced.
+    """
+    require_unit_floats(images)
+    return _centred(255 * images.astype(jnp.float32), mean, std, dtype)
+
+
+def _centred(levels: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: DTypeLike) -> jax.Array:
+    """Returns (levels / 255 - mean) / std, levels float32."""
+    channels = levels.shape[-1]
     if len(mean) != channels or len(std) != channels:
         raise ValueError(
             f"mean and std have {len(mean)} and {len(std)} entries: allowed is {channels}, the channels"
@@ -146,5 +171,5 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float], dt
     scale = 1 / (255 * np.asarray(std, dtype=np.float64))
     shift = -np.asarray(mean, dtype=np.float64) / np.asarray(std, dtype=np.float64)
     shape = (1, 1, 1, channels)
-    scaled = images.astype(jnp.float32) * jnp.asarray(scale.reshape(shape), dtype=jnp.float32)
+    scaled = levels * jnp.asarray(scale.reshape(shape), dtype=jnp.float32)
     return (scaled + jnp.asarray(shift.reshape(shape), dtype=jnp.float32)).astype(dtype)

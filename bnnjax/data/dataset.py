@@ -79,8 +79,11 @@ def channel_moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float,
       images: uint8 [n, h, w, c].
 
     Raises:
-      DataError: a channel has the same value everywhere and cannot be normalized.
+      DataError: the images are of another form, or a channel has the same value everywhere and cannot be
+        normalized.
     """
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise DataError(f"images must be uint8 [n, h, w, c], not {images.dtype} {list(images.shape)}.")
     values = np.arange(256) / 255
     means, deviations = [], []
     for channel in range(images.shape[-1]):

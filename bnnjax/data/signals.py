@@ -3,6 +3,7 @@
 Signals are float32 [batch, time, channel].  Noise is scaled to its signal-to-noise ratio exactly, each signal
 and channel on its own: SNR = 10 log10(P(x) / P(noise)) dB with P the mean square about the mean, so that an
 offset of the sensor counts neither as signal nor as noise.  A constant signal has P = 0 and stays as it is.
+A number that is not finite is refused, or under a transformation makes its whole channel NaN.
 (The MIT-BIH Noise Stress Test Database takes the size of the QRS complexes for P(x): not the same scale.)
 
 The noise of a signal depends only on the key, the kind of noise and the signal's place.  Settings are Python
@@ -11,13 +12,13 @@ numbers, static under `jax.jit`.
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from bnnjax.data.compiled_noise import compiled
 from bnnjax.runtime.keys import named_key
 
 WANDER_HZ = np.arange(0.05, 0.505, 0.01)
@@ -36,26 +37,23 @@ def _check(what: str, value: float, low: float, high: float) -> None:
 
 def _keys(key: Array, name: str, signals: Array, first: int | Array) -> Array:
     """Returns a key for each signal, independent of the others and of other noises."""
-    if signals.ndim != 3 or not jnp.issubdtype(signals.dtype, jnp.floating):
-        raise ValueError(
-            f"signals must be [batch, time, channel] of a float type; got {signals.dtype} {signals.shape}"
-        )
     places = jnp.arange(len(signals), dtype=jnp.int32) + jnp.asarray(first, jnp.int32)
     return jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, name), places)
 
 
 def _power(x: Array) -> Array:
     """Returns the mean square about the mean, [1, channel]; 0 if x is constant up to rounding."""
-    power = jnp.var(x, axis=0, keepdims=True)
-    rounding = 8 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0, keepdims=True)
-    return jnp.where(power > rounding**2, power, 0)
+    wide = x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)  # squares of float16 overflow
+    power = jnp.var(wide, axis=0, keepdims=True)
+    rounding = 8 * float(jnp.finfo(x.dtype).eps) * jnp.max(jnp.abs(wide), axis=0, keepdims=True)
+    return jnp.where(power <= rounding**2, 0, power)  # NaN stays NaN
 
 
 def _unit(noise: Array) -> Array:
     """Returns the noise without its mean and with power 1, [time, channel]; zeros if it is constant."""
     power = _power(noise)
     centred = noise - jnp.mean(noise, axis=0, keepdims=True)
-    return jnp.where(power > 0, centred * jax.lax.rsqrt(jnp.where(power > 0, power, 1)), 0)
+    return jnp.where(power == 0, 0, centred * jax.lax.rsqrt(jnp.where(power == 0, 1, power)))
 
 
 def _added(key: Array, name: str, signals: Array, snr_db: float, first: int | Array, make: Make) -> Array:
@@ -96,7 +94,7 @@ def _sinusoids(
     )
 
 
-@partial(jax.jit, static_argnames=("snr_db",))
+@compiled("snr_db")
 def white_noise(key: Array, signals: Array, snr_db: float, *, first: int | Array = 0) -> Array:
     """Returns x + Gaussian noise, independent in every sample and channel.
 
@@ -112,7 +110,7 @@ def white_noise(key: Array, signals: Array, snr_db: float, *, first: int | Array
     return _added(key, "white_noise", signals, snr_db, first, jax.random.normal)
 
 
-@partial(jax.jit, static_argnames=("snr_db", "sampling_rate"))
+@compiled("snr_db", "sampling_rate")
 def baseline_wander(
     key: Array, signals: Array, snr_db: float, sampling_rate: float, *, first: int | Array = 0
 ) -> Array:
@@ -137,7 +135,7 @@ def baseline_wander(
     return _added(key, "baseline_wander", signals, snr_db, first, make)
 
 
-@partial(jax.jit, static_argnames=("snr_db", "sampling_rate", "frequency"))
+@compiled("snr_db", "sampling_rate", "frequency")
 def powerline_hum(
     key: Array,
     signals: Array,
@@ -181,7 +179,7 @@ def powerline_hum(
     return _added(key, "powerline_hum", signals, snr_db, first, make)
 
 
-@partial(jax.jit, static_argnames=("snr_db", "sampling_rate"))
+@compiled("snr_db", "sampling_rate")
 def electrode_motion(
     key: Array, signals: Array, snr_db: float, sampling_rate: float, *, first: int | Array = 0
 ) -> Array:
@@ -219,7 +217,7 @@ def electrode_motion(
     return _added(key, "electrode_motion", signals, snr_db, first, make)
 
 
-@partial(jax.jit, static_argnames=("share", "longest"))
+@compiled("share", "longest")
 def dropout(key: Array, signals: Array, share: float, longest: int, *, first: int | Array = 0) -> Array:
     """Returns x with round(share time) samples lost, that is 0, in all channels at once.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.recipe import Recipe
+from bnnjax.ops.floats import floats
 from bnnjax.ops.sign import hardtanh, sign_clip
 
 Values = Mapping[str, Array]  # traced
@@ -110,6 +111,8 @@ class Method:
     stages: int = 1
     # Arrays that each quantized layer trains beside its latent kernel, without weight decay.
     learned: Mapping[str, Initial] = field(default_factory=dict)
+    # Which of these a deployed network does without: they fold into the batch norm behind, or train alone.
+    only_trained: frozenset[str] = frozenset()
     # Arrays that each quantized layer carries from step to step, in every checkpoint; float32.
     memory: Mapping[str, Initial] = field(default_factory=dict)
     # (latent, activations, context, mean) -> memory after this step's forward pass.  No gradient flows.
@@ -145,7 +148,7 @@ class Method:
 
 def keep(x: Array, context: Context) -> Quantized:
     """The quantizer of full precision: returns x as it is."""
-    return Quantized(x)
+    return Quantized(floats(x))
 
 
 def clipped_sign(x: Array, context: Context) -> Quantized:

@@ -70,6 +70,7 @@ def bnnplus(wbits: int = 1, abits: int = 1) -> Method:
         signs=True,
         relaxed_activation=hardtanh,
         learned={"alpha": _initial_alpha},
+        only_trained=frozenset({"alpha"}),
         layer_loss=regularizer,
         recipe=Recipe(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0, batch_size=50, epochs=500),
         source="Darabi et al. 2018, arXiv 1812.11800 (its recipe is unconfirmed; that of BNN stands in)",

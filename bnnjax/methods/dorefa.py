@@ -24,11 +24,12 @@ def _weight(kernel: Array, context: Context, *, bits: int) -> Quantized:
     unit = squashed / (2 * jnp.where(largest > 0, largest, 1)) + 0.5
     # 2 q_k(u) - 1 = (2 round(n u) - n) / n with n = 2^k - 1: odd integers times 1 / n.
     codes = 2 * round_codes(unit, bits) - levels(bits)
-    return Quantized(codes, jnp.asarray(1 / levels(bits), kernel.dtype))
+    return Quantized(codes, jnp.asarray(1 / levels(bits), codes.dtype))
 
 
 def _activation(x: Array, context: Context, *, bits: int) -> Quantized:
-    return Quantized(round_codes(clip_unit(x), bits), jnp.asarray(1 / levels(bits), x.dtype))
+    codes = round_codes(clip_unit(x), bits)
+    return Quantized(codes, jnp.asarray(1 / levels(bits), codes.dtype))
 
 
 def dorefa(wbits: int = 1, abits: int = 1) -> Method:

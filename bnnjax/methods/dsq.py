@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.methods.base import Context, Method, Quantized, Site, check_bits, identity, keep
+from bnnjax.ops.floats import floats
 from bnnjax.ops.quantize import levels
 from bnnjax.ops.sign import hardtanh, sign
 from bnnjax.ops.straight_through import through
@@ -28,6 +29,7 @@ def soft_quantize(x: Array, lower: Array, upper: Array, softness: Array, bits: i
       softness: alpha, [], in (0, 1); clipped to 0.001 to 0.999.
       bits: k, static.
     """
+    x = floats(x)
     steps = levels(bits)
     step = (upper - lower) / steps
     inside = jnp.where(x < lower, lower, jnp.where(x > upper, upper, x))
@@ -88,5 +90,6 @@ def dsq(wbits: int = 1, abits: int = 1) -> Method:
         signs=True,
         relaxed_activation=identity if abits == 32 else hardtanh,
         learned=learned,
+        only_trained=frozenset({"weight_softness", "activation_softness"} & learned.keys()),
         source="Gong et al. 2019, arXiv 1908.05033",
     )

@@ -112,5 +112,6 @@ def fda(wbits: int = 1, abits: int = 1) -> Method:
             "activation_in": _matrix("activation", True),
             "activation_out": _matrix("activation", False),
         },
+        only_trained=frozenset({"weight_in", "weight_out", "activation_in", "activation_out"}),
         source="Xu et al. 2021, arXiv 2103.00841",
     )

@@ -6,6 +6,7 @@ from jax import Array
 
 from bnnjax.config.recipe import Recipe
 from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity, keep
+from bnnjax.ops.floats import floats
 from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import sign_identity
 from bnnjax.ops.straight_through import through
@@ -42,6 +43,7 @@ def half_wave_codes(x: Array) -> Array:
     Args:
       x: [...], any float dtype.
     """
+    x = floats(x)
     constant = jax.lax.stop_gradient(x)
     exact = constant.astype(jnp.float32)  # see _half_wave_bwd
     code = sum((exact > bound).astype(x.dtype) for bound in (0.0, *MIDPOINTS))
@@ -54,8 +56,9 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    scale = jnp.asarray(STEP, x.dtype)
-    return Quantized(unscale_gradient(half_wave_codes(x), scale), scale)
+    codes = half_wave_codes(x)
+    scale = jnp.asarray(STEP, codes.dtype)
+    return Quantized(unscale_gradient(codes, scale), scale)
 
 
 def hwgq(wbits: int = 1, abits: int = 2) -> Method:

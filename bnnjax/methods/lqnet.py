@@ -22,6 +22,7 @@ from bnnjax.methods.base import (
     identity,
     keep,
 )
+from bnnjax.ops.floats import floats
 from bnnjax.ops.straight_through import through
 
 QUARTILE = 0.6745  # upper quartile of the normal distribution
@@ -137,7 +138,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(quantize_activations(x, context.memory["activation_basis"]))
+    return Quantized(quantize_activations(floats(x), context.memory["activation_basis"]))
 
 
 def _remember(latent: Array, x: Array, context: Context, mean: Mean, *, abits: int) -> Values:

@@ -20,6 +20,7 @@ from bnnjax.methods.base import (
     keep,
     sharpening,
 )
+from bnnjax.ops.floats import floats
 from bnnjax.ops.scale import mean_abs, standardize
 from bnnjax.ops.sign import hardtanh, sign, surrogate
 
@@ -124,7 +125,7 @@ def per_sample(x: Array) -> Array:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    t = context.schedule["t"]
+    x, t = floats(x), context.schedule["t"]
     codes = sign_triangle(per_sample(x), jnp.ones_like(t), jnp.maximum(t, 1.0))
     return Quantized(codes.astype(x.dtype))
 
@@ -182,6 +183,7 @@ def rbnn(wbits: int = 1, abits: int = 1) -> Method:
         relaxed_activation=hardtanh if binary else identity,
         schedule=partial(sharpening, first=LOG_T_FIRST, last=LOG_T_LAST),
         learned={"scale": _initial_scale, "angle": _initial_angle},
+        only_trained=frozenset({"scale", "angle"}),
         memory={"left": _initial_left, "right": _initial_right},
         remember=_remember,
         recipe=Recipe(learning_rate=0.1, weight_decay=1e-4, batch_size=256, epochs=1000),

@@ -104,6 +104,7 @@ def recu(wbits: int = 1, abits: int = 1) -> Method:
         relaxed_activation=hardtanh,
         schedule=tau_schedule,
         learned={"scale": _initial_scale},
+        only_trained=frozenset({"scale"}),
         recipe=Recipe(learning_rate=0.1, weight_decay=5e-4, batch_size=256, epochs=600),
         source="Xu et al. 2021, arXiv 2103.12369",
     )

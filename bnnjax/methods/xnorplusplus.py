@@ -39,6 +39,7 @@ def xnorplusplus(wbits: int = 1, abits: int = 1) -> Method:
         signs=True,
         relaxed_activation=hardtanh,
         learned={"filter_scale": _ones(-1), "row_scale": _ones(-3), "column_scale": _ones(-2)},
+        only_trained=frozenset({"filter_scale"}),
         recipe=Recipe(optimizer="adamw", learning_rate=1e-3, weight_decay=1e-2),
         source="Bulat and Tzimiropoulos 2019, arXiv 1909.13863",
     )

@@ -12,7 +12,7 @@ from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import slope_behind
 from bnnjax.nn.blocks import Block, Structure, block_chain
 from bnnjax.nn.recompute import call, recompute
-from bnnjax.nn.units import Head, Unit, record_stage
+from bnnjax.nn.units import Head, Unit, normalized, record_stage
 from bnnjax.ops.pool import max_pool
 
 
@@ -64,7 +64,12 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, context: Context, train: bool) -> Array:
-        """[batch, h, w, 3] of the compute dtype -> logits [batch, classes], float32."""
+        """[batch, h, w, 3], normalized, of the compute dtype -> logits [batch, classes], float32.
+
+        Raises:
+          ValueError: if the images are not floats, or not four-dimensional.
+        """
+        images = normalized(images)
         kernel_size, stride = (3, 1) if self.stem == "cifar" else (7, 2)
         run = recompute if self.remat and train else call
 

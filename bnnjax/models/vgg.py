@@ -8,7 +8,7 @@ from bnnjax.methods import Context, Method
 from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import slope_behind
 from bnnjax.nn.recompute import call, recompute
-from bnnjax.nn.units import Head, Unit, record_stage
+from bnnjax.nn.units import Head, Unit, normalized, record_stage
 
 
 class VGG(nn.Module):
@@ -41,7 +41,12 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, context: Context, train: bool) -> Array:
-        """[batch, h, w, 3] of the compute dtype -> logits [batch, classes], float32."""
+        """[batch, h, w, 3], normalized, of the compute dtype -> logits [batch, classes], float32.
+
+        Raises:
+          ValueError: if the images are not floats, or not four-dimensional.
+        """
+        images = normalized(images)
         common = {"activation": self.method.nonlinearity, "axis_name": self.axis_name}
         run = recompute if self.remat and train else call
 

@@ -9,6 +9,7 @@ from jax import Array
 from bnnjax.bounds.chain import Chain, Slope
 from bnnjax.methods.base import LearnedActivation
 from bnnjax.ops.channelwise import channelwise
+from bnnjax.ops.floats import floats
 
 Nonlinearity = Callable[[Array], Array] | LearnedActivation
 
@@ -25,6 +26,7 @@ class Activation(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array]:
         """[batch, ..., c] -> the same shape and dtype, and each channel's Lipschitz constant, [c] float32."""
+        x = floats(x)
         channels = x.shape[-1]
         learned = self.param(
             "learned",

@@ -10,6 +10,7 @@ from jax import Array
 
 from bnnjax.methods.base import identity
 from bnnjax.ops.batch_norm import batch_norm, scale_and_shift
+from bnnjax.ops.floats import floats
 
 
 class NormStats(NamedTuple):
@@ -25,7 +26,7 @@ class BatchNorm(nn.Module):
 
     Running statistics follow r <- momentum r + (1 - momentum) batch.  Linen's own BatchNorm does not return
     the batch variance and does not fuse shortcut and activation.  A channel of zero variance gives
-    activation(b + shortcut).
+    activation(b + shortcut), exactly in training, up to the rounding of its running mean in evaluation.
 
     Attributes:
       axis_name: mapped axis over which batch statistics are averaged; None for one device.
@@ -46,6 +47,7 @@ class BatchNorm(nn.Module):
         activation: Callable[[Array], Array] = identity,
     ) -> tuple[Array, NormStats]:
         """Normalizes x, [batch, ..., c] of any float dtype; statistics are float32."""
+        x = floats(x)
         channels = x.shape[-1]
         gain = self.param("gain", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)

@@ -14,6 +14,7 @@ from jax import Array
 from bnnjax.methods import Context, Initial, Method, Quantized, Site, Values
 from bnnjax.ops.bits import keeping_bits
 from bnnjax.ops.conv import conv, patches
+from bnnjax.ops.floats import floats
 from bnnjax.runtime.keys import named_key
 
 # Collections that a forward pass fills where they are mutable: what layers add to the loss, the latent
@@ -63,6 +64,7 @@ class _Quantized(nn.Module):
     @nn.compact
     def __call__(self, x: Array, context: Context, train: bool = False) -> tuple[Array, Quantized]:
         """[batch, ..., i] -> [batch, ..., features] of x's dtype, and the kernel used."""
+        x = floats(x)
         latent, context = self._variables(x, context)
         inputs = self._quantize_inputs(x, context)
         latent = self._prepare(latent, inputs, context)

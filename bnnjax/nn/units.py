@@ -43,6 +43,21 @@ def record_stage(model: nn.Module, x: Array) -> None:
     model.sow(STAGES, "record", x)
 
 
+def normalized(images: Array) -> Array:
+    """Returns a network's input, [batch, h, w, c], as an array.
+
+    Raises:
+      ValueError: unless it is of floats: stored images must be normalized first.
+    """
+    images = jnp.asarray(images)
+    if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(
+            "images must be normalized floats [batch, h, w, c], as bnnjax.data.normalize returns them; "
+            f"got {images.dtype} {list(images.shape)}"
+        )
+    return images
+
+
 def in_order(collection: Mapping[str, Any]) -> tuple[Array, ...]:
     """Returns what `record_stage` recorded, in order."""
     return collection.get("record", ())

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.ops.floats import floats
 from bnnjax.ops.outline import outlined_with
 
 Activation = Callable[[Array], Array]
@@ -25,10 +26,10 @@ def scale_and_shift(
       offset: [c], float32.
       activation: elementwise.
     """
-    return outlined_with(_apply, activation)(y, shortcut, multiplier, offset)
+    shortcut = None if shortcut is None else floats(shortcut)
+    return outlined_with(_apply, activation)(floats(y), shortcut, multiplier, offset)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
 def batch_norm(
     y: Array,
     shortcut: Array | None,
@@ -41,7 +42,8 @@ def batch_norm(
     """Returns activation(g (y - mean) / sqrt(var + eps) + b + shortcut), mean and var.
 
     mean and var (biased) are taken per channel over the batch, over all devices if an axis is named.
-    Gradients flow through both, and both outputs may be differentiated too.
+    Gradients flow through both, and both outputs may be differentiated too.  A channel of zero variance gives
+    activation(b + shortcut) exactly.
 
     Args:
       y: [batch, ..., c], any float dtype; statistics are float32.
@@ -52,6 +54,20 @@ def batch_norm(
       epsilon: added to the variance.
       axis_name: mapped axis over which statistics are averaged, or None.
     """
+    shortcut = None if shortcut is None else floats(shortcut)
+    return _batch_norm(floats(y), shortcut, gain, bias, activation, epsilon, axis_name)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def _batch_norm(
+    y: Array,
+    shortcut: Array | None,
+    gain: Array,
+    bias: Array,
+    activation: Activation,
+    epsilon: float,
+    axis_name: str | None,
+) -> tuple[Array, Array, Array]:
     return _forward(y, shortcut, gain, bias, activation, epsilon, axis_name)[0]
 
 
@@ -72,8 +88,16 @@ def _channel_means(*terms: Array) -> list[Array]:
     return [jnp.mean(term, axis=tuple(range(term.ndim - 1))) for term in terms]
 
 
-def _moments(y: Array) -> list[Array]:
-    y = y.astype(jnp.float32)
+def _first_pixel(y: Array, axis_name: str | None) -> Array:
+    """Returns [c], float32, of the first pixel of the first device's first image."""
+    first = jax.lax.stop_gradient(y[(0,) * (y.ndim - 1)]).astype(jnp.float32)
+    if axis_name is None:
+        return first
+    return jax.lax.psum(jnp.where(jax.lax.axis_index(axis_name) == 0, first, 0), axis_name)
+
+
+def _moments(y: Array, shift: Array) -> list[Array]:
+    y = y.astype(jnp.float32) - shift
     return _channel_means(y, y * y)
 
 
@@ -86,13 +110,19 @@ def _forward(
     epsilon: float,
     axis_name: str | None,
 ) -> tuple[tuple[Array, Array, Array], tuple[Any, ...]]:
-    mean, square = _average(axis_name, outlined_with(_moments)(y))
-    # Rounding may leave a constant channel slightly below zero.
+    # mean(y^2) - mean(y)^2 cancels where the mean is many deviations large; some pixel is a few away from it.
+    shift = _first_pixel(y, axis_name)
+    mean, square = _average(axis_name, outlined_with(_moments)(y, shift))
+    # Rounding may leave it slightly below zero; of a constant channel it is exactly zero.
     variance = jnp.maximum(square - mean * mean, 0)
+    mean = shift + mean
     deviation = jax.lax.rsqrt(variance + epsilon)
     multiplier = gain * deviation
     offset = bias - mean * multiplier
-    z = scale_and_shift(y, shortcut, multiplier, offset, activation)
+    # Where y = mean the product and the offset need not cancel to the last digit.
+    is_constant = variance == 0
+    flat, level = jnp.where(is_constant, 0, multiplier), jnp.where(is_constant, bias, offset)
+    z = scale_and_shift(y, shortcut, flat, level, activation)
     return (z, mean, variance), (y, shortcut, mean, deviation, multiplier, offset)
 
 
@@ -140,4 +170,4 @@ def _backward(
     return dy, None if shortcut is None else d, sums[1] * deviation * count, sums[0] * count
 
 
-batch_norm.defvjp(_forward, _backward)
+_batch_norm.defvjp(_forward, _backward)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.ops.floats import floats
 from bnnjax.ops.outline import outlined
 from bnnjax.ops.recompute import held_back
 
@@ -23,7 +24,7 @@ class Packed(NamedTuple):
 
 def pack(x: Array) -> Packed:
     """Returns an array of at most two values, [..., c], as bits: 1/32 of its size in float32."""
-    return Packed(*_outlined_pack(x))
+    return Packed(*_outlined_pack(floats(x)))
 
 
 def unpack(packed: Packed, channels: int) -> Array:
@@ -57,7 +58,7 @@ def keeping_bits(product: Callable[[Array, Array], Array]) -> Callable[[Array, A
         return jax.vjp(product, unpack(packed, kernel.shape[-2]), kernel)[1](g)
 
     call.defvjp(forward, backward)
-    return call
+    return lambda codes, kernel: call(floats(codes), floats(kernel))
 
 
 def _pack(x: Array) -> tuple[Array, Array, Array]:

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.ops.floats import floats
 from bnnjax.ops.outline import outlined_with
 
 Parameters = Mapping[str, Array]
 Function = Callable[[Array, Parameters], Array]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def channelwise(function: Function, x: Array, parameters: Parameters) -> Array:
     """Returns function(x, parameters), computed in the dtype of x.
 
@@ -27,6 +27,11 @@ def channelwise(function: Function, x: Array, parameters: Parameters) -> Array:
       x: [..., c], any float dtype.
       parameters: [c] each, float32.
     """
+    return _channelwise(function, floats(x), parameters)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _channelwise(function: Function, x: Array, parameters: Parameters) -> Array:
     return outlined_with(_apply, function)(x, parameters)
 
 
@@ -42,11 +47,11 @@ def _pull(function: Function, g: Array, x: Array, parameters: Parameters) -> tup
 
 
 def _forward(function: Function, x: Array, parameters: Parameters) -> tuple[Array, tuple[Any, ...]]:
-    return channelwise(function, x, parameters), (x, parameters)
+    return _channelwise(function, x, parameters), (x, parameters)
 
 
 def _backward(function: Function, residuals: tuple[Any, ...], g: Array) -> tuple[Array, Parameters]:
     return outlined_with(_pull, function)(g, *residuals)
 
 
-channelwise.defvjp(_forward, _backward)
+_channelwise.defvjp(_forward, _backward)

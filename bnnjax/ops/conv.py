@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.ops.conv_cpu import LAYOUT, conv_on_cpu
+from bnnjax.ops.floats import floats
 
 
 def conv(
@@ -38,6 +39,7 @@ def conv(
     Returns:
       [batch, (h + 2 padding - kh) // stride + 1, likewise, o].
     """
+    x, kernel = floats(x), floats(kernel)
     if padding_value:
         border = (padding, padding)
         x = jnp.pad(x, ((0, 0), border, border, (0, 0)), constant_values=padding_value)
@@ -66,7 +68,7 @@ def patches(
       [places, kernel_size * kernel_size * i], in the order of batch, row and column.
     """
     border = (padding, padding)
-    x = jnp.pad(x, ((0, 0), border, border, (0, 0)), constant_values=padding_value)
+    x = jnp.pad(floats(x), ((0, 0), border, border, (0, 0)), constant_values=padding_value)
     rows, columns = ((size - kernel_size) // stride + 1 for size in x.shape[1:3])
     places = jnp.arange(len(x) * rows * columns)
     if len(places) > most:

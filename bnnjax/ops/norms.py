@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.ops.floats import floats
+
 
 def channel_l1(kernel: Array) -> Array:
     """Returns ||w_o||_1 = sum_{h,w,i} |w[h,w,i,o]| of each filter.
@@ -18,6 +20,7 @@ def channel_l1(kernel: Array) -> Array:
     Returns:
       [o].  Where w = 0 the derivative is +1, as sign(0) is.
     """
+    kernel = floats(kernel)
     return jnp.sum(jnp.abs(kernel), axis=tuple(range(kernel.ndim - 1)))
 
 
@@ -29,7 +32,7 @@ def folded_l1(l1: Array, gain: Array, variance: Array) -> Array:
       gain: [o], the batch norm's gain g.
       variance: [o], the batch norm's variance with its epsilon already added.
     """
-    return jnp.abs(gain) * jax.lax.rsqrt(variance) * l1
+    return jnp.abs(floats(gain)) * jax.lax.rsqrt(floats(variance)) * floats(l1)
 
 
 def maximum(norms: Array, temperature: float = 0.0) -> Array:
@@ -48,6 +51,7 @@ def maximum(norms: Array, temperature: float = 0.0) -> Array:
     """
     if temperature < 0:
         raise ValueError(f"temperature must be 0 (exact) or positive (smooth); got {temperature}")
+    norms = floats(norms)
     if temperature == 0:
         return jnp.max(norms)
     return temperature * jax.nn.logsumexp(norms / temperature)
@@ -65,6 +69,7 @@ def project_gain(gain: Array, l1: Array, variance: Array, radius: Array | float)
       variance: [o], with its epsilon already added.
       radius: [], not negative.
     """
+    gain, l1, variance = floats(gain), floats(l1), floats(variance)
     limit = jnp.where(l1 > 0, radius * jnp.sqrt(variance) / jnp.where(l1 > 0, l1, 1), jnp.inf)
     return jnp.clip(gain, -limit, limit)
 
@@ -89,6 +94,7 @@ def power_iteration(matrix: Array, vector: Array, iterations: int = 1) -> tuple[
     """
     if iterations < 1:
         raise ValueError(f"power iteration needs at least 1 iteration; got {iterations}")
+    matrix, vector = floats(matrix), floats(vector)
     tiny = jnp.finfo(matrix.dtype).tiny
 
     def normalize(x: Array) -> Array:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.ops.floats import floats
 from bnnjax.ops.outline import outlined
 
 
@@ -30,6 +31,7 @@ def max_pool(x: Array, size: int, stride: int, padding: int = 0) -> Array:
     Returns:
       [batch, (h + 2 padding - size) // stride + 1, likewise, c].
     """
+    x = floats(x)
     return _pool(x, x.shape, size, stride, padding)
 
 

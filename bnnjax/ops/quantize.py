@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.ops.floats import floats
 from bnnjax.ops.straight_through import through
 
 
@@ -30,7 +31,7 @@ def round_codes(x: Array, bits: int) -> Array:
 
     Source: DoReFa-Net, Eq. 5-6 (Zhou et al. 2016, arXiv 1606.06160).
     """
-    stretched = x * levels(bits)
+    stretched = floats(x) * levels(bits)
     return through(jnp.round(jax.lax.stop_gradient(stretched)), stretched)
 
 
@@ -41,7 +42,7 @@ def clip_unit(x: Array) -> Array:
     Args:
       x: [...], any float dtype.
     """
-    return jnp.clip(x, 0, 1)
+    return jnp.clip(floats(x), 0, 1)
 
 
 def _clip_unit_bwd(x: Array, g: Array) -> tuple[Array]:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.ops.floats import floats
+
 
 def _averages(size: int, smaller: int) -> Array:
     """Returns the matrix [smaller, size] that averages over `smaller` windows, which cover all entries."""
@@ -27,6 +29,7 @@ def average_to(x: Array, rows: int, columns: int) -> Array:
       rows: of the result.
       columns: of the result.
     """
+    x = floats(x)
     if x.shape[1:3] == (rows, columns):
         return x
     vertical, horizontal = _averages(x.shape[1], rows), _averages(x.shape[2], columns)
@@ -41,8 +44,8 @@ def retention_matrix(x: Array, y: Array) -> Array:
       y: [batch, H, W, o].
     """
     rows, columns = y.shape[1:3]
-    x = average_to(x.astype(jnp.float32), rows, columns)
-    return jnp.einsum("bhwi,bhwo->bio", x, y.astype(jnp.float32)) / (rows * columns)
+    x = average_to(floats(x).astype(jnp.float32), rows, columns)
+    return jnp.einsum("bhwi,bhwo->bio", x, floats(y).astype(jnp.float32)) / (rows * columns)
 
 
 def _length(v: Array) -> Array:
@@ -70,7 +73,8 @@ def one_step_norm(matrix: Array) -> Array:
     Args:
       matrix: [batch, i, o] float32.
     """
-    ones = jnp.ones(matrix.shape[:2])
+    matrix = floats(matrix).astype(jnp.float32)
+    ones = jnp.ones(matrix.shape[:2], jnp.float32)
     length = _length(_times(matrix, _transposed_times(matrix, ones)))
     return jnp.where(length > 0, jnp.sqrt(jnp.where(length > 0, length, 1)), 0)
 
@@ -86,9 +90,12 @@ def largest_singular_value(matrix: Array, iterations: int) -> Array:
       matrix: [batch, i, o] float32.
       iterations: of v := R R^T v / ||R R^T v||.
     """
+    matrix = floats(matrix).astype(jnp.float32)
     # Not `norms.power_iteration`, which carries its vector from call to call and takes half a step less.
     fixed = jax.lax.stop_gradient(matrix)
-    v = jnp.broadcast_to(jax.random.normal(jax.random.key(0), matrix.shape[1:2]), matrix.shape[:2])
+    v = jnp.broadcast_to(
+        jax.random.normal(jax.random.key(0), matrix.shape[1:2], jnp.float32), matrix.shape[:2]
+    )
     v = v / _length(v)[..., None]
     for _ in range(iterations):
         v = _times(fixed, _transposed_times(fixed, v))

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.ops.floats import floats
+
 
 def _filter_axes(kernel: Array) -> tuple[int, ...]:
     return tuple(range(kernel.ndim - 1))
@@ -23,7 +25,7 @@ def mean_abs(kernel: Array) -> Array:
     Returns:
       [o].
     """
-    return jnp.mean(jnp.abs(kernel), axis=_filter_axes(kernel))
+    return jnp.mean(jnp.abs(floats(kernel)), axis=_filter_axes(kernel))
 
 
 def power_of_two(scale: Array) -> Array:
@@ -34,6 +36,7 @@ def power_of_two(scale: Array) -> Array:
     Args:
       scale: [...], not negative.
     """
+    scale = floats(scale)
     exact = scale.astype(jnp.float32)  # a bfloat16 logarithm would round to the wrong exponent
     exponent = jnp.round(jnp.log2(jnp.where(exact > 0, exact, 1))).astype(jnp.int32)
     # exp2 may be an ulp off on some backends; ldexp is exact.
@@ -52,6 +55,7 @@ def standardize(kernel: Array) -> Array:
 
     Source: IR-Net's balanced weights (Qin et al. 2020, arXiv 1909.10788).
     """
+    kernel = floats(kernel)
     axes = _filter_axes(kernel)
     fan_in = kernel[..., 0].size
     centred = kernel - jnp.mean(kernel, axis=axes)
@@ -77,7 +81,7 @@ def unscale_gradient(codes: Array, scale: Array) -> Array:
       codes: [..., o].
       scale: [o] or [], not negative; a constant here.
     """
-    return codes
+    return floats(codes)
 
 
 def _unscale_gradient_bwd(scale: Array, g: Array) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.ops.floats import floats
 from bnnjax.ops.straight_through import through
 
 
@@ -27,6 +28,7 @@ def sign(x: Array) -> Array:
     Returns:
       [...], the dtype of x.  Its derivative is zero; the functions below have surrogate gradients.
     """
+    x = floats(x)
     one = jnp.ones((), x.dtype)
     return jnp.where(x >= 0, one, jnp.where(x < 0, -one, x))
 
@@ -40,6 +42,7 @@ def sign_identity(x: Array) -> Array:
     Args:
       x: [...], any float dtype.
     """
+    x = floats(x)
     return through(sign(jax.lax.stop_gradient(x)), x)
 
 
@@ -120,7 +123,7 @@ def hardtanh(x: Array) -> Array:
     Args:
       x: [...], any float dtype.  NaN stays NaN and has derivative 0.
     """
-    return jnp.clip(x, -1, 1)
+    return jnp.clip(floats(x), -1, 1)
 
 
 hardtanh.defvjp(lambda x: (hardtanh(x), x), partial(_sign_clip_bwd, True))

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from bnnjax.ops.floats import floats
+
 
 @jax.custom_vjp
 def through(hard: Array, soft: Array) -> Array:
@@ -15,7 +17,7 @@ def through(hard: Array, soft: Array) -> Array:
       hard: [...], any float dtype.
       soft: of the same shape and dtype.
     """
-    return hard
+    return floats(hard)
 
 
 through.defvjp(lambda hard, soft: (through(hard, soft), None), lambda _, g: (jnp.zeros_like(g), g))

@@ -21,9 +21,14 @@ Predict = Callable[[np.ndarray | jax.Array], np.ndarray]
 
 
 def outcome_of(logits: np.ndarray) -> Outcome:
-    """Returns the likeliest class of each image and its probability, of logits [n, classes]."""
-    confidences = np.exp(log_softmax(logits.astype(np.float64), axis=1).max(axis=1))
-    return Outcome(logits.argmax(axis=1).astype(np.int32), confidences.astype(np.float32))
+    """Returns the likeliest class of each image and its probability, of logits [n, classes].
+
+    An image with a logit that is not a number has class -1, which is none, and no number as probability.
+    """
+    with np.errstate(invalid="ignore"):  # infinity - infinity
+        confidences = np.exp(log_softmax(logits.astype(np.float64), axis=1).max(axis=1))
+    predictions = np.where(np.isnan(confidences), -1, logits.argmax(axis=1))
+    return Outcome(predictions.astype(np.int32), confidences.astype(np.float32))
 
 
 def measure(

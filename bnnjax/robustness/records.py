@@ -1,5 +1,6 @@
 """Records of robustness scores, computed from predictions on corrupted images, for reports."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -100,6 +101,39 @@ def robustness_record(config: Config, found: Evaluated, corrupted: CorruptedSet)
         "flip_rate": flips,
         "mean_flip_rate": None if flips is None else mean(flips),
     }
+
+
+def told_apart(
+    records: Sequence[Mapping[str, Any]], settings: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Returns the records with a `setting` in words, in which runs of one method and constraint differ.
+
+    Runs with one model, method, constraint and setting differ in their seeds alone; a label says all of it.
+
+    Args:
+      records: of runs.
+      settings: for each, all that may change its results but the seed, by name.
+    """
+    told: list[dict[str, Any]] = []
+    for record, own in zip(records, settings, strict=True):
+        kind = {"method": record["method"], "constraint": record["constraint"]}
+        alike = [other for each, other in zip(records, settings, strict=True) if kind.items() <= each.items()]
+        words = [
+            f"{name} {'default' if value is None else value}"
+            for name, value in own.items()
+            if name not in kind and any(other.get(name) != value for other in alike)
+        ]
+        label = ", ".join([*kind.values(), *words, f"seed {record['seed']}"])
+        setting = ", ".join(word for word in words if word != f"model {record['model']}")
+        told.append({**record, "label": label, "setting": setting})
+    counts = Counter(record["label"] for record in told)
+    # Twice the same run, or another version's.
+    repeated = [record for record in told if counts[record["label"]] > 1]
+    for record in repeated:
+        name = f"run {record['run']}"
+        record["label"] += f", {name}"
+        record["setting"] = ", ".join(filter(None, (record["setting"], name)))
+    return told
 
 
 def against_baseline(

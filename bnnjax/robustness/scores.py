@@ -14,7 +14,7 @@ Accuracies = Mapping[str, Mapping[str, float]]
 class Outcome(NamedTuple):
     """A network's prediction for each image."""
 
-    predictions: np.ndarray  # int32 [n], the likeliest class
+    predictions: np.ndarray  # int32 [n], the likeliest class; -1 is none
     confidences: np.ndarray  # float32 [n], its probability, 0 to 1
 
 

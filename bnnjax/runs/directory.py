@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bnnjax import __version__
-from bnnjax.config.json import to_json
+from bnnjax.config.json import from_json, to_json
 from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.config.training import Config
+from bnnjax.runtime import numerics
 from bnnjax.runtime.files import read_json, read_metrics, write_json
 from bnnjax.runtime.lock import LOCK
 
@@ -100,6 +101,7 @@ def provenance() -> dict[str, Any]:
         "git_revision": git_revision(),
         "command": shlex.join(sys.argv),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "jax_settings": numerics.in_force(),
     }
 
 
@@ -118,6 +120,36 @@ def first_difference(
         elif mine != other:
             return prefix + name, mine, other
     return None
+
+
+# That a run may be made from, by their names in its record.
+NETWORKS = ("pretrained", "teacher", "lcr.teacher")
+
+
+def settings_of(workdir: Path) -> dict[str, Any]:
+    """Returns all settings of a run but the seed that may change its results, by name; `lcr.form` is nested.
+
+    Raises:
+      ValueError: if the directory holds no record of a run.
+    """
+    record = workdir / "config.json"
+    try:
+        kept = read_json(record)
+        config = flat(to_json(from_json(kept["config"])))
+        sources = {name: (kept.get(name) or {}).get("digest") for name in NETWORKS}
+        others = {name: digest and digest[:12] for name, digest in sources.items()}
+        own = {n: v for n, v in config.items() if {n, n.split(".")[0]}.isdisjoint({"seed", *PLACES})}
+        return {**own, **others, "data": kept["data"]["digest"][:12]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{record} is not the record of a run") from error
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested mappings as one, with dots in its names."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
 
 
 def claim(workdir: Path, config: ResolvedConfig) -> bool:
@@ -181,6 +213,21 @@ def check_shared(workdir: Path) -> None:
     """
     if not (workdir / "config.json").exists():
         raise ValueError(f"work directory {workdir} is not shared: it must lie where all processes see it")
+
+
+def check_numerics(workdir: Path) -> None:
+    """Checks that JAX computes as it did when a run began; records of old versions do not tell.
+
+    Raises:
+      ValueError: naming the first of its settings that is another.
+    """
+    other = numerics.first_other(read_json(workdir / "config.json").get("jax_settings", {}))
+    if other is not None:
+        name, there, here = other
+        raise ValueError(
+            f"work directory {workdir} belongs to a run that computes otherwise: {name} is {there} there, "
+            f"{here} here; choose another --workdir"
+        )
 
 
 def check_digest(workdir: Path, digest: str) -> None:

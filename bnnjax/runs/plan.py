@@ -140,6 +140,7 @@ def record_or_check(stage: Stage) -> None:
     if not is_first():
         directory.check_shared(stage.place)
     elif stage.is_known:
+        directory.check_numerics(stage.place)
         directory.check_digest(stage.place, dataset.digest)
         directory.check_networks(stage.place, networks)
     else:

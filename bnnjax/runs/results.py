@@ -15,6 +15,7 @@ from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.constraints.objective import without_learned
 from bnnjax.data import Dataset
 from bnnjax.data.corruptions import CORRUPTIONS
+from bnnjax.methods import Method, make_method
 from bnnjax.models.figures import tabulate_units
 from bnnjax.report.run.console import progress_bar
 from bnnjax.report.run.html import draw_noise_plots, draw_plots, write_report
@@ -39,14 +40,18 @@ NOISE = {
 }
 
 
-def stored_bits(params: Tree, wbits: int) -> int:
+def stored_bits(params: Tree, method: Method) -> int:
     """Returns what the parameters take when they are stored as 1-bit networks are.
 
-    Latent kernels count `wbits` bits a weight, all else 32.  Scaling factors count nothing: they fold into
-    the batch norm behind them.
+    Latent kernels count `wbits` bits a weight, all else 32.  Scaling factors count nothing, learned or not:
+    they fold into the batch norm behind them; nor does what else only training needs.
     """
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return sum(leaf.size * (wbits if path[-1].key == "latent" else 32) for path, leaf in leaves)
+    bits = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        group, name = path[-2].key, path[-1].key
+        if group != "learned" or name not in method.only_trained:
+            bits += leaf.size * (method.wbits if name == "latent" else 32)
+    return bits
 
 
 def confusion_of(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
@@ -161,6 +166,7 @@ def summary_of(
       tested: what the test found.
       about: what else is to be told.
     """
+    method = make_method(config.method, config.wbits, config.abits)
     params = without_learned(best.params)
     seconds = [record["seconds"] for record in metrics]
     validation = {record["epoch"]: record["validation_accuracy"] for record in metrics}
@@ -179,7 +185,7 @@ def summary_of(
         "epoch_seconds": float(np.median(seconds)),
         "images_per_second": float(np.median([record["images_per_second"] for record in metrics])),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "model_bytes": -(-stored_bits(params, config.wbits) // 8),
+        "model_bytes": -(-stored_bits(params, method) // 8),
         **({SKIPPED: sum(record.get(SKIPPED, 0) for record in metrics)} if may_skip else {}),
         **about,
         "epochs": config.epochs,

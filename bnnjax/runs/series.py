@@ -42,10 +42,14 @@ def check_runs(runs: Sequence[Run]) -> None:
     Raises:
       ValueError: with one sentence that says what is wrong.
     """
+    known = []
     for run in runs:
         with hold(run.place):
-            directory.claim(run.place, run.config)
-    load(runs[0].config)
+            if directory.claim(run.place, run.config):
+                known.append(run.place)
+    dataset = load(runs[0].config)
+    for place in known:
+        directory.check_digest(place, dataset.digest)
 
 
 def execute_runs(runs: Sequence[Run], console: Console, after: Callable[[set[Path]], None]) -> int | None:

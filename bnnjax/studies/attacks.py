@@ -11,6 +11,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from bnnjax.data import Dataset
+from bnnjax.data.augment import normalize_floats
 from bnnjax.data.dataset import spread_over_classes
 from bnnjax.robustness.attacks import (
     L2,
@@ -34,7 +35,6 @@ from bnnjax.robustness.attacks import (
 from bnnjax.robustness.attacks.smoothed import quantizes_activations, smoothed
 from bnnjax.robustness.attacks.temperature import SURROGATES
 from bnnjax.runs.saved import Trained
-from bnnjax.runs.setup import normalization_of
 from bnnjax.types import Tree
 
 LADDER = (0.0, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 1.0)
@@ -67,13 +67,13 @@ def attackable(trained: Trained, dataset: Dataset) -> Target:
       trained: the network.
       dataset: the one it was trained on, for mean and deviation.
     """
-    network, normalization = trained.network, normalization_of(trained.config, dataset)
+    network, normalized = trained.network, partial(normalize_floats, mean=dataset.mean, std=dataset.std)
 
     def logits_of(params: Tree, batch_stats: Tree, images: Array, temperature: Array | None = None) -> Array:
         seen = network
         if temperature is not None and quantizes_activations(network.method):
             seen = network.with_method(smoothed(network.method, temperature))
-        return seen.logits(params, batch_stats, normalization(images * 255))
+        return seen.logits(params, batch_stats, normalized(images, dtype=jnp.float32))
 
     return Target(logits_of, (trained.params, trained.batch_stats))
 

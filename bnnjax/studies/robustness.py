@@ -34,7 +34,7 @@ from bnnjax.robustness.outcomes import (
     read_outcomes,
     write_outcomes,
 )
-from bnnjax.robustness.records import Evaluated, against_baseline, robustness_record
+from bnnjax.robustness.records import Evaluated, against_baseline, robustness_record, told_apart
 from bnnjax.robustness.scores import Outcome
 from bnnjax.runs import directory
 from bnnjax.runs.saved import Trained, predictor, read_config, read_trained, require_full_precision
@@ -192,6 +192,7 @@ def study(asked: Asked, console: Console) -> int:
             config.workdir,
             advance,
         )
+    records = told_apart(records, [directory.settings_of(network.place) for network in asked.networks])
     records = against_baseline(records, records[0])
     console.print(robustness_table(records))
     attacked = attack(asked, console)

@@ -99,7 +99,8 @@ class Predictor:
 
     Attributes:
       logits: (params, batch_stats, normalized images) -> logits of one device's share.
-      normalization: of the images.
+      normalization: of the images; its dtype is not used, as in bfloat16 the batch moves predictions: XLA
+        rounds where it likes.
       mesh: whose devices share a batch.
       batch_size: of all devices together.
     """
@@ -110,7 +111,8 @@ class Predictor:
     batch_size: int
 
     def predict_share(self, params: Tree, batch_stats: Tree, images: Array) -> Array:
-        logits = self.logits(params, batch_stats, self.normalization(images))
+        normalized = self.normalization._replace(dtype=jnp.float32)(images)
+        logits = self.logits(params, batch_stats, normalized)
         return jax.lax.all_gather(logits, AXIS, tiled=True)  # every process needs all logits
 
     @cached_property

@@ -43,6 +43,13 @@ def test_a_clip_lets_large_noise_move_it_less_for_its_size():
         np.testing.assert_allclose(found, [min(largest, 1 / size)], rtol=1e-4)
 
 
+def test_images_with_what_is_no_number_are_refused():
+    images = np.zeros((2, 2, 2, 3), np.float32)
+    images[1, 0, 1, 2] = np.inf
+    with pytest.raises(ValueError, match=r"images must be finite; images\[1, 0, 1, 2\] is inf"):
+        empirical_log_bound(linear, MATRIX, images)
+
+
 @pytest.mark.parametrize(("steps", "movement"), [(0, 0.6), (1, 1.4), (5, 1.4)])
 def test_the_ascent_leaves_the_first_direction_where_another_leads_farther(steps, movement):
     # The slope at 0 is (0.1, 1), but at (1, 1) it is (0.1 - 0.5, 1 - 0.5): from 0.6 to -0.1 + 1 + 0.5.

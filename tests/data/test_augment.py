@@ -1,4 +1,5 @@
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from bnnjax.data.augment import Augmentation, augment, color_jitter, light, normalize
+from bnnjax.data.augment import Augmentation, augment, color_jitter, light, normalize, normalize_floats
 
 jitted = jax.jit(augment, static_argnums=2)
 
@@ -90,6 +91,48 @@ def test_normalize_refuses_other_channel_counts_and_empty_spread() -> None:
         normalize(images, (0.5,), (0.2, 0.2, 0.2), jnp.float32)
     with pytest.raises(ValueError, match="above 0"):
         normalize(images, (0.5, 0.5, 0.5), (0.2, 0.0, 0.2), jnp.float32)
+
+
+def test_normalize_floats_is_normalize_to_the_bit() -> None:
+    images, mean, std = noise(2), (0.49, 0.48, 0.44), (0.25, 0.24, 0.26)
+    stored = normalize(images, mean, std, jnp.float32)
+    for dtype in (np.float32, np.float64):
+        found = normalize_floats((images / 255).astype(dtype), mean, std, jnp.float32)
+        np.testing.assert_array_equal(found, stored)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (noise(2).astype(np.float32) / 255, r"uint8 \[batch, h, w, c\]; got float32 \[2, 5, 4, 3\]"),
+        (noise(2).astype(np.int32), "got int32"),
+        (noise(2) > 9, "got bool"),
+        (noise(2)[None], r"got uint8 \[1, 2, 5, 4, 3\]"),
+        (noise(2)[0], r"got uint8 \[5, 4, 3\]"),
+        (noise(2).tolist(), "got a list"),
+    ],
+)
+def test_images_that_are_not_stored_ones_are_refused(images: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        normalize(images, (0.5,) * 3, (0.2,) * 3, jnp.float32)
+    with pytest.raises(ValueError, match=message):
+        augment(jax.random.key(0), images, Augmentation(flip=True))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (noise(2), r"floats in \[0, 1\], \[batch, h, w, c\]; got uint8"),
+        (noise(2).astype(np.float32), r"floats in \[0, 1\]; got 255"),
+        (noise(2) / -255, "got -"),
+        (noise(2)[0] / 255, r"got float64 \[5, 4, 3\]"),
+        (np.where(np.arange(3) == 1, np.nan, noise(2) / 255), r"images\[0, 0, 0, 1\] is nan"),
+        ([[0.5]], "got a list"),
+    ],
+)
+def test_floats_that_are_not_images_are_refused(images: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        normalize_floats(images, (0.5,) * 3, (0.2,) * 3, jnp.float32)
 
 
 def flat(*colour: int) -> np.ndarray:

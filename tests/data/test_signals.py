@@ -175,6 +175,28 @@ def test_the_table_names_its_values() -> None:
     )
 
 
+@pytest.mark.parametrize("name", SIGNAL_NOISES)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_refused_with_its_place(name: str, value: float) -> None:
+    signals = SIGNALS[:, :400].copy()
+    signals[1, 7, 1] = value
+    with pytest.raises(ValueError, match=rf"signals must be finite; signals\[1, 7, 1\] is {value}"):
+        corrupt_signals(KEY, signals, name, 1, RATE)
+
+
+def test_what_is_no_number_is_no_quiet_channel_under_a_transformation() -> None:
+    signals = jnp.asarray(SIGNALS[:, :400]).at[1, 7, 1].set(jnp.nan)
+    found = jax.jit(lambda x: white_noise(KEY, x, 0.0))(signals)
+    np.testing.assert_array_equal(np.isnan(found).all(1), [[False, False], [False, True], [False, False]])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_floats_have_the_same_ratio(dtype: type) -> None:
+    signals = (300 * SIGNALS[..., :1]).astype(dtype)  # whose squares float16 does not hold
+    noise = np.asarray(white_noise(KEY, signals, 0.0), np.float64) - signals
+    np.testing.assert_allclose(signals.astype(np.float64).var(1) / noise.var(1), 1, rtol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

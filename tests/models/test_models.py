@@ -283,6 +283,28 @@ def test_what_does_not_exist_is_refused_with_what_does(name, structure, message)
         make_model(name, make_method("bnn"), structure=structure, classes=10)
 
 
+@pytest.mark.parametrize("name", ["resnet_tiny", "vgg_tiny"])
+@pytest.mark.parametrize(
+    ("images", "what"),
+    [
+        (np.zeros((2, 32, 32, 3), np.uint8), r"uint8 \[2, 32, 32, 3\]"),
+        (np.zeros((2, 32, 32, 3), int), r"int32 \[2, 32, 32, 3\]"),
+        (np.zeros((2, 32, 32, 3), bool), r"bool \[2, 32, 32, 3\]"),
+        (np.zeros((32, 32, 3), np.float32), r"float32 \[32, 32, 3\]"),
+        ([[1.0, 2.0]], r"float32 \[1, 2\]"),
+    ],
+)
+def test_images_that_are_not_normalized_are_refused(name, images, what):
+    method = make_method("irnet")
+    model = make_model(name, method, classes=10)
+    with pytest.raises(ValueError, match=f"must be normalized floats .*; got {what}"):
+        model.init(jax.random.key(0), images, network_context(method), False)
+
+
+def test_other_floats_give_float32_logits():
+    assert abstract("resnet_tiny", "irnet", image=DIGITS, dtype=np.float16)[2].dtype == jnp.float32
+
+
 @pytest.mark.parametrize(("name", "method_name"), [("resnet_tiny", "irnet"), ("vgg_tiny", "dorefa")])
 def test_network_trains_with_finite_numbers_even_from_kernels_of_zeros(name, method_name):
     method = make_method(method_name)

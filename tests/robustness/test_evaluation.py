@@ -20,7 +20,7 @@ from bnnjax.data.dataset import DataError
 from bnnjax.robustness import evaluation
 from bnnjax.robustness.evaluation import chosen, each_compiled, example_images
 from bnnjax.robustness.outcomes import outcome_of, read_outcomes, write_outcomes
-from bnnjax.robustness.records import against_baseline, constraint_in_words
+from bnnjax.robustness.records import against_baseline, constraint_in_words, told_apart
 from bnnjax.robustness.scores import Outcome
 from bnnjax.studies.robustness import evaluate
 
@@ -191,6 +191,9 @@ def test_outcomes_come_back_from_disk(tmp_path):
     outcome = outcome_of(np.array([[0.0, 2.0, 1.0], [1e4, -1e4, 0.0]]))
     np.testing.assert_array_equal(outcome.predictions, [1, 0])
     np.testing.assert_allclose(outcome.confidences, [1 / (1 + np.exp(-1) + np.exp(-2)), 1])
+    none = outcome_of(np.array([[0.0, np.nan], [np.inf, 1.0], [np.nan, 0.0]]))
+    np.testing.assert_array_equal(none.predictions, [-1, -1, -1])
+    assert np.isnan(none.confidences).all()
     file = tmp_path / "a" / "fog.npz"
     write_outcomes(file, {"2": outcome}, np.array([1, 1]))
     found, labels = read_outcomes(file, (2,))
@@ -201,6 +204,39 @@ def test_outcomes_come_back_from_disk(tmp_path):
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(DataError, match="damaged; delete it"):
         read_outcomes(file, (2,))
+
+
+def named(**values):
+    kind = {"method": "irnet", "constraint": "none", "model": "resnet20", "seed": 0, "run": "runs/a"}
+    return {**kind, **values}
+
+
+def test_labels_and_settings_say_in_what_runs_of_one_kind_differ():
+    records = [named(), named(seed=1), named(), named(method="fp"), named(model="vgg_small")]
+    common = {"method": "irnet", "constraint": "none", "model": "resnet20", "wbits": 1, "teacher": None}
+    settings = [
+        common,
+        common,
+        {**common, "wbits": 2, "teacher": "abc"},
+        {**common, "method": "fp", "wbits": 32},
+        {**common, "model": "vgg_small"},
+    ]
+    told = told_apart(records, settings)
+    assert [record["label"] for record in told] == [
+        "irnet, none, model resnet20, wbits 1, teacher default, seed 0",
+        "irnet, none, model resnet20, wbits 1, teacher default, seed 1",
+        "irnet, none, model resnet20, wbits 2, teacher abc, seed 0",
+        "fp, none, seed 0",
+        "irnet, none, model vgg_small, wbits 1, teacher default, seed 0",
+    ]
+    assert told[0]["setting"] == told[1]["setting"] == "wbits 1, teacher default"
+    assert told[3]["setting"] == ""
+    again = told_apart([named(), named(run="runs/b")], [common, common])
+    assert [record["label"] for record in again] == [
+        "irnet, none, seed 0, run runs/a",
+        "irnet, none, seed 0, run runs/b",
+    ]
+    assert again[0]["setting"] != again[1]["setting"]
 
 
 def test_a_constraints_form_is_said_where_it_is_not_the_default():

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from bnnjax.data import Dataset
-from bnnjax.data.augment import normalize
+from bnnjax.data.augment import normalize, normalize_floats
 from bnnjax.report.robustness.attacks import attacks_table
 from bnnjax.robustness.attacks import Target
 from bnnjax.runs.saved import Trained
@@ -31,13 +31,14 @@ def test_the_forward_pass_is_the_networks_own(name: str, runs: dict[str, Trained
     images = jnp.asarray(chosen_images(dataset, len(dataset.test.labels))[0])
 
     def inputs_of(images: Any) -> Any:
-        return normalize(images, dataset.mean, dataset.std, jnp.float32)
+        return normalize_floats(images, dataset.mean, dataset.std, jnp.float32)
 
     # 255 (x / 255) is x.
-    np.testing.assert_array_equal(inputs_of(images * 255), inputs_of(jnp.asarray(dataset.test.images)))
+    stored = normalize(dataset.test.images, dataset.mean, dataset.std, jnp.float32)
+    np.testing.assert_array_equal(inputs_of(images), stored)
     target = attackable(trained, dataset)
     logits_of = jax.jit(lambda images, temperature: target.at(temperature)(images))
-    own_logits = jax.jit(lambda x: network.logits(*arrays, inputs_of(x * 255)))
+    own_logits = jax.jit(lambda x: network.logits(*arrays, inputs_of(x)))
     for temperature in (0.3, 3.0):
         np.testing.assert_array_equal(logits_of(images, jnp.float32(temperature)), own_logits(images))
 

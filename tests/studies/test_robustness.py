@@ -80,12 +80,17 @@ def test_runs_are_evaluated_attacked_and_shown_and_nothing_is_done_twice(
     assert json.loads((tmp_path / "out" / "robustness.json").read_text()) == records
 
 
-def test_seeds_are_put_together(
-    runs: dict[str, Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("changed", [{}, {"epochs": 2, "precision": "bfloat16"}], ids=["seed", "setting"])
+def test_seeds_alone_are_put_together(
+    runs: dict[str, Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
     """Two runs of one setting: the table over seeds has one row, with the deviation."""
     other = runs["xnor"]
     twice = [other, other._replace(config=other.config.with_values(seed=1), place=tmp_path / "seed1")]
+    record = json.loads((other.place / "config.json").read_text())
+    record["config"] |= {"seed": 1, "workdir": str(tmp_path / "seed1"), "remat": True, **changed}
+    (tmp_path / "seed1").mkdir()
+    (tmp_path / "seed1" / "config.json").write_text(json.dumps(record))
     twice[1] = twice[1]._replace(params={**other.params, "extra": np.zeros(1)})  # another digest
     reads = iter(twice)
     monkeypatch.setattr(robustness, "read_trained", lambda place, dataset: next(reads))
@@ -99,6 +104,15 @@ def test_seeds_are_put_together(
         workdir=tmp_path / "out",
     )
     assert code == 0
+    labels = [record["label"] for record in json.loads((tmp_path / "out" / "robustness.json").read_text())]
+    if changed:
+        assert "over seeds" not in output
+        assert labels == [
+            "xnor, none, epochs 1, precision float32, seed 0",
+            "xnor, none, epochs 2, precision bfloat16, seed 1",
+        ]
+        return
+    assert labels == ["xnor, none, seed 0", "xnor, none, seed 1"]
     assert "over seeds" in output
     (row,) = (line for line in output.splitlines() if "resnet_tiny, xnor, none" in line)
     assert "± 0.00" in row

@@ -11,11 +11,13 @@ import os
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from processes import Run
 
-from bnnjax.train.parallel import make_mesh
+from bnnjax.train.parallel import Predictor, make_mesh
+from bnnjax.train.step import Normalization
 
 Arrays = dict[str, np.ndarray]
 SCRIPT = Path(__file__).parents[1] / "helpers" / "three_steps.py"
@@ -80,6 +82,15 @@ def test_training_did_something_to_compare(trained: dict[int, Arrays]) -> None:
 def test_a_mesh_is_of_all_devices_unless_told_which() -> None:
     assert make_mesh(len(jax.devices()) * 3).size == len(jax.devices())
     assert make_mesh(7, jax.devices()[:1]).size == 1
+
+
+def test_predictions_are_in_float32_whatever_training_computes_in() -> None:
+    normalization = Normalization((0.5,) * 3, (0.25,) * 3, jnp.bfloat16)
+    mesh = make_mesh(4, jax.devices()[:1])
+    predict = Predictor(lambda params, batch_stats, x: x.mean((1, 2)), normalization, mesh, 4)
+    images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), np.uint8)
+    expected = (images / 255).mean((1, 2)) * 4 - 2
+    np.testing.assert_allclose(predict({}, {}, images), expected, atol=1e-6)
 
 
 def test_a_batch_that_cannot_be_split_evenly_is_refused_with_both_numbers() -> None:

@@ -24,6 +24,7 @@ from bnnjax.data.corruptions.jpeg import jpeg_compression
 from bnnjax.data.corruptions.noise import GREY, gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from bnnjax.data.corruptions.spatter import spatter
 from bnnjax.data.corruptions.weather import fog, frost, snow
+from bnnjax.data.images import require_grey_levels
 from bnnjax.runtime.keys import named_key
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -158,12 +159,12 @@ def values_for(shape: tuple[int, ...]) -> str:
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
-    """Refuses the shape of images, [..., h, w, c], that have no noise here.
+    """Refuses the shape of images, [batch, h, w, c], that have no noise here.
 
     Raises:
       ValueError: unless c is 1 or 3, and h and w are at least 4.
     """
-    if shape[-1] not in (1, 3) or min(shape[-3:-1]) < SMALLEST:
+    if len(shape) != 4 or shape[-1] not in (1, 3) or min(shape[-3:-1]) < SMALLEST:
         raise ValueError(
             f"images must be [batch, h, w, 1 or 3], h and w at least {SMALLEST}, to be corrupted; "
             f"got {list(shape)}"
@@ -193,7 +194,7 @@ def corrupt(
       values: cifar10c or imagenetc; None: as `values_for`.
 
     Raises:
-      ValueError: for another name, severity or shape.
+      ValueError: for another name, severity, type or shape.
     """
     return corrupt_severities(key, images, corruption, (severity,), first=first, values=values)[0]
 
@@ -218,6 +219,7 @@ def corrupt_severities(
             raise ValueError(f"severity must be one of {', '.join(map(str, SEVERITIES))}; got {severity}")
     if values is not None and values not in SETS:
         raise ValueError(f"values must be one of {', '.join(SETS)}; got {values}")
+    require_grey_levels(images)
     check_shape(images.shape)
     keys = _own_keys(named_key(key, corruption), jnp.asarray(first, jnp.int32), len(images))
     return _program()(keys, images, corruption, severities, values)

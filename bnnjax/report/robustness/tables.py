@@ -1,6 +1,7 @@
 """Tables and CSV of networks' accuracy under noise.
 
-A record describes one run: `run`, `label`, `model`, `method`, `constraint`, `seed`, `source` (of the images),
+A record describes one run: `run`, `label`, `model`, `method`, `constraint`, `setting` (in words, what else it
+and others of its kind differ in but the seed), `seed`, `source` (of the images),
 `examples` (how many), `severities` as text, `benchmark` (the corruptions that enter the means), and in
 percent `clean_accuracy`, `accuracy` by corruption and severity with `intervals` of the same keys,
 `mean_corruption_accuracy` with its `mean_corruption_accuracy_interval`, `mce` and `relative_mce` against the
@@ -159,14 +160,13 @@ def group_cells(records: Sequence[Record]) -> Cells:
 
 
 def spread_cells(records: Sequence[Record]) -> Cells:
-    """Returns the table of figures over seeds, with a row for each model, method and constraint."""
+    """Returns the table of figures over seeds, with a row for each model, method, constraint and setting."""
     runs: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
-        runs.setdefault(tuple(str(record[key]) for key in ("model", "method", "constraint")), []).append(
-            record
-        )
+        names = (*(str(record[key]) for key in ("model", "method", "constraint")), record.get("setting", ""))
+        runs.setdefault(names, []).append(record)
     rows = [
-        [", ".join(names), str(len(own))]
+        [", ".join(filter(None, names)), str(len(own))]
         + [
             spread_text(*spread(figures(record).get(heading) for record in own))
             for heading in headings(records)
@@ -177,7 +177,7 @@ def spread_cells(records: Sequence[Record]) -> Cells:
 
 
 def has_seeds(records: Sequence[Record]) -> bool:
-    """Returns whether any two runs share their model, method and constraint."""
+    """Returns whether any two runs differ in nothing but the seed."""
     return len(spread_cells(records)[1]) < len(records)
 
 
@@ -203,7 +203,7 @@ def robustness_table(records: Sequence[Record]) -> Table:
 
 
 def robustness_spread_table(records: Sequence[Record]) -> Table:
-    """Returns a table with a row for each model, method and constraint: mean and deviation over runs.
+    """Returns a table of mean and deviation over seeds, a row for each model, method, constraint, setting.
 
     Raises:
       ValueError: as `check_records`.

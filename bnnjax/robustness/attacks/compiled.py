@@ -5,8 +5,10 @@ from functools import partial, update_wrapper
 from typing import Any
 
 import jax
+from jax import Array
 from jax.tree_util import Partial
 
+from bnnjax.data.images import require_unit_floats
 from bnnjax.robustness.attacks.best import Attacked, LogitsOf
 from bnnjax.robustness.attacks.target import Target
 
@@ -20,12 +22,15 @@ class CompiledAttack:
         self.program = jax.jit(attack, static_argnames=static)
         update_wrapper(self, attack)
 
-    def __call__(self, logits_of: LogitsOf, *given: Any, **settings: Any) -> Attacked:
+    def __call__(
+        self, logits_of: LogitsOf, key: Array, images: Array, *given: Any, **settings: Any
+    ) -> Attacked:
+        require_unit_floats(images)
         target = logits_of if isinstance(logits_of, Target) else Target(logits_of)
         loss = settings.get("loss")
         if loss is not None and not isinstance(loss, Partial):
             settings["loss"] = Partial(loss)
-        return self.program(target, *given, **settings)
+        return self.program(target, key, images, *given, **settings)
 
 
 def compiled(*static: str) -> Callable[[Attack], Attack]:

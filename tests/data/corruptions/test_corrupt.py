@@ -1,6 +1,7 @@
 """The corruptions of CIFAR-10-C: definitions, and independence of how images are batched."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +92,24 @@ def test_unknown_names_and_severities_are_refused() -> None:
         noisy(GREY, "rain", 1)
     with pytest.raises(ValueError, match="severity must be one of 1, 2, 3, 4, 5; got 6"):
         noisy(GREY, "gaussian_blur", 6)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (RANDOM[0], r"uint8 \[batch, h, w, c\]; got uint8 \[9, 11, 3\]"),
+        (RANDOM[None], r"got uint8 \[1, 6, 9, 11, 3\]"),
+        (RANDOM / 255, "got float64"),
+        (RANDOM.astype(np.int32), "got int32"),
+        (RANDOM.tolist(), "got a list"),
+        (RANDOM[..., :2], r"must be \[batch, h, w, 1 or 3\].*; got \[6, 9, 11, 2\]"),
+        (RANDOM[:, :3], "h and w at least 4"),
+    ],
+)
+def test_what_is_no_batch_of_images_is_refused(images: Any, message: str) -> None:
+    for corruption in CORRUPTIONS:
+        with pytest.raises(ValueError, match=message):
+            corrupt(KEY, images, corruption, 3)
 
 
 def test_what_is_compiled_ahead_is_what_is_called(caplog: pytest.LogCaptureFixture) -> None:

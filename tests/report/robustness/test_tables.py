@@ -78,6 +78,13 @@ def test_spread_is_over_the_seeds_of_one_setting(fake_robustness: Callable) -> N
     assert both["flips, %"] == "–"
     assert has_seeds(records)
     assert not has_seeds(records[1:])
+    apart = [{**record, "setting": f"wbits {n}"} for n, record in enumerate(records[:2])]
+    rows = _cells(robustness_spread_table(apart))
+    assert [row["model, method, constraint"] for row in rows] == [
+        "resnet20, irnet, none, wbits 0",
+        "resnet20, irnet, none, wbits 1",
+    ]
+    assert not has_seeds(apart)
 
 
 def test_the_spread_over_seeds() -> None:

@@ -100,7 +100,7 @@ def test_small_gradients_have_a_direction_and_none_has_none() -> None:
 
 
 def test_all_images_are_attacked_in_batches_of_one_size() -> None:
-    images = np.arange(7, dtype=np.float32).reshape(7, 1, 1, 1)
+    images = np.arange(7, dtype=np.float32).reshape(7, 1, 1, 1) / 8
     labels = np.arange(7)
     seen = []
 
@@ -109,12 +109,30 @@ def test_all_images_are_attacked_in_batches_of_one_size() -> None:
         return Attacked(x + 1, y.astype(jnp.float32), x[:, 0, 0, 0])
 
     found = in_batches(attack, KEY, images, labels, 3)
-    np.testing.assert_array_equal(found.images[:, 0, 0, 0], np.arange(1, 8))
+    np.testing.assert_array_equal(found.images, images + 1)
     np.testing.assert_array_equal(found.margins, labels)
     assert [size for size, _ in seen] == [3, 3, 3]
     assert len({tuple(key) for _, key in seen}) == 3
     with pytest.raises(ValueError, match="there must be an image and a batch size of 1 or more; got 0, 3"):
         in_batches(attack, KEY, images[:0], labels[:0], 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 4, 4, 1), np.uint8), r"floats in \[0, 1\], \[batch, h, w, c\]; got uint8"),
+        (np.full((2, 4, 4, 1), 255.0), "got 255"),
+        (np.full((2, 4, 4, 1), -0.1), "got -0.1"),
+        (np.zeros((4, 4, 1)), "got float64"),
+        (np.where(np.arange(32).reshape(2, 4, 4, 1) == 17, np.nan, 0.5), r"images\[1, 0, 1, 0\] is nan"),
+    ],
+)
+def test_what_cannot_be_attacked_is_refused_with_its_place(images: Any, message: str) -> None:
+    labels = np.zeros(len(images), np.int32)
+    with pytest.raises(ValueError, match=message):
+        fgsm(rounded, KEY, images, labels, 0.1)
+    with pytest.raises(ValueError, match=message):
+        in_batches(lambda *given: None, KEY, images, labels, 1)
 
 
 @pytest.mark.parametrize("attack", [pgd, apgd])
