@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import sys
-import traceback
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,8 +22,10 @@ from bnnjax.config.json import to_json
 from bnnjax.config.training import Config
 from bnnjax.runs.plan import prepare
 from bnnjax.runs.train import execute
+from bnnjax.runtime.bugs import bug_sentence
+from bnnjax.runtime.console import complain
 from bnnjax.runtime.determinism import require_determinism
-from bnnjax.runtime.exit_codes import FAILED, INTERRUPTED, LOST, NOT_WRITTEN, STOPPED_BY_DATA, WRONG_INPUT
+from bnnjax.runtime.exit_codes import FAILED, LOST, NOT_WRITTEN, STOPPED_BY_DATA, WRONG_INPUT
 from bnnjax.runtime.processes import as_first, gather, in_turn, is_first, together
 
 # A process that is silent for so long is taken for dead by JAX's coordination service, which ends the others.
@@ -138,8 +139,6 @@ def exit_on_failure() -> Iterator[None]:
     """Ends this process at once where the block fails, since the others may be waiting for it."""
     try:
         yield
-    except KeyboardInterrupt:
-        _leave(INTERRUPTED)
     except OSError:
         atexit.register(_leave, NOT_WRITTEN)  # when it is told, before JAX says goodbye to the others
         raise
@@ -148,7 +147,7 @@ def exit_on_failure() -> Iterator[None]:
             sys.stdout.flush()
             sys.stderr.flush()
             _leave_as_lost()
-        traceback.print_exc()
+        complain(bug_sentence(error))
         _leave(FAILED)
 
 

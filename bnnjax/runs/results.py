@@ -1,5 +1,6 @@
 """The end of a run: its best network is tested, once, and its results are written."""
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ from bnnjax.runs.input import SKIPPED, grey_images
 from bnnjax.runs.setup import Setup
 from bnnjax.runtime.files import read_metrics, write_json
 from bnnjax.runtime.processes import is_first
+from bnnjax.train.checkpoint import digest
+from bnnjax.train.loop import StopRequest
 from bnnjax.train.parallel import Compiled
 from bnnjax.train.score import accuracy, score
 from bnnjax.train.state import Best
@@ -38,6 +41,9 @@ NOISE = {
     "quick_corruption_ece": "mean_ece",
     "quick_corruption_flip_rate": "mean_flip_rate",
 }
+
+
+SCORED = "noise"  # what was scored of a test that is not at its end, in the run directory
 
 
 def stored_bits(params: Tree, wbits: int) -> int:
@@ -65,6 +71,7 @@ def conclude(
     compiled: Compiled,
     best: Best,
     about: Mapping[str, Any],
+    stop: StopRequest,
     console: Console,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
     """Tests the best network, once, without and with noise; writes summary, units, noise and report.html.
@@ -79,10 +86,14 @@ def conclude(
       compiled: its task.
       best: the network.
       about: what else the summary tells of the run.
+      stop: ends the test under noise.
       console: for progress.
 
     Returns:
       The summary and the table of units; None in other processes.
+
+    Raises:
+      StoppedError: if somebody asks to stop during the test under noise; what was scored is kept.
     """
     began = time.perf_counter()
     scores = score(compiled.predict(best.params, best.batch_stats, dataset.test.images), dataset.test.labels)
@@ -113,9 +124,14 @@ def conclude(
                 confusion=confusion,
             )
         if config.noise == "quick":
+            kept = place / SCORED / digest((on_host.params, on_host.batch_stats))[:16]
             with progress_bar(console, "noise", len(CORRUPTIONS)) as advance:
                 noise, corrupted = quick(
-                    config, partial(compiled.predict, best.params, best.batch_stats), dataset, advance
+                    config,
+                    stop.before(partial(compiled.predict, best.params, best.batch_stats)),
+                    dataset,
+                    advance,
+                    kept,
                 )
     grey = grey_images(dataset)
     if not is_first():
@@ -148,6 +164,7 @@ def conclude(
     )
     # Last, so that a run with a summary has everything else.
     write_json(place / "summary.json", summary)
+    shutil.rmtree(place / SCORED, ignore_errors=True)
     return summary, units
 
 

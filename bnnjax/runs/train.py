@@ -22,13 +22,13 @@ from bnnjax.runs.learner import TARGETS
 from bnnjax.runs.plan import Prepared
 from bnnjax.runs.results import conclude
 from bnnjax.runs.saved import read_trained
-from bnnjax.runtime.console import complain, say
+from bnnjax.runtime.console import complain, say, show
 from bnnjax.runtime.exit_codes import STOPPED_BY_DATA, STOPPED_BY_LOSS, WRONG_INPUT
 from bnnjax.runtime.files import append_metrics, read_json, remove_unfinished, truncate_metrics, write_json
 from bnnjax.runtime.processes import as_first, is_first, tree_as_first
 from bnnjax.train.ahead import compile_ahead
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
-from bnnjax.train.loop import Fit, NonFiniteLossError, StopRequest, fit, stop_on_signals
+from bnnjax.train.loop import Fit, NonFiniteLossError, StoppedError, StopRequest, fit, stop_on_signals
 from bnnjax.train.parallel import Compiled, compile_task, describe, replicate
 from bnnjax.train.state import RunState, initial_state
 from bnnjax.types import Tree
@@ -92,21 +92,28 @@ def train(run: Prepared, console: Console) -> int:
     if is_first():
         remove_unfinished(run.place)
         truncate_metrics(run.place / METRICS, done // run.setup.task.steps_per_epoch)
+    stop = run.held.enter_context(stop_on_signals())
     try:
-        stop, state = steps_of(run, compiled, checkpoints, data_key, done, state, console)
+        state = steps_of(run, compiled, checkpoints, data_key, done, state, stop, console)
     except NonFiniteLossError as error:
         kept = checkpoints.latest_step()
         last = f"checkpoint {kept} in {run.place} is the last good one" if kept else "nothing was saved yet"
         tell(f"stopped: {error}; {last}")
         return STOPPED_BY_LOSS
     total = run.setup.task.epochs * run.setup.task.steps_per_epoch
-    if int(state.train.step) < total:
+    if stop.signal_name is not None:
         show_stopped(run, stop, int(state.train.step), total, console)
         return 0
     about = {**describe(run.mesh), **made_from(run), "peak_learning_rate": config.peak_learning_rate}
-    results = conclude(run.place, config, run.setup, run.dataset, compiled, state.best, about, console)
+    try:
+        results = conclude(
+            run.place, config, run.setup, run.dataset, compiled, state.best, about, stop, console
+        )
+    except StoppedError:
+        show_stopped(run, stop, total, total, console)
+        return 0
     if results is not None:
-        console.print(summary_table(*results))
+        show(console, summary_table(*results))
     say(console, f"report: {run.place / 'report.html'}")
     return 0
 
@@ -120,7 +127,7 @@ def tell(sentence: str) -> None:
 def show_finished(run: Prepared, console: Console) -> None:
     """Prints the results of a run that is finished."""
     summary, units = (read_json(run.place / name) for name in ("summary.json", "units.json"))
-    console.print(summary_table(summary, units))
+    show(console, summary_table(summary, units))
     say(console, f"this run is finished already; its results are in {run.place}")
 
 
@@ -168,13 +175,13 @@ def steps_of(
     key: jax.Array,
     done: int,
     state: RunState,
+    stop: StopRequest,
     console: Console,
-) -> tuple[StopRequest, RunState]:
-    """Takes the steps that are left; returns the request to stop, if there was one, and the last state."""
+) -> RunState:
+    """Takes the steps that are left, or those before a request to stop; returns the last state."""
     config, task = run.config, run.setup.task
     assert config.batch_size is not None
     with (
-        stop_on_signals() as stop,
         events_of(run, done) as write_events,
         training_progress(console, task.epochs, task.steps_per_epoch, done) as display,
     ):
@@ -198,7 +205,7 @@ def steps_of(
         )
         if done < task.epochs * task.steps_per_epoch:
             compile_ahead(setting, lower, state.train)
-        return stop, fit(setting, state)
+        return fit(setting, state)
 
 
 def events_of(run: Prepared, done: int) -> AbstractContextManager[Callable[[dict[str, Any]], None]]:
