@@ -22,8 +22,6 @@ from bnnjax.config.json import to_json
 from bnnjax.config.training import Config
 from bnnjax.runs.plan import prepare
 from bnnjax.runs.train import execute
-from bnnjax.runtime.bugs import bug_sentence
-from bnnjax.runtime.console import complain
 from bnnjax.runtime.determinism import require_determinism
 from bnnjax.runtime.exit_codes import FAILED, LOST, NOT_WRITTEN, STOPPED_BY_DATA, WRONG_INPUT
 from bnnjax.runtime.processes import as_first, gather, in_turn, is_first, together
@@ -139,16 +137,15 @@ def exit_on_failure() -> Iterator[None]:
     """Ends this process at once where the block fails, since the others may be waiting for it."""
     try:
         yield
-    except OSError:
-        atexit.register(_leave, NOT_WRITTEN)  # when it is told, before JAX says goodbye to the others
-        raise
     except Exception as error:
-        if BROKEN.search(str(error)):
+        of_files = isinstance(error, OSError)
+        if not of_files and BROKEN.search(str(error)):
             sys.stdout.flush()
             sys.stderr.flush()
             _leave_as_lost()
-        complain(bug_sentence(error))
-        _leave(FAILED)
+        # When it is told, before JAX says goodbye to the others.
+        atexit.register(_leave, NOT_WRITTEN if of_files else FAILED)
+        raise
 
 
 def check_same(what: str, content: str) -> None:
