@@ -30,12 +30,15 @@ def data_root(data_dir: Path | None) -> Path:
     """The directory of all data sets, absolute: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets.
 
     Raises:
-      DataError: `data_dir` was given and is not a directory. The default need not exist yet.
+      DataError: `data_dir` was given and is not a directory (the default need not exist yet), or there is no
+        home directory.
     """
-    if data_dir is None:
-        return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
-    root = Path(data_dir).expanduser()
-    if not root.is_dir():
+    given = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    try:
+        root = Path(given).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"there is no home directory for {given}: give another --data-dir.") from error
+    if data_dir is not None and not root.is_dir():
         raise DataError(f"the data directory {root} does not exist: create it, or correct --data-dir.")
     return root.absolute()
 

@@ -27,6 +27,12 @@ def end_at_once() -> None:
     """Lets both signals end this process at once, with code 130; to be called first of all by a command."""
     for number in STOPS:
         signal.signal(number, _end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+
+def hold_back() -> None:
+    """Keeps both signals until `end_at_once`, over a start of Python, which they would end in a traceback."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 
 @contextmanager

@@ -136,6 +136,19 @@ def test_sets_of_another_kind_are_refused(
         read_prepared(tmp_path)
 
 
+def test_the_root_is_absolute_and_may_be_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    (tmp_path / "data").mkdir()
+    assert data_root(Path("data")) == data_root(Path("~/data")) == tmp_path / "data"
+    assert data_root(None) == tmp_path / "tensorflow_datasets"
+    with pytest.raises(
+        DataError, match=r"no home directory for ~nobody-has-this-name: give another --data-dir"
+    ):
+        data_root(Path("~nobody-has-this-name"))
+
+
 def test_images_of_another_size_than_described_are_refused(prepared: Path, origin: Origin) -> None:
     path = prepared / "cifar10" / "3.0.2" / "features.json"
     path.write_text(path.read_text().replace('"32"', '"16"'))
