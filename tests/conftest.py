@@ -4,6 +4,7 @@ import faulthandler
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from processes import LIMIT, Finished, Process, Run, Start, finish, start_python
 from runs import TINY
 from shared import made_once
+
+from bnnjax.runtime.signals import STOPS
 
 # Most of the time goes into compiling, which each of these halves; runs that tests start are not affected.
 jax.config.update("jax_disable_most_optimizations", True)
@@ -76,6 +79,15 @@ def _forgotten() -> Iterator[None]:
     """Frees the programs that a module has compiled."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _signals_put_back() -> Iterator[None]:
+    """What a command called in a test does about signals ends with the test."""
+    before = {number: signal.getsignal(number) for number in STOPS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

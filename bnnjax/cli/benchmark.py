@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from bnnjax.cli.main import Experiment, Work, WorkError, run_one_of
 from bnnjax.config.benchmarks import ConstraintsConfig, InputConfig, StepsConfig
 from bnnjax.runtime.exit_codes import STOPPED_BY_DATA, WRONG_INPUT
+from bnnjax.runtime.signals import interrupting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +23,8 @@ def _print_records(records: Iterable[Mapping[str, Any]], code: int, console: "Co
     try:
         for record in records:
             console.out(json.dumps(record), highlight=False)
+            if console.quiet:  # its reader is gone
+                break
     except ValueError as error:
         raise WorkError(str(error), code) from error
     return 0
@@ -54,7 +57,7 @@ def _time_input(
 ) -> int:
     from bnnjax.benchmarks.input import make_set, time_input
 
-    with tempfile.TemporaryDirectory() as place:
+    with interrupting(), tempfile.TemporaryDirectory() as place:
         dataset = real or load(make_set(Path(place)))
         timing = time_input(dataset, model=config.model, batch=config.batch, repeats=config.repeats)
         return _print_records(timing, STOPPED_BY_DATA, console)

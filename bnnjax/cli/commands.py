@@ -9,6 +9,7 @@ from typing import NoReturn
 import bnnjax
 from bnnjax.cli.refusal import choose
 from bnnjax.runtime.huge_pages import restart_with_huge_pages
+from bnnjax.runtime.signals import end_at_once
 
 ABOUT = "Training of binarized neural networks that stay accurate when their inputs are noisy."
 
@@ -80,6 +81,7 @@ COMMANDS = {
 
 def main() -> NoReturn:
     """Runs the subcommand that this process's arguments name, and exits."""
+    end_at_once()
     arguments = sys.argv[1:]
     if arguments == ["--version"]:
         print(f"bnnjax {bnnjax.__version__}")

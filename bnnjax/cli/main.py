@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import gc
 import io
 import os
@@ -25,10 +24,19 @@ from typing import (
 
 import tyro
 
-from bnnjax.cli.refusal import choose, ends_with_its_reader, fail, file_sentence, unknown
-from bnnjax.runtime.exit_codes import INTERRUPTED, NOT_WRITTEN, WRONG_INPUT
+from bnnjax.cli.refusal import (
+    choose,
+    end_of,
+    ends_with_its_reader,
+    fail,
+    file_sentence,
+    is_text,
+    unknown,
+)
+from bnnjax.runtime.exit_codes import INTERRUPTED, WRONG_INPUT
 from bnnjax.runtime.huge_pages import restart_with_huge_pages
 from bnnjax.runtime.numerics import check_environment
+from bnnjax.runtime.signals import end_at_once
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,8 +86,23 @@ def _sentence(box: str) -> str:
     return re.sub(r"no type matching (?:\{None\}\|)?(\S+) could be .* \[(.*)\]\.$", r"\2 is not \1", text)
 
 
+def _at_home(value: Any) -> Any:
+    """Returns a configuration whose paths have no ~ for a home directory."""
+    if isinstance(value, Path):
+        return value.expanduser()
+    if isinstance(value, tuple):
+        return tuple(map(_at_home, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return dataclasses.replace(value, **{name: _at_home(getattr(value, name)) for name in names})
+    return value
+
+
 def parse(defaults: T, description: str, program: str, arguments: Sequence[str]) -> T:
     """Returns the defaults as changed by the arguments; exits with 2 if these are wrong."""
+    for text in (*arguments, os.getcwd()):
+        if not is_text(text):
+            fail(program, f"{text!a} has bytes that are no text in this locale; give another name")
 
     def from_flags() -> tuple[T, list[str]]:
         return tyro.cli(
@@ -106,13 +129,16 @@ def parse(defaults: T, description: str, program: str, arguments: Sequence[str])
     if surplus:
         kind = "flag" if surplus[0].startswith("-") else "argument"
         fail(program, unknown(kind, surplus[0], flags(defaults)))
-    return config
+    try:
+        return _at_home(config)
+    except RuntimeError as error:  # there is no such home
+        fail(program, str(error))
 
 
 def _make_console() -> "Console":
     """Returns the console of stdout.
 
-    Characters that its encoding lacks are printed as ?; a closed pipe is an OSError.
+    Characters that its encoding lacks are printed as ?; once its reader is gone it is quiet.
     """
     from rich.console import Console
 
@@ -120,7 +146,6 @@ def _make_console() -> "Console":
         def on_broken_pipe(self) -> None:
             with contextlib.suppress(SystemExit):
                 super().on_broken_pipe()  # so that Python does not try again at exit
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE), "standard output")
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
@@ -143,34 +168,35 @@ def main(
       program: its name in messages, by default its file name.
       arguments: by default those of this process.
 
-    Exit codes: 0 done or stopped by a signal with everything saved, 2 wrong input, 3 a loss that is not
-    finite, 4 a file that cannot be written, 6 another process of the run was lost, 130 interrupted by the
-    keyboard while there was nothing to save.
+    Exit codes: 0 done or stopped by a signal with everything saved, 1 a bug of bnnjax, 2 wrong input, 3 a
+    loss that is not finite, 4 a file that cannot be written, 6 another process of the run was lost, 7 data
+    that cannot be read on, 130 stopped by a signal while there was nothing to save.
     """
+    end_at_once()
     # Tracing makes a million small objects that stay; collecting garbage among them takes half a second.
     gc.set_threshold(100_000)
     program = Path(sys.argv[0]).name if program is None else program
-    with ends_with_its_reader():
-        config = parse(defaults, description, program, sys.argv[1:] if arguments is None else arguments)
-    # XLA and TFDS log on stderr when they load, which is reserved for what the user must know.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         try:
+            with ends_with_its_reader():
+                config = parse(
+                    defaults, description, program, sys.argv[1:] if arguments is None else arguments
+                )
+            # XLA and TFDS log on stderr when they load, which is reserved for what the user must know.
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
             check_environment(os.environ)
             work = prepare(config)
         except OSError as error:
             fail(program, file_sentence(error))
         except ValueError as error:
             fail(program, str(error))
-        try:
-            sys.exit(work(_make_console()))
-        except OSError as error:
-            intact = "what was saved before is intact; rerun the command to resume"
-            fail(program, f"stopped: {file_sentence(error)}; {intact}", NOT_WRITTEN)
-        except WorkError as error:
-            fail(program, str(error), error.code)
+        sys.exit(work(_make_console()))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except WorkError as error:
+        fail(program, str(error), error.code)
+    except Exception as error:
+        fail(program, *end_of(error))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import tyro
 from bnnjax.cli.main import Experiment, Work, WorkError, run_one_of
 from bnnjax.runtime.console import say
 from bnnjax.runtime.exit_codes import INTERRUPTED
+from bnnjax.runtime.signals import interrupting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,9 @@ def prepare(arguments: Arguments) -> Work:
 
     if arguments.place is None:
         raise ValueError("name the directory of the official files by --from")
-    labels = official_labels(None if arguments.synsets is None else arguments.synsets.read_text().split())
+    labels = official_labels(
+        None if arguments.synsets is None else arguments.synsets.read_text("utf-8-sig").split()
+    )
     return partial(_work, arguments.place, arguments, labels)
 
 
@@ -62,7 +65,7 @@ def _work(place: Path, arguments: Arguments, labels: "Labels", console: "Console
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     jobs = arguments.jobs or os.cpu_count() or 1
     try:
-        with Progress(*columns, console=console) as progress:
+        with interrupting(), Progress(*columns, console=console) as progress:
             begins = partial(_begin, progress, progress.add_task("looking for images", total=None))
             root = data_root(arguments.data_dir)
             directory, counts = prepare_imagenet(place, root, labels, jobs, begins)

@@ -4,19 +4,53 @@ Nothing here takes long to import, so that lists of commands and errors in names
 """
 
 import contextlib
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import NoReturn
 
-from bnnjax.runtime.exit_codes import WRONG_INPUT
+from bnnjax.runtime.bugs import bug_sentence
+from bnnjax.runtime.console import complain
+from bnnjax.runtime.exit_codes import FAILED, NOT_WRITTEN, STOPPED_BY_DATA, WRONG_INPUT
+
+BACKENDS = "xla_bridge.py"  # where JAX starts its backends
 
 
 def fail(program: str, sentence: str, code: int = WRONG_INPUT) -> NoReturn:
     """Prints one sentence, on one line, to stderr and exits."""
-    print(f"{program}: {' '.join(sentence.splitlines())}", file=sys.stderr)
+    complain(f"{program}: {' '.join(sentence.splitlines())}")
     sys.exit(code)
+
+
+def is_text(name: str) -> bool:
+    """Returns whether a name can be written into reports: it may have bytes that no character stands for."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def end_of(error: Exception) -> tuple[str, int]:
+    """Returns the sentence and the exit code that an error ends a command with which has begun to work."""
+    from bnnjax.data.dataset import DataError  # loads JAX, which has been loaded by whatever raises it
+
+    intact = "what was saved before is intact; rerun the command to resume"
+    if isinstance(error, DataError):
+        return f"stopped: {str(error).removesuffix('.')}; {intact}", STOPPED_BY_DATA
+    if isinstance(error, OSError):
+        return f"stopped: {file_sentence(error)}; {intact}", NOT_WRITTEN
+    text = str(error)
+    if Path(traceback.extract_tb(error.__traceback__)[-1].filename).name == BACKENDS:
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        return f"JAX finds no device where JAX_PLATFORMS is {platforms!r}: {text or 'none'}", WRONG_INPUT
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return f"stopped, as the memory does not suffice: {text}; {intact}", WRONG_INPUT
+    return bug_sentence(error), FAILED
 
 
 def file_sentence(error: OSError) -> str:

@@ -10,12 +10,12 @@ from bnnjax.config.resolved import ResolvedConfig
 
 
 def to_json(config: object) -> Any:
-    """Returns the configuration as JSON gives it back: dicts, lists, paths as text."""
+    """Returns the configuration as JSON gives it back: dicts, lists, absolute paths as text."""
     if dataclasses.is_dataclass(config):
         return {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
     if isinstance(config, tuple):
         return list(config)
-    return str(config) if isinstance(config, Path) else config
+    return str(config.absolute()) if isinstance(config, Path) else config
 
 
 def from_json(tree: Mapping[str, Any]) -> ResolvedConfig:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,11 @@ from bnnjax.data.augment import Augmentation
 
 class DataError(ValueError):
     """Data that cannot be used; the message is one sentence for the user."""
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file is none of the data: macOS puts ._NAME beside NAME where it cannot keep attributes."""
+    return path.name.startswith(".")
 
 
 class Split(NamedTuple):

@@ -27,17 +27,20 @@ class Stored(NamedTuple):
 
 
 def data_root(data_dir: Path | None) -> Path:
-    """The directory of all data sets: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+    """The directory of all data sets, absolute: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets.
 
     Raises:
-      DataError: `data_dir` was given and is not a directory. The default need not exist yet.
+      DataError: `data_dir` was given and is not a directory (the default need not exist yet), or there is no
+        home directory.
     """
-    if data_dir is None:
-        return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    root = Path(data_dir).expanduser()
-    if not root.is_dir():
+    given = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    try:
+        root = Path(given).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"there is no home directory for {given}: give another --data-dir.") from error
+    if data_dir is not None and not root.is_dir():
         raise DataError(f"the data directory {root} does not exist: create it, or correct --data-dir.")
-    return root
+    return root.absolute()
 
 
 def only_version(directory: Path) -> Path:
@@ -96,6 +99,7 @@ def read_prepared(directory: Path) -> Stored:
       DataError: as `open_prepared` and `read_split` do.
     """
     builder = open_prepared(directory)
+    image_features(builder)
     names = tuple(builder.info.features["label"].names)
     return Stored(builder.name, names, read_split(builder, "train"), read_split(builder, "test"))
 
@@ -158,7 +162,7 @@ def image_features(builder: Any) -> tuple[tuple[int, int, int], int]:
     if None in shape or shape[-1] not in PIL_MODES or image.np_dtype != np.uint8 or not classes:
         raise DataError(
             f"{builder.data_dir} has images of shape {shape} and type {image.np_dtype.__name__} and "
-            f"{classes} classes: 8-bit images of one shape are needed."
+            f"{classes} classes: 8-bit images of one shape and a known number of classes are needed."
         )
     return shape, classes
 

@@ -53,6 +53,11 @@ class ResNet(nn.Module):
         ]
 
     @property
+    def least_size(self) -> int:
+        """Height and width that an image must have."""
+        return 1
+
+    @property
     def chain(self) -> Chain:
         """The structure of the network for its bound."""
         act = self.method.nonlinearity

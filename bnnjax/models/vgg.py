@@ -33,6 +33,11 @@ class VGG(nn.Module):
     pack_codes: bool = False
 
     @property
+    def least_size(self) -> int:
+        """Height and width below which nothing is left of an image after the poolings."""
+        return 2 ** (len(self.widths) // 2)
+
+    @property
     def chain(self) -> Chain:
         """The structure of the network for its bound."""
         units = ["stem", *(f"conv{n}" for n in range(1, len(self.widths)))]

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,9 @@ from bnnjax.config.training import Config
 from bnnjax.data import Dataset
 from bnnjax.data.corrupted import CorruptedSet, Noisy, generated
 from bnnjax.data.corruptions import CORRUPTIONS, EXTRA, check_shape
-from bnnjax.robustness.outcomes import (
-    Predict,
-    measure,
-    outcome_of,
-)
+from bnnjax.robustness.outcomes import Predict, measure, outcome_of, read_outcomes, write_outcomes
 from bnnjax.robustness.records import Evaluated, robustness_record
+from bnnjax.runtime.processes import gather, is_first
 
 QUICK_SEVERITIES, QUICK_EXAMPLES = (1, 3, 5), 1000
 QUICK_BATCH = 250  # images that are corrupted at once: large ones take gigabytes of temporary arrays
@@ -74,8 +73,14 @@ def check_quick(dataset: Dataset) -> None:
         raise ValueError(f"{error}; give --noise none") from error
 
 
+def number_scored(kept: Path) -> int:
+    """Returns how many of the corruptions, from the first on, all processes find outcomes of."""
+    found = takewhile(lambda name: (kept / f"{name}.npz").exists(), CORRUPTIONS)
+    return int(gather([len(list(found))]).min())
+
+
 def quick(
-    config: Config, predict: Predict, dataset: Dataset, advance: Advance
+    config: Config, predict: Predict, dataset: Dataset, advance: Advance, kept: Path
 ) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """Returns the record and the example images of the quick version, with which every training run ends.
 
@@ -87,14 +92,27 @@ def quick(
       predict: its network.
       dataset: whose test images are used.
       advance: called after each corruption.
+      kept: where outcomes are kept, and read if they are there.
+
+    Raises:
+      DataError: if what was kept cannot be read.
     """
     count = min(QUICK_EXAMPLES, len(dataset.test.labels))
     corrupted = generated(dataset.test, 0, name=dataset.name, examples=count, batch_size=QUICK_BATCH)
     noisy, shown = {}, {}
-    for name in each_compiled(corrupted, tuple(CORRUPTIONS), QUICK_SEVERITIES):
-        batches = list(corrupted.batches(name, QUICK_SEVERITIES))
-        (noisy[name],), _ = measure([predict], batches, QUICK_SEVERITIES)
-        shown[name] = _first_images(batches[0], QUICK_SEVERITIES, dataset.test.images[0])
+    scored = number_scored(kept)
+    for number, name in enumerate(each_compiled(corrupted, tuple(CORRUPTIONS), QUICK_SEVERITIES)):
+        batches = corrupted.batches(name, QUICK_SEVERITIES)
+        first = next(batches)
+        shown[name] = _first_images(first, QUICK_SEVERITIES, dataset.test.images[0])
+        file = kept / f"{name}.npz"
+        outcomes = read_outcomes(file, QUICK_SEVERITIES) if number < scored else None
+        if outcomes is None:
+            (own,), labels = measure([predict], chain([first], batches), QUICK_SEVERITIES)
+            outcomes = own, labels
+            if is_first():
+                write_outcomes(file, *outcomes)
+        noisy[name] = outcomes[0]
         advance(name)
     images, labels = dataset.test.images[:count], dataset.test.labels[:count]
     found = Evaluated(outcome_of(predict(images)), labels, noisy, labels)

@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import sys
-import traceback
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from bnnjax.config.training import Config
 from bnnjax.runs.plan import prepare
 from bnnjax.runs.train import execute
 from bnnjax.runtime.determinism import require_determinism
-from bnnjax.runtime.exit_codes import FAILED, INTERRUPTED, LOST, NOT_WRITTEN, STOPPED_BY_DATA, WRONG_INPUT
+from bnnjax.runtime.exit_codes import FAILED, LOST, NOT_WRITTEN, STOPPED_BY_DATA, WRONG_INPUT
 from bnnjax.runtime.processes import as_first, gather, in_turn, is_first, together
 
 # A process that is silent for so long is taken for dead by JAX's coordination service, which ends the others.
@@ -138,18 +137,15 @@ def exit_on_failure() -> Iterator[None]:
     """Ends this process at once where the block fails, since the others may be waiting for it."""
     try:
         yield
-    except KeyboardInterrupt:
-        _leave(INTERRUPTED)
-    except OSError:
-        atexit.register(_leave, NOT_WRITTEN)  # when it is told, before JAX says goodbye to the others
-        raise
     except Exception as error:
-        if BROKEN.search(str(error)):
+        of_files = isinstance(error, OSError)
+        if not of_files and BROKEN.search(str(error)):
             sys.stdout.flush()
             sys.stderr.flush()
             _leave_as_lost()
-        traceback.print_exc()
-        _leave(FAILED)
+        # When it is told, before JAX says goodbye to the others.
+        atexit.register(_leave, NOT_WRITTEN if of_files else FAILED)
+        raise
 
 
 def check_same(what: str, content: str) -> None:

@@ -121,7 +121,7 @@ def repeat(
     compared = {name: {"before": before[name], "now": now[name]} for name in before}
     write_json(
         place / "rerun.json",
-        {"run": str(run), "equal": not unequal, **compared, "other_conditions": conditions},
+        {"run": str(run.absolute()), "equal": not unequal, **compared, "other_conditions": conditions},
     )
     for name in before:
         text = name.replace("_", " ")

@@ -1,5 +1,6 @@
 """The end of a run: its best network is tested, once, and its results are written."""
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ from bnnjax.runs.input import SKIPPED, grey_images
 from bnnjax.runs.plan import Stage
 from bnnjax.runtime.files import read_metrics, write_json
 from bnnjax.runtime.processes import is_first
+from bnnjax.train.checkpoint import digest
+from bnnjax.train.loop import StopRequest
 from bnnjax.train.parallel import Compiled
 from bnnjax.train.score import accuracy, score
 from bnnjax.train.state import Best
@@ -38,6 +41,9 @@ NOISE = {
     "quick_corruption_ece": "mean_ece",
     "quick_corruption_flip_rate": "mean_flip_rate",
 }
+
+
+SCORED = "noise"  # outcomes of a test that has not ended, in the run directory
 
 
 def stored_bits(params: Tree, method: Method) -> int:
@@ -66,6 +72,7 @@ def conclude(
     compiled: Compiled,
     best: Best,
     about: Mapping[str, Any],
+    stop: StopRequest,
     console: Console,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
     """Tests the best network, once, without and with noise; writes summary, units, noise and report.html.
@@ -77,10 +84,14 @@ def conclude(
       compiled: its task.
       best: the network.
       about: what else the summary tells of the run.
+      stop: ends the test under noise.
       console: for progress.
 
     Returns:
       The summary and the table of units; None in other processes.
+
+    Raises:
+      StoppedError: if somebody asks to stop during the test under noise; what was scored is kept.
     """
     place, config, setup, dataset = stage.place, stage.config, stage.setup, stage.dataset
     began = time.perf_counter()
@@ -112,9 +123,14 @@ def conclude(
                 confusion=confusion,
             )
         if config.noise == "quick":
+            kept = place / SCORED / digest((on_host.params, on_host.batch_stats))[:16]
             with progress_bar(console, "noise", len(CORRUPTIONS)) as advance:
                 noise, corrupted = quick(
-                    config, partial(compiled.predict, best.params, best.batch_stats), dataset, advance
+                    config,
+                    stop.before(partial(compiled.predict, best.params, best.batch_stats)),
+                    dataset,
+                    advance,
+                    kept,
                 )
     grey = grey_images(dataset)
     if not is_first():
@@ -145,6 +161,7 @@ def conclude(
     )
     # Last, so that a run with a summary has everything else.
     write_json(place / "summary.json", summary)
+    shutil.rmtree(place / SCORED, ignore_errors=True)
     return summary, units
 
 

@@ -97,7 +97,7 @@ def read_trained(place: Path, dataset: Dataset) -> Trained:
             f"the run {place} has no network for images of {size} and {len(dataset.class_names)} classes: "
             f"{error}"
         ) from error
-    return Trained(place, config, network, *arrays)
+    return Trained(place.absolute(), config, network, *arrays)
 
 
 def _read_teacher(place: Path, config: ResolvedConfig, dataset: Dataset) -> Trained:

@@ -35,7 +35,7 @@ def make_network(config: ResolvedConfig, dataset: Dataset) -> Network:
     """Returns the network of a configuration, for the images and classes of a data set.
 
     Raises:
-      ValueError: if the method, its bits or the model are not defined.
+      ValueError: if the method, its bits or the model are not defined, or if the images are too small.
     """
     method = make_method(config.method, config.wbits, config.abits)
     model = make_model(
@@ -47,7 +47,14 @@ def make_network(config: ResolvedConfig, dataset: Dataset) -> Network:
         remat=config.remat,
         pack_codes=config.pack_codes,
     )
-    return Network(model, method, dataset.train.images.shape[1:])
+    height, width, channels = dataset.train.images.shape[1:]
+    least = model.least_size
+    if min(height, width) < least:
+        raise ValueError(
+            f"model {config.model} needs images of {least}x{least} or larger; "
+            f"those of {dataset.name} are {height}x{width}"
+        )
+    return Network(model, method, (height, width, channels))
 
 
 def normalization_of(config: ResolvedConfig, dataset: Dataset) -> Normalization:

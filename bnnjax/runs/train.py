@@ -20,13 +20,13 @@ from bnnjax.runs.input import SKIPPED, make_feed, skipped_by_all
 from bnnjax.runs.plan import Plan, Stage
 from bnnjax.runs.results import conclude
 from bnnjax.runs.saved import latest_state
-from bnnjax.runtime.console import complain, say
+from bnnjax.runtime.console import complain, say, show
 from bnnjax.runtime.exit_codes import STOPPED_BY_DATA, STOPPED_BY_LOSS, WRONG_INPUT
 from bnnjax.runtime.files import append_metrics, read_json, remove_unfinished, truncate_metrics
 from bnnjax.runtime.processes import as_first, is_first
 from bnnjax.train.ahead import compile_ahead
 from bnnjax.train.checkpoint import Checkpoints, MisfitError
-from bnnjax.train.loop import Fit, NonFiniteLossError, StopRequest, fit, stop_on_signals
+from bnnjax.train.loop import Fit, NonFiniteLossError, StoppedError, StopRequest, fit, stop_on_signals
 from bnnjax.train.parallel import Compiled, compile_task, describe
 from bnnjax.train.state import RunState
 
@@ -110,7 +110,9 @@ def train(stage: Stage, console: Console, *, expects_checkpoint: bool) -> int:
             done, state = resume_or_begin(
                 stage, compiled, checkpoints, init_key, console, expects_checkpoint=expects_checkpoint
             )
-            stop, state = steps_of(stage, compiled, checkpoints, data_key, done, state, console)
+            with stop_on_signals() as stop:
+                state = steps_of(stage, compiled, checkpoints, data_key, done, state, stop, console)
+                finish(stage, compiled, state, stop, console)
         except MisfitError as error:
             other = f"the checkpoints in {stage.place} are of another version's network: {error}"
             tell(f"{other}; give a --workdir")
@@ -121,16 +123,27 @@ def train(stage: Stage, console: Console, *, expects_checkpoint: bool) -> int:
                 last = f"checkpoint {kept} in {stage.place} is the last good one"
             tell(f"stopped: {error}; {last}")
             return STOPPED_BY_LOSS
-    total = task.epochs * task.steps_per_epoch
-    if int(state.train.step) < total:
-        show_stopped(stage, stop, int(state.train.step), total, console)
-        return 0
-    about = {**describe(stage.mesh), **made_from(stage), "peak_learning_rate": config.peak_learning_rate}
-    results = conclude(stage, compiled, state.best, about, console)
-    if results is not None:
-        console.print(summary_table(*results))
-    say(console, f"report: {stage.place / 'report.html'}")
     return 0
+
+
+def finish(stage: Stage, compiled: Compiled, state: RunState, stop: StopRequest, console: Console) -> None:
+    """Tests the best network and writes the report, unless there is a request to stop."""
+    if stop.signal_name is None:
+        about = {
+            **describe(stage.mesh),
+            **made_from(stage),
+            "peak_learning_rate": stage.config.peak_learning_rate,
+        }
+        try:
+            results = conclude(stage, compiled, state.best, about, stop, console)
+        except StoppedError:
+            pass
+        else:
+            if results is not None:
+                show(console, summary_table(*results))
+            say(console, f"report: {stage.place / 'report.html'}")
+            return
+    show_stopped(stage, stop, int(state.train.step), console)
 
 
 def resume_or_begin(
@@ -179,12 +192,13 @@ def tell(sentence: str) -> None:
 def show_finished(stage: Stage, console: Console) -> None:
     """Prints the results of a run that is finished."""
     summary, units = (read_json(stage.place / name) for name in ("summary.json", "units.json"))
-    console.print(summary_table(summary, units))
+    show(console, summary_table(summary, units))
     say(console, f"this run is finished already; its results are in {stage.place}")
 
 
-def show_stopped(stage: Stage, stop: StopRequest, done: int, total: int, console: Console) -> None:
+def show_stopped(stage: Stage, stop: StopRequest, done: int, console: Console) -> None:
     """Says where a run that was asked to stop has stopped, and how to resume it."""
+    total = stage.setup.task.epochs * stage.setup.task.steps_per_epoch
     again = "rerun the command" + (" with --resume=auto" if stage.config.resume == "never" else "")
     where = f"stopped by {stop.signal_name} at step {done} of {total}; everything is saved in {stage.place}"
     say(console, f"{where}; {again} to resume")
@@ -220,12 +234,12 @@ def steps_of(
     key: jax.Array,
     done: int,
     state: RunState,
+    stop: StopRequest,
     console: Console,
-) -> tuple[StopRequest, RunState]:
-    """Takes the steps that are left; returns the request to stop, if there was one, and the last state."""
+) -> RunState:
+    """Takes the steps that are left, or those before a request to stop; returns the last state."""
     config, task = stage.config, stage.setup.task
     with (
-        stop_on_signals() as stop,
         events_of(stage, done) as write_events,
         training_progress(console, task.epochs, task.steps_per_epoch, done) as display,
     ):
@@ -249,7 +263,7 @@ def steps_of(
         )
         if done < task.epochs * task.steps_per_epoch:
             compile_ahead(setting, lower, state.train)
-        return stop, fit(setting, state)
+        return fit(setting, state)
 
 
 def events_of(stage: Stage, done: int) -> AbstractContextManager[Callable[[dict[str, Any]], None]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 def say(console: Console, sentence: str) -> None:
@@ -13,8 +16,17 @@ def say(console: Console, sentence: str) -> None:
     console.print(sentence, soft_wrap=True, markup=False, highlight=False)
 
 
-def complain(sentence: str) -> None:
-    """Prints a sentence on stderr."""
-    from rich.console import Console
+def show(console: Console, table: Table) -> None:
+    """Prints a table, wider than the console where its columns need that."""
+    from rich.measure import Measurement
 
-    Console(stderr=True).print(sentence, soft_wrap=True, markup=False, highlight=False)
+    needed = Measurement.get(console, console.options.update(width=10_000), table).minimum
+    if needed > console.width:
+        table.width = needed
+    console.print(table, crop=False)
+
+
+def complain(sentence: str) -> None:
+    """Prints a sentence on stderr, if anybody can read it."""
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr)

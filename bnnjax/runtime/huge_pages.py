@@ -9,6 +9,8 @@ import platform
 import sys
 from collections.abc import Mapping
 
+from bnnjax.runtime.signals import hold_back
+
 TUNABLE = "glibc.malloc.hugetlb"
 SINCE = (2, 35)  # the first glibc that has it
 
@@ -35,4 +37,5 @@ def restart_with_huge_pages() -> None:
     """
     environment = environment_with_huge_pages(os.environ)
     if environment is not None:
+        hold_back()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

@@ -78,12 +78,24 @@ def attackable(trained: Trained, dataset: Dataset) -> Target:
     return Target(logits_of, (trained.params, trained.batch_stats))
 
 
+def check_classes(dataset: Dataset) -> None:
+    """Checks that an image has another class to be taken for.
+
+    Raises:
+      ValueError: if it has none.
+    """
+    classes = len(dataset.class_names)
+    if classes < 2:
+        raise ValueError(f"attacks need 2 classes or more; {dataset.name} has {classes}")
+
+
 def chosen_images(dataset: Dataset, images: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns images, float32 [n, h, w, c] in [0, 1], and labels of the test split, evenly over the classes.
 
     Raises:
-      ValueError: if there are fewer images.
+      ValueError: if there are fewer images, or if all are of one class.
     """
+    check_classes(dataset)
     count = len(dataset.test.labels)
     if not 1 <= images <= count:
         raise ValueError(f"images is {images}; allowed is 1 to {count}, the test images of {dataset.name}")

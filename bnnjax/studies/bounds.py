@@ -29,6 +29,7 @@ from bnnjax.report.studies.bounds import bound_comparison, bound_tables, bounds_
 from bnnjax.report.style.theme import png_bytes
 from bnnjax.runs.saved import Trained, read_config, read_trained
 from bnnjax.runtime.cache import use_compilation_cache
+from bnnjax.runtime.console import say, show
 from bnnjax.runtime.files import write_bytes_atomically, write_json
 from bnnjax.runtime.lock import check_writable
 
@@ -127,13 +128,13 @@ def prepare_study(
         for trained, dataset in networks:
             records.append(study_run(trained, dataset, images, steps))
             for table in bound_tables(records[-1]):
-                console.print(table)
+                show(console, table)
         if len(records) > 1:
-            console.print(bound_comparison(records))
+            show(console, bound_comparison(records))
         write_json(place / "bounds.json", records)
         figure = bounds_side_by_side(records)
         write_bytes_atomically(place / "bounds.png", png_bytes(figure))
-        console.print(f"wrote {place / 'bounds.png'} and bounds.json", markup=False, highlight=False)
+        say(console, f"wrote {place / 'bounds.png'} and bounds.json")
         return 0
 
     return study

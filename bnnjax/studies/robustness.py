@@ -39,11 +39,12 @@ from bnnjax.robustness.scores import Outcome
 from bnnjax.runs import directory
 from bnnjax.runs.saved import Trained, predictor, read_config, read_trained, require_full_precision
 from bnnjax.runtime.cache import use_compilation_cache
-from bnnjax.runtime.console import say
+from bnnjax.runtime.console import say, show
 from bnnjax.runtime.files import read_json, write_json, write_text_atomically
 from bnnjax.runtime.lock import check_writable
-from bnnjax.studies.attacks import attack_run
+from bnnjax.studies.attacks import attack_run, check_classes
 from bnnjax.studies.feature_maps import study_features
+from bnnjax.train.loop import StoppedError, StopRequest, stop_on_signals
 from bnnjax.train.parallel import make_mesh
 
 TRACED_IMAGES = 256
@@ -161,7 +162,8 @@ def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:
     )
     severities = config.severity_numbers()
     if lacking := {*severities} - {*corrupted.severities}:
-        raise ValueError(f"there is no severity {min(lacking)} in {corrupted.source}")
+        have = ", ".join(map(str, corrupted.severities))
+        raise ValueError(f"there is no severity {min(lacking)} in {corrupted.source}; there are {have}")
     names = chosen(config.corruptions, corrupted)
     if not names:
         raise ValueError("corruptions must be all, benchmark or names; got none")
@@ -170,6 +172,8 @@ def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:
     tests = len(dataset.test.labels)
     if config.attacks and config.attack_images > tests:
         raise ValueError(f"attack_images must be at most {tests}; got {config.attack_images}")
+    if config.attacks:
+        check_classes(dataset)
     twin = None
     if config.twin is not None:
         twin = read_trained(config.twin, dataset)
@@ -178,9 +182,26 @@ def prepare_study(config: RobustnessConfig) -> Callable[[Console], int]:
 
 
 def study(asked: Asked, console: Console) -> int:
-    """Evaluates the networks; returns the exit code."""
+    """Evaluates the networks; returns the exit code: 0, also if it is stopped by a signal."""
+    with stop_on_signals() as stop:
+        try:
+            page = evaluate_and_write(asked, stop, console)
+        except StoppedError:
+            kept = f"what was scored is kept in {asked.config.workdir}"
+            say(console, f"stopped by {stop.signal_name}; {kept}; rerun the command to resume")
+            return 0
+    say(console, f"report: {page}")
+    return 0
+
+
+def evaluate_and_write(asked: Asked, stop: StopRequest, console: Console) -> Path:
+    """Evaluates the networks; returns the page that tells of it.
+
+    Raises:
+      StoppedError: if somebody asks to stop; what was scored until then is kept.
+    """
     config, dataset = asked.config, asked.dataset
-    predicts = [predictor(network, dataset, config.batch_size) for network in asked.networks]
+    predicts = [stop.before(predictor(network, dataset, config.batch_size)) for network in asked.networks]
     with progress_bar(console, "corruptions", len(asked.corruptions)) as advance:
         records = evaluate(
             asked.networks,
@@ -194,16 +215,16 @@ def study(asked: Asked, console: Console) -> int:
         )
     records = told_apart(records, [directory.settings_of(network.place) for network in asked.networks])
     records = against_baseline(records, records[0])
-    console.print(robustness_table(records))
-    attacked = attack(asked, console)
+    show(console, robustness_table(records))
+    attacked = attack(asked, stop, console)
     for record, found in zip(records, attacked, strict=False):  # there may be no attacks
         record["worst_case"] = {size: each["worst_case"] for size, each in found["eps"].items()}
     write_json(config.workdir / "robustness.json", records)
     write_text_atomically(config.workdir / "robustness.csv", robustness_csv(records))
     if has_seeds(records):
-        console.print(robustness_spread_table(records))
+        show(console, robustness_spread_table(records))
     traces = trace(asked, [record["label"] for record in records])
-    page = write_robustness_page(
+    return write_robustness_page(
         config.workdir,
         records,
         example_images(asked.corrupted, dataset, asked.corruptions, asked.severities),
@@ -212,8 +233,6 @@ def study(asked: Asked, console: Console) -> int:
         command=["python", *sys.argv],
         about=directory.provenance(),
     )
-    say(console, f"report: {page}")
-    return 0
 
 
 def trace(asked: Asked, labels: Sequence[str]) -> list[dict[str, Any]]:
@@ -238,8 +257,12 @@ def trace(asked: Asked, labels: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def attack(asked: Asked, console: Console) -> list[dict[str, Any]]:
-    """Attacks each network as configured, and writes attacks.json; earlier results are read from there."""
+def attack(asked: Asked, stop: StopRequest, console: Console) -> list[dict[str, Any]]:
+    """Attacks each network as configured, and writes attacks.json; earlier results are read from there.
+
+    Raises:
+      StoppedError: if somebody asks to stop, before the next attack.
+    """
     config = asked.config
     if not config.attacks:
         return []
@@ -263,11 +286,11 @@ def attack(asked: Asked, console: Console) -> list[dict[str, Any]]:
                     asked.dataset,
                     eps=eps,
                     twin=asked.twin,
-                    on_attack=status.update,
+                    on_attack=stop.before(status.update),
                     **settings,
                 )
             kept[key] = {**found, "key": key}
             write_json(file, list(kept.values()))
         records.append(kept[key])
-        console.print(attacks_table(records[-1]))
+        show(console, attacks_table(records[-1]))
     return records

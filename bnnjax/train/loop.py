@@ -4,7 +4,8 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ from bnnjax.train.step import Task
 from bnnjax.types import Tree
 
 Record = dict[str, Any]
+T = TypeVar("T")
 
 
 class NonFiniteLossError(Exception):
@@ -29,6 +31,10 @@ class NonFiniteLossError(Exception):
     def __init__(self, step: int, what: str = "the loss") -> None:
         super().__init__(f"{what} is not finite at step {step}")
         self.step = step
+
+
+class StoppedError(Exception):
+    """Somebody asked to stop while there was nothing left to save."""
 
 
 class Display(Protocol):
@@ -50,6 +56,20 @@ class StopRequest:
         if told[:, 0].any():
             self.signal_name = signal.Signals(told[:, 0].max()).name
         return int(told[0, 1])
+
+    def check(self) -> None:
+        """Raises StoppedError, in all processes, if one of them was asked to stop."""
+        self.agree(0)
+        if self.signal_name is not None:
+            raise StoppedError
+
+    def before(self, call: Callable[..., T]) -> Callable[..., T]:
+        """Returns the function; it checks first."""
+        return partial(self._check_and_call, call)
+
+    def _check_and_call(self, call: Callable[..., T], *arguments: Any) -> T:
+        self.check()
+        return call(*arguments)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import pty
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from runs import ROOT
 import bnnjax.runs.train
 from bnnjax.cli import main
 from bnnjax.cli.train import prepare_run
+from bnnjax.config.robustness import RobustnessConfig
 from bnnjax.config.training import Config
+from bnnjax.data.dataset import DataError
 
 DIGITS, CIFAR10 = ROOT / "experiments" / "digits.py", ROOT / "experiments" / "cifar10.py"
 DEFAULTS = {
@@ -233,6 +236,114 @@ def test_experiments_exit_with_2_as_processes(run: Callable[..., Any], tmp_path:
         assert (done.returncode, done.stdout) == (2, "")
         (line,) = done.stderr.splitlines()
         assert line.startswith(f"{script.name}: {sentence}")
+
+
+def end_of(error: Exception, in_work: bool, capsys: pytest.CaptureFixture[str]) -> tuple[Any, str]:
+    """The code and the sentence that a command ends with if its work, or what prepares that, raises."""
+
+    def raises(*_: Any) -> Any:
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        main.main(DEFAULTS["digits"], "text", (lambda config: raises) if in_work else raises, "prog", [])
+    (line,) = capsys.readouterr().err.splitlines()
+    return stop.value.code, line
+
+
+INTACT = "what was saved before is intact; rerun the command to resume"
+
+
+@pytest.mark.parametrize(
+    ("error", "in_work", "code", "sentence"),
+    [
+        (ValueError("epochs must be 1"), False, 2, "epochs must be 1"),
+        (DataError("x.png is damaged."), False, 2, "x.png is damaged."),
+        (DataError("x.png is damaged."), True, 7, f"stopped: x.png is damaged; {INTACT}"),
+        (MemoryError("no 8 GB"), True, 2, f"stopped, as the memory does not suffice: no 8 GB; {INTACT}"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of\nmemory"), True, 2,
+            f"stopped, as the memory does not suffice: RESOURCE_EXHAUSTED: Out of memory; {INTACT}",
+        ),
+    ],
+)  # fmt: skip
+def test_a_users_mistake_ends_in_a_sentence_and_its_code(
+    error: Exception, in_work: bool, code: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert end_of(error, in_work, capsys) == (code, f"prog: {sentence}")
+
+
+@pytest.mark.parametrize("in_work", [False, True])
+@pytest.mark.parametrize("message", ["", "Unable to initialize backend 'foo'"])
+def test_a_backend_that_is_not_there_is_named(
+    in_work: bool, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "foo")
+
+    def starts(*_: Any) -> Any:
+        code = "raise AssertionError" if not message else f"raise RuntimeError({message!r})"
+        exec(compile(code, "site-packages/jax/_src/xla_bridge.py", "exec"))
+
+    with pytest.raises(SystemExit) as stop:
+        main.main(DEFAULTS["digits"], "text", (lambda config: starts) if in_work else starts, "prog", [])
+    assert stop.value.code == 2
+    sentence = f"prog: JAX finds no device where JAX_PLATFORMS is 'foo': {message or 'none'}\n"
+    assert capsys.readouterr().err == sentence
+
+
+@pytest.mark.parametrize("in_work", [False, True])
+def test_our_mistake_is_called_a_bug_and_its_traceback_is_kept(
+    in_work: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code, line = end_of(KeyError("label"), in_work, capsys)
+    (file,) = tmp_path.iterdir()
+    assert code == 1
+    assert line == f"prog: this is a bug of bnnjax: KeyError: 'label'; the traceback is in {file}"
+    text = file.read_text()
+    assert text.startswith("Traceback (most recent call last):")
+    assert "in raises" in text
+    assert text.endswith("KeyError: 'label'\n")
+
+
+def test_a_home_directory_is_found_in_every_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/anne")
+    given = ["--workdir=~/run", "--data-dir=~", "--constraint=lcr", "--lcr.teacher=~/teacher"]
+    config = main.parse(Config(), "text", "prog", given)
+    assert config.workdir == Path("/home/anne/run")
+    assert config.data_dir == Path("/home/anne")
+    assert config.lcr.teacher == Path("/home/anne/teacher")
+    several = main.parse(RobustnessConfig(), "text", "prog", ["~/a", "b~", "--images=~/c"])
+    assert several.runs == (Path("/home/anne/a"), Path("b~"))
+    assert several.images == Path("/home/anne/c")
+
+
+@pytest.mark.parametrize("argument", ["--workdir=~nobody-has-this-name/run", "--workdir=run\udcff"])
+def test_a_path_that_cannot_be_is_refused(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main.parse(Config(), "text", "prog", [argument])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err in (
+        "prog: Could not determine home directory.\n",
+        "prog: '--workdir=run\\udcff' has bytes that are no text in this locale; give another name\n",
+    )
+
+
+def test_a_console_without_a_reader_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    said: list[bool] = []
+
+    def work(console: Any) -> int:
+        for _ in range(2):
+            console.print("an epoch")
+            said.append(console.quiet)
+        return 0
+
+    with open(ours, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit) as stop:
+            main.main(DEFAULTS["digits"], "text", lambda config: work, "prog", [])
+    assert (stop.value.code, said) == (0, [True, True])
 
 
 @pytest.mark.parametrize(

@@ -145,13 +145,13 @@ def test_json_holds_every_field_and_paths_as_text() -> None:
     [
         Config(),
         Config(
-            data_dir=Path("data/here"),
+            data_dir=Path("/data/here"),
             workdir=Path("/runs/a"),
-            pretrained=Path("b"),
-            teacher=Path("c"),
+            pretrained=Path("/b"),
+            teacher=Path("/c"),
             constraint="l1inf,lcr",
             l1inf=L1InfConfig(form="hard", radius=0.1 + 0.2, layers=("a=1", "b=0")),
-            lcr=LCRConfig(teacher=Path("d"), gains=True),
+            lcr=LCRConfig(teacher=Path("/d"), gains=True),
             optimizer="adamw",
             epochs=3,
             wbits=1,
@@ -166,6 +166,14 @@ def test_a_configuration_comes_back_from_json_as_it_was(config: Config) -> None:
     assert from_json(tree) == resolved
     assert to_json(from_json(tree)) == tree
     assert isinstance(from_json(tree).l1inf, L1InfConfig)
+
+
+def test_json_holds_paths_that_hold_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    tree = to_json(Config(data_dir=Path("data"), constraint="lcr", lcr=LCRConfig(teacher=Path("../a"))))
+    assert tree["data_dir"] == str(tmp_path / "data")
+    assert Path(tree["lcr"]["teacher"]).is_absolute()
+    assert tree["archive"] is None
 
 
 def test_json_of_an_older_version_gets_the_defaults_and_of_a_newer_one_is_refused() -> None:

@@ -5,15 +5,19 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
+import bnnjax.data.tfds
 from bnnjax.data import tfds_write
 from bnnjax.data.augment import Augmentation
 from bnnjax.data.cifar10 import Origin, load_cifar10
 from bnnjax.data.dataset import DataError, Split
-from bnnjax.data.tfds import data_root
+from bnnjax.data.tfds import data_root, read_prepared
 from bnnjax.data.tfds_set import load_prepared
 
 TRAIN, TEST = (f"cifar10-{split}.array_record-00000-of-00001" for split in ("train", "test"))
@@ -102,6 +106,47 @@ def test_other_features_are_refused(prepared: Path, origin: Origin) -> None:
     features["featuresDict"]["features"]["picture"] = features["featuresDict"]["features"].pop("image")
     path.write_text(json.dumps(features))
     refuse(prepared, origin, r"needs an 'image' and a 'label' .* it has \['id', 'label', 'picture'\]")
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (
+            {"img": tfds.features.Image(shape=(8, 8, 3)), "fine_label": tfds.features.ClassLabel(names="ab")},
+            r"needs an 'image' and a 'label' that is a class, it has \['fine_label', 'img'\]",
+        ),
+        (
+            {"image": tfds.features.Image(shape=(8, 8, 3)), "label": tfds.features.ClassLabel()},
+            r"has images of shape \(8, 8, 3\) and type uint8 and None classes: .* a known number of classes",
+        ),
+        (
+            {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names="ab")},
+            r"has images of shape \(None, None, 3\) and type uint8 and 2 classes: 8-bit images of one shape",
+        ),
+    ],
+)
+def test_sets_of_another_kind_are_refused(
+    features: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    builder = SimpleNamespace(
+        data_dir=tmp_path, name="other", info=SimpleNamespace(features=tfds.features.FeaturesDict(features))
+    )
+    monkeypatch.setattr(bnnjax.data.tfds, "open_prepared", lambda directory: builder)
+    with pytest.raises(DataError, match=message):
+        read_prepared(tmp_path)
+
+
+def test_the_root_is_absolute_and_may_be_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    (tmp_path / "data").mkdir()
+    assert data_root(Path("data")) == data_root(Path("~/data")) == tmp_path / "data"
+    assert data_root(None) == tmp_path / "tensorflow_datasets"
+    with pytest.raises(
+        DataError, match=r"no home directory for ~nobody-has-this-name: give another --data-dir"
+    ):
+        data_root(Path("~nobody-has-this-name"))
 
 
 def test_images_of_another_size_than_described_are_refused(prepared: Path, origin: Origin) -> None:

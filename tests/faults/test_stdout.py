@@ -1,6 +1,5 @@
 """Standard output that cannot take what is printed."""
 
-import os
 import signal
 from pathlib import Path
 
@@ -14,19 +13,14 @@ SHORT = ("--epochs", 1, "--train-examples", 80)
 
 
 @pytest.mark.slow
-def test_a_reader_that_goes_away_ends_a_run_with_a_sentence_and_it_goes_on(
-    start: Start, run: Run, tmp_path: Path
-) -> None:
+def test_a_run_goes_on_without_its_reader(start: Start, tmp_path: Path) -> None:
     with start(TINY, *SHORT, "--workdir", tmp_path) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
         errors = process.stderr.read()
-    assert process.returncode == 4
-    intact = "what was saved before is intact; rerun the command to resume"
-    assert errors == f"tiny_experiment.py: stopped: standard output: {os.strerror(32)}; {intact}\n"
-    done = run(TINY, *SHORT, "--workdir", tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (process.returncode, errors) == (0, "")
+    assert (tmp_path / "summary.json").exists()
     assert [record["epoch"] for record in records(tmp_path)] == [1]
 
 

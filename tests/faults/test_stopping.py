@@ -15,6 +15,7 @@ from runs import (
     checkpoint_is_there,
     kill,
     last_step,
+    lock_is_held,
     records,
     unfinished_saves,
 )
@@ -100,6 +101,21 @@ def test_a_run_killed_in_a_save_ends_with_the_same_bits(
     assert (done.returncode, done.stderr) == (0, "")
     assert f"resuming from step {STEPS}\n" in done.stdout
     assert_same_run(workdir, reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_training_has_begun_ends_a_run_at_once(
+    number: signal.Signals, start: Start, run: Run, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    process = start(TINY, "--workdir", workdir, "--epochs", 1, "--train-examples", 80)
+    wait_until(lock_is_held(workdir), process)
+    process.send_signal(number)
+    stopped = finish(process)
+    assert (stopped.returncode, stopped.stderr) == (130, f"stopped at once by {number.name}\n")
+    done = run(TINY, "--workdir", workdir, "--epochs", 1, "--train-examples", 80)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Evaluations: images are made once, outcomes are kept, and scores are those of the outcomes."""
 
+import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from bnnjax.robustness.outcomes import outcome_of, read_outcomes, write_outcomes
 from bnnjax.robustness.records import against_baseline, constraint_in_words, told_apart
 from bnnjax.robustness.scores import Outcome
 from bnnjax.studies.robustness import evaluate
+from bnnjax.train.loop import StoppedError, StopRequest
 
 DATASET = noise(30, Augmentation())
 IMAGES, LABELS = DATASET.test.images[:12], DATASET.test.labels[:12]
@@ -146,7 +148,7 @@ def test_the_quick_version_is_of_all_noise_and_few_severities(monkeypatch, tmp_p
         return predictor(1.0)(images)
 
     config = Config(method="xnor", workdir=tmp_path)
-    record, shown = evaluation.quick(config, predict, DATASET, told.append)
+    record, shown = evaluation.quick(config, predict, DATASET, told.append, tmp_path)
     assert told == ["brightness", "impulse_noise", "saturate"]
     assert record["benchmark"] == ["impulse_noise", "brightness"]
     assert record["examples"] == record["clean_examples"] == 12
@@ -157,6 +159,35 @@ def test_the_quick_version_is_of_all_noise_and_few_severities(monkeypatch, tmp_p
         assert record["accuracy"]["brightness"][str(severity)] == pytest.approx(100 * right.mean())
         np.testing.assert_array_equal(shown["brightness"][str(severity)], noisy[0])
     np.testing.assert_array_equal(shown["saturate"]["0"], IMAGES[0])
+
+
+def test_the_quick_version_goes_on_with_what_it_has_scored(monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluation, "QUICK_EXAMPLES", 12)
+    monkeypatch.setattr(evaluation, "CORRUPTIONS", ("brightness", "impulse_noise", "saturate"))
+    config, stop, asked = Config(method="xnor", workdir=tmp_path), StopRequest(), []
+
+    def predict(images):
+        asked.append(len(images))
+        return predictor(1.0)(images)
+
+    def advance(name):
+        if name == "impulse_noise":
+            stop.heard, stop.signal_name = signal.SIGTERM, "SIGTERM"
+
+    whole, shown = evaluation.quick(config, predict, DATASET, str, tmp_path / "whole")
+    every = list(asked)
+    asked.clear()
+    with pytest.raises(StoppedError):
+        evaluation.quick(config, stop.before(predict), DATASET, advance, tmp_path / "kept")
+    assert asked == every[:2]
+    asked.clear()
+    again, shown_again = evaluation.quick(config, predict, DATASET, str, tmp_path / "kept")
+    assert asked == every[2:]
+    assert again == whole
+    assert shown_again.keys() == shown.keys()
+    for name, images in shown.items():
+        for severity, image in images.items():
+            np.testing.assert_array_equal(shown_again[name][severity], image)
 
 
 def test_corruptions_come_in_order_each_after_its_program_and_the_next_are_compiled_meanwhile():

@@ -152,7 +152,7 @@ def test_a_damaged_image_ends_a_run_with_everything_saved_or_is_counted(
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (("--data-dir", "."), "there is no imagenet2012 in .: prepare it from its official files by "),
+        (("--data-dir", "."), f"there is no imagenet2012 in {Path.cwd()}: prepare it from its official "),
         (("--train-examples", 109), "cannot train on 109 images: allowed is 1 to 108."),
         (("--color-jitter", 2, 0, 0), "jitter is (2.0, 0.0, 0.0): allowed are three numbers in [0, 1]"),
         (("--data-workers", -1), "data_workers must be 0 or positive, and finite; got -1"),

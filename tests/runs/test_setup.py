@@ -1,5 +1,6 @@
 """The task of a run: its projections, its measurements and its precision."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from bnnjax.models import make_model
 from bnnjax.models.figures import Measure
 from bnnjax.models.network import Network, project_latents
 from bnnjax.runs.resolve import resolve
-from bnnjax.runs.setup import make_setup
+from bnnjax.runs.setup import make_network, make_setup
 from bnnjax.train.state import TrainState
 
 
@@ -187,6 +188,22 @@ def test_fewer_epochs_than_stages_are_refused(dataset: Dataset) -> None:
         ValueError, match=r"method sqbwn trains in 4 stages of at least an epoch each; got epochs 3$"
     ):
         make_setup(resolve(config), dataset)
+
+
+@pytest.mark.parametrize("size", [(7, 8), (8, 7), (1, 1)])
+def test_images_that_are_too_small_for_the_poolings_are_refused(
+    dataset: Dataset, size: tuple[int, int]
+) -> None:
+    small = replace(dataset, train=dataset.train._replace(images=np.zeros((4, *size, 3), np.uint8)))
+    with pytest.raises(
+        ValueError, match=rf"vgg_tiny needs images of 8x8 or larger; .* are {size[0]}x{size[1]}$"
+    ):
+        make_network(Config(model="vgg_tiny"), small)
+    large = replace(small, train=small.train._replace(images=np.zeros((4, 8, 8, 3), np.uint8)))
+    network = make_network(Config(model="vgg_tiny"), large)
+    params, _ = jax.eval_shape(network.init, jax.random.key(0))
+    assert 32 * 10 in {leaf.size for leaf in jax.tree.leaves(params)}  # one pixel of 32 channels, 10 classes
+    make_network(Config(model="resnet_tiny"), small)
 
 
 def test_a_warm_up_as_long_as_the_training_is_refused(train: Train) -> None:

@@ -1,6 +1,7 @@
 """Two small trained networks under attack, one the twin of the other."""
 
 import json
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
@@ -98,6 +99,11 @@ def test_images_are_spread_over_the_classes(dataset: Dataset) -> None:
     images, labels = chosen_images(dataset, 10)
     assert sorted(labels) == list(range(10))
     assert (images.min() >= 0, images.max() <= 1, images.dtype) == (True, True, np.float32)
+
+
+def test_images_of_one_class_cannot_be_attacked(dataset: Dataset) -> None:
+    with pytest.raises(ValueError, match=r"attacks need 2 classes or more; tiny has 1"):
+        chosen_images(replace(dataset, class_names=("all",)), 10)
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 12), (7, 12), (12, 12), (5000, 10_000)])

@@ -2,15 +2,19 @@
 
 import csv
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tiny_experiment
+from PIL import Image
 from rich.console import Console
 
 from bnnjax.config.robustness import RobustnessConfig
+from bnnjax.data.dataset import DataError
 from bnnjax.runs.saved import Trained
 from bnnjax.studies import robustness
 
@@ -116,6 +120,52 @@ def test_seeds_alone_are_put_together(
     assert "over seeds" in output
     (row,) = (line for line in output.splitlines() if "resnet_tiny, xnor, none" in line)
     assert "± 0.00" in row
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_keeps_what_was_scored_and_the_same_command_goes_on(
+    number: signal.Signals, runs: dict[str, Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        asked.append(len(images))
+        if len(asked) == 2:  # the clean images are the first
+            os.kill(os.getpid(), number)
+        return np.eye(10, dtype=np.float32)[np.zeros(len(images), int)]
+
+    monkeypatch.setattr(robustness, "predictor", lambda *given: predict)
+    settings: dict[str, Any] = {
+        "runs": (runs["xnor"].place,),
+        "corruptions": ("contrast", "saturate"),
+        "severities": "5",
+        "trace": "none",
+        "workdir": tmp_path / "out",
+    }
+    code, output = do(**settings)
+    assert (code, len(asked)) == (0, 2)
+    kept = f"what was scored is kept in {tmp_path / 'out'}; rerun the command to resume"
+    assert output.splitlines()[-1] == f"stopped by {number.name}; {kept}"
+    assert not (tmp_path / "out" / "robustness.json").exists()
+    code, output = do(**settings)
+    assert (code, len(asked)) == (0, 3)
+    assert output.splitlines()[-1] == f"report: {tmp_path / 'out' / 'robustness.html'}"
+
+
+def test_severities_that_a_set_lacks_are_told_with_those_that_it_has(
+    runs: dict[str, Trained], tmp_path: Path
+) -> None:
+    for label in range(10):
+        file = tmp_path / "set" / "fog" / "3" / f"class{label}" / "image.png"
+        file.parent.mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(file)
+    settings = {"runs": (runs["xnor"].place,), "images": tmp_path / "set", "workdir": tmp_path / "out"}
+    with pytest.raises(ValueError, match=r"there is no severity 1 in image folders in .*; there are 3$"):
+        robustness.prepare_study(RobustnessConfig(**settings))
+    (tmp_path / "set" / "fog" / "3" / "class9" / "image.png").write_bytes(b"cut")
+    work = robustness.prepare_study(RobustnessConfig(**settings, severities="3"))
+    with pytest.raises(DataError, match=r"cannot read .*class9/image\.png, it is damaged"):
+        work(Console(quiet=True))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from bnnjax.data import Split
 from bnnjax.train.checkpoint import Checkpoints
 from bnnjax.train.feed import Resident
-from bnnjax.train.loop import Fit, NonFiniteLossError, StopRequest, fit, stop_on_signals
+from bnnjax.train.loop import Fit, NonFiniteLossError, StoppedError, StopRequest, fit, stop_on_signals
 from bnnjax.train.parallel import compile_task, make_mesh
 from bnnjax.train.score import accuracy, score
 from bnnjax.train.state import RunState
@@ -264,6 +264,16 @@ def test_a_signal_becomes_a_request_and_handlers_are_put_back(number: signal.Sig
         assert signal.getsignal(number) is ours
     finally:
         signal.signal(number, before)
+
+
+def test_what_is_called_after_a_request_ends_instead() -> None:
+    stop, called = StopRequest(), []
+    call = stop.before(called.append)
+    call(1)
+    stop.heard = signal.SIGTERM
+    with pytest.raises(StoppedError):
+        call(2)
+    assert (called, stop.signal_name) == ([1], "SIGTERM")
 
 
 def test_handlers_are_put_back_after_an_error() -> None:

@@ -9,7 +9,7 @@ from bnnjax.data.corrupted.files import (
     prepared_corrupted,
     prepared_directories,
 )
-from bnnjax.data.dataset import DataError, Dataset
+from bnnjax.data.dataset import DataError, Dataset, is_hidden
 
 __all__ = [
     "CorruptedSet",
@@ -49,7 +49,7 @@ def open_corrupted(
     where = Path(where).expanduser()
     if not where.is_dir():
         raise DataError(f"the directory of corrupted images {where} does not exist.")
-    if any(where.glob("*.npy")):
+    if not all(map(is_hidden, where.glob("*.npy"))):
         return npy_files(where, dataset, examples=examples, batch_size=batch_size)
     for candidate in (where, where / f"{dataset.name}_corrupted"):
         if prepared_directories(candidate):

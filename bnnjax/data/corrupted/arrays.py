@@ -11,7 +11,7 @@ import numpy as np
 from bnnjax.data import corruptions
 from bnnjax.data.batches import evaluation_batches
 from bnnjax.data.corruptions import CORRUPTIONS, SEVERITIES
-from bnnjax.data.dataset import DataError, Dataset, Split
+from bnnjax.data.dataset import DataError, Dataset, Split, is_hidden
 
 
 def _nothing(corruption: str, severities: tuple[int, ...]) -> None:
@@ -181,10 +181,13 @@ def npy_files(
         raise DataError(
             f"{path} has labels from {labels.min()} to {labels.max()}: {dataset.name} has {classes} classes."
         )
-    files = {file.stem: file for file in sorted(directory.glob("*.npy")) if file != path}
-    if not files:
-        raise DataError(f"{directory} has labels.npy, but no NAME.npy with images.")
+    others = sorted(file for file in directory.glob("*.npy") if file != path and not is_hidden(file))
+    files = {file.stem: file for file in others}
     arrays = {name: load_array(file) for name, file in files.items()}
+    # What is known as a corruption must be one; of others, arrays without axes of images are not meant so.
+    arrays = {name: array for name, array in arrays.items() if name in CORRUPTIONS or array.ndim > 1}
+    if not arrays:
+        raise DataError(f"{directory} has labels.npy, but no NAME.npy with images.")
     shape = (len(stored), *dataset.test.images.shape[1:])
     for name, array in arrays.items():
         if array.dtype != np.uint8 or array.shape != shape:

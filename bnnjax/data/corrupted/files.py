@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bnnjax.data.corrupted.arrays import CorruptedSet, Noisy, checked_set, in_test_order, number_of_images
-from bnnjax.data.dataset import DataError, Dataset
+from bnnjax.data.dataset import DataError, Dataset, is_hidden
 from bnnjax.data.tfds import READ_AT_ONCE, decode, image_features, one_line, only_version, open_prepared
 
 IMAGE_SUFFIXES = {".jpeg", ".jpg", ".png"}
@@ -198,7 +198,7 @@ def image_folders(where: Path) -> Directories:
     """Returns the folders NAME/SEVERITY, also those one level down (GROUP/NAME/SEVERITY); empty if none."""
 
     def folders(path: Path) -> list[Path]:
-        return sorted(each for each in path.iterdir() if each.is_dir())
+        return sorted(each for each in path.iterdir() if each.is_dir() and not is_hidden(each))
 
     def severities(path: Path) -> dict[int, Path]:
         return {int(each.name): each for each in folders(path) if re.fullmatch("[1-9]", each.name)}
@@ -216,9 +216,9 @@ def folder_images(folder: Path) -> list[str]:
     return sorted(
         f"{kind.name}/{file.name}"
         for kind in folder.iterdir()
-        if kind.is_dir()
+        if kind.is_dir() and not is_hidden(kind)
         for file in kind.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES
+        if file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file)
     )
 
 

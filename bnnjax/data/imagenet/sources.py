@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from bnnjax.data.dataset import DataError
+from bnnjax.data.dataset import DataError, is_hidden
 
 TRAIN_TAR, VALIDATION_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 TRAIN_FOLDER, VALIDATION_FOLDER = "train", "val"
@@ -110,7 +110,7 @@ def tar_members(file: BinaryIO, container: Container) -> Members:
                 if member.offset >= limit:  # of the file around it
                     break
                 end = member.offset_data + -(-member.size // BLOCK) * BLOCK
-                if member.isfile():
+                if member.isfile() and not is_hidden(Path(member.name)):
                     found.append((Path(member.name).name, member.offset_data, member.size))
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"{what} is damaged or truncated: {error}.") from error
@@ -128,7 +128,8 @@ def members(container: Container) -> Members:
       DataError: it cannot be read.
     """
     if container.path.is_dir():
-        files = [path for path in container.path.iterdir() if path.suffix.lower() in SUFFIXES]
+        inside = container.path.iterdir()
+        files = [path for path in inside if path.suffix.lower() in SUFFIXES and not is_hidden(path)]
         return [(path.name, 0, path.stat().st_size) for path in files]
     with open(container.path, "rb") as file:
         return tar_members(file, container)

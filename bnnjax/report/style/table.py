@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Returns a table whose first column is never wrapped.
+    """Returns a table whose first column is never wrapped, and none within a word or figure.
 
     Args:
       title: above it.
@@ -23,7 +23,14 @@ def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=0)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
+        words = " ".join((column, *(row[number] for row in rows))).split()
+        is_first = number == 0
+        table.add_column(
+            column,
+            justify="left" if is_first else "right",
+            no_wrap=is_first,
+            min_width=max(map(len, [row[0] for row in rows] if is_first else words), default=0),
+        )
     for row in rows:
         table.add_row(*map(Text, row))
     return table

@@ -91,6 +91,15 @@ def test_npy_files_are_cut_into_severities(npy: Path) -> None:
     assert sizes(found, "fog") == [5, 5, 2]
 
 
+def test_only_arrays_of_images_are_corruptions(npy: Path) -> None:
+    expected = open_corrupted(npy, data_set()).corruptions
+    np.save(npy / "labels_old.npy", np.tile(LABELS, 5))
+    (npy / "._fog.npy").write_bytes(b"of macOS")
+    assert open_corrupted(npy, data_set()).corruptions == expected
+    np.save(npy / "snow.npy", np.tile(LABELS, 5))
+    refuse(npy, r"snow\.npy is int32 \[60\]: uint8")
+
+
 def test_the_first_images_of_npy_files(npy: Path) -> None:
     images, labels = all_of(open_corrupted(npy, data_set(), examples=7, batch_size=5), "fog", (2,))
     np.testing.assert_array_equal(images, [noisy("fog", 2)[:7]])
@@ -288,6 +297,9 @@ def write_folders(where: Path, suffix: str = "JPEG", names: tuple = CLASSES) -> 
 def test_folders_of_images_are_read_class_by_class(tmp_path: Path, group: str) -> None:
     decoded = write_folders(tmp_path / group / "gaussian_noise")
     write_folders(tmp_path / "fog")
+    for stray in (".DS_Store", "._fog.npy", "fog/1/n01/._ILSVRC2012_val_00000001.JPEG", "fog/1/._n01/1.png"):
+        (tmp_path / stray).parent.mkdir(exist_ok=True)
+        (tmp_path / stray).write_bytes(b"of macOS")
     found = open_corrupted(tmp_path, data_set(), batch_size=5)
     assert found.source == f"image folders in {tmp_path}"
     assert (found.corruptions, found.severities) == (("gaussian_noise", "fog"), (1, 5))

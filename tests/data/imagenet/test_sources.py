@@ -69,6 +69,21 @@ def tars(imagenet_tars: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_what_macos_leaves_beside_files_is_no_image(imagenet_tars: Path, tmp_path: Path) -> None:
+    place = unpacked(imagenet_tars, tmp_path, flat=True)
+    expected = {split: contents(find_images(place, split, LABELS)) for split in ("train", "validation")}
+    for folder in (place / "val", *(place / "train").iterdir()):
+        first = next(folder.iterdir())
+        first.with_name(f"._{first.name}").write_bytes(b"of macOS")
+    with tarfile.open(place / VALIDATION_TAR, "w") as tar:
+        for file in (place / "val").iterdir():
+            tar.add(file, file.name)
+    for where in ("folder", "tar"):
+        found = {split: contents(find_images(place, split, LABELS)) for split in ("train", "validation")}
+        assert found == expected, where
+        shutil.rmtree(place / "val", ignore_errors=True)
+
+
 def test_labels_are_those_of_tfds_in_sorted_order() -> None:
     everything = official_labels()
     assert len(everything.synsets) == 1000
