@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bnnjax.data import StreamedDataset
 from bnnjax.data.dataset import DataError
+from bnnjax.native.library import kernels
 from bnnjax.report.run.console import TrainingDisplay, summary_table, training_progress
 from bnnjax.report.run.tensorboard import event_writer
 from bnnjax.runs.begin import first_state, made_from, teachers_of
@@ -132,6 +133,7 @@ def finish(stage: Stage, compiled: Compiled, state: RunState, stop: StopRequest,
         about = {
             **describe(stage.mesh),
             **made_from(stage),
+            "kernels": kernels(),
             "peak_learning_rate": stage.config.peak_learning_rate,
         }
         try:
