@@ -9,7 +9,6 @@ from zipfile import BadZipFile
 
 import jax
 import numpy as np
-from scipy.special import log_softmax
 
 from bnnjax.data.corrupted import Noisy
 from bnnjax.data.dataset import DataError
@@ -25,6 +24,8 @@ def outcome_of(logits: np.ndarray) -> Outcome:
 
     An image with a logit that is not a number has class -1, which is none, and no number as probability.
     """
+    from scipy.special import log_softmax  # not loaded before a network is scored
+
     with np.errstate(invalid="ignore"):  # infinity - infinity
         confidences = np.exp(log_softmax(logits.astype(np.float64), axis=1).max(axis=1))
     predictions = np.where(np.isnan(confidences), -1, logits.argmax(axis=1))

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_softmax
 
 
 class Scores(NamedTuple):
@@ -17,6 +16,8 @@ class Scores(NamedTuple):
 
 def score(logits: np.ndarray, labels: np.ndarray) -> Scores:
     """Scores logits [n, classes] against labels [n], in double precision."""
+    from scipy.special import log_softmax  # not loaded before a network is scored
+
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     losses = -log_probabilities[np.arange(len(labels)), labels]
     confidences = np.exp(log_probabilities.max(axis=1))

@@ -25,7 +25,7 @@ def recipe_in(config: ResolvedConfig) -> Recipe:
             "cifar10",
             Recipe(optimizer="sgd", learning_rate=0.1, weight_decay=1e-4, batch_size=128, epochs=400),
         ),
-        ("digits", Recipe(optimizer="sgd", learning_rate=0.1, weight_decay=1e-4, batch_size=32, epochs=8)),
+        ("digits", Recipe(optimizer="sgd", learning_rate=0.1, weight_decay=1e-4, batch_size=16, epochs=5)),
         ("imagenet2012", Recipe(learning_rate=0.1, weight_decay=1e-4, batch_size=256, epochs=100)),
         ("emnist/digits", COMMON_RECIPES["cifar10"]),
     ],

@@ -12,7 +12,7 @@ from rich.console import Console
 
 import bnnjax.runs.plan
 import bnnjax.runs.results
-from bnnjax.config.training import Config, Recipe
+from bnnjax.config.training import Config
 from bnnjax.runs.plan import prepare
 from bnnjax.runs.train import execute
 
@@ -40,7 +40,8 @@ def test_a_signal_in_the_test_under_noise_keeps_everything_and_the_same_command_
     config = Config(
         dataset="digits",
         model="resnet_tiny",
-        common=Recipe(batch_size=8, epochs=1),
+        batch_size=8,
+        epochs=1,
         train_examples=16,
         workdir=tmp_path / "run",
     )
