@@ -96,9 +96,12 @@ def _first_pixel(y: Array, axis_name: str | None) -> Array:
     return jax.lax.psum(jnp.where(jax.lax.axis_index(axis_name) == 0, first, 0), axis_name)
 
 
-def _moments(y: Array, shift: Array) -> list[Array]:
-    y = y.astype(jnp.float32) - shift
-    return _channel_means(y, y * y)
+def _mean_from(y: Array, shift: Array) -> Array:
+    return _channel_means(y.astype(jnp.float32) - shift)[0]
+
+
+def _variance_about(y: Array, mean: Array) -> Array:
+    return _channel_means(jnp.square(y.astype(jnp.float32) - mean))[0]
 
 
 def _forward(
@@ -110,12 +113,11 @@ def _forward(
     epsilon: float,
     axis_name: str | None,
 ) -> tuple[tuple[Array, Array, Array], tuple[Any, ...]]:
-    # mean(y^2) - mean(y)^2 cancels where the mean is many deviations large; some pixel is a few away from it.
+    # In two passes, as mean(y^2) - mean(y)^2 cancels where the mean is many deviations large.  Counted from a
+    # pixel, the mean of a constant channel is that constant exactly, and the variance zero.
     shift = _first_pixel(y, axis_name)
-    mean, square = _average(axis_name, outlined_with(_moments)(y, shift))
-    # Rounding may leave it slightly below zero; of a constant channel it is exactly zero.
-    variance = jnp.maximum(square - mean * mean, 0)
-    mean = shift + mean
+    mean = shift + _average(axis_name, outlined_with(_mean_from)(y, shift))
+    variance = _average(axis_name, outlined_with(_variance_about)(y, mean))
     deviation = jax.lax.rsqrt(variance + epsilon)
     multiplier = gain * deviation
     offset = bias - mean * multiplier

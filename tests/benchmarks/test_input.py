@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from bnnjax.benchmarks.input import time_input
 from bnnjax.data import load_imagenet
 
 
+@pytest.mark.slow
 def test_every_case_has_a_record(imagenet_dir: Path) -> None:
     dataset = load_imagenet(imagenet_dir, size=16, workers=0)
     decoding, streaming, waiting = time_input(dataset, model="resnet_tiny", batch=4, repeats=2)

@@ -64,6 +64,7 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
+@pytest.mark.slow
 def test_a_yardstick_is_timed_in_turn_with_ours() -> None:
     theirs = python("print('warming up'); print('{\"ms_per_step\": 2.5}')")
     record = compare_with(theirs, Case(model="resnet_tiny", batch=2), rounds=2, steps=1)

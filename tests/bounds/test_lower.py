@@ -69,7 +69,7 @@ def test_a_constant_is_not_moved():
     ("name", "structure", "method"),
     [
         ("resnet_tiny", "plain", "irnet"),
-        ("resnet_tiny", "bireal", "reactnet"),
+        pytest.param("resnet_tiny", "bireal", "reactnet", marks=pytest.mark.slow),
         pytest.param("resnet20", "bireal", "birealnet", marks=pytest.mark.slow),
         pytest.param("vgg_tiny", None, "xnor", marks=pytest.mark.slow),
         pytest.param(

@@ -92,6 +92,7 @@ def test_a_network_without_latent_kernels_is_refused(train):
         train(0, constraint="kure", method="fp")
 
 
+@pytest.mark.slow
 def test_in_training_with_l1inf_the_kurtosis_nears_its_target(train):
     _, states = train(
         16,

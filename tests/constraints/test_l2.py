@@ -52,6 +52,7 @@ def folded(network, state):
     return sum(float(np.sum(np.asarray(kernel, np.float64) ** 2)) for kernel in kernels.values())
 
 
+@pytest.mark.slow
 def test_in_training_with_l1inf_the_folded_norm_falls(train):
     network, states = train(
         12,

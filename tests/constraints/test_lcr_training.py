@@ -57,13 +57,14 @@ def train(dataset: Dataset, steps: int, lcr: LCRConfig, **fields: Any) -> list[A
     return states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "model", "strength", "rate", "steps"),
     [
         ("repo", "resnet_tiny", 1e6, 0.02, 12),
-        pytest.param("repo", "vgg_tiny", 1e6, 0.02, 12, marks=pytest.mark.slow),
+        ("repo", "vgg_tiny", 1e6, 0.02, 12),
         # Signs flip, so that it falls unevenly.
-        pytest.param("paper", "resnet_tiny", 200.0, 0.003, 30, marks=pytest.mark.slow),
+        ("paper", "resnet_tiny", 200.0, 0.003, 30),
     ],
 )
 def test_training_lowers_the_penalty(
@@ -95,7 +96,8 @@ def test_the_batch_divides_the_strength_and_another_teacher_another_penalty(data
     assert float(strong.train(copy(state), data, order, key).totals.penalty) == pytest.approx(2 * usual)
 
 
-@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_second_pass_moves_the_batch_statistics_twice_and_nothing_else(
     dataset: Dataset, precision: str
 ) -> None:

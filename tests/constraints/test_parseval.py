@@ -86,6 +86,7 @@ def departures(state):
     return [gram_departure(latent) for latent in latents_by_unit(state.params).values()]
 
 
+@pytest.mark.slow
 def test_in_training_with_kure_the_penalty_falls(train):
     settings = {
         "constraint": "kure,parseval",

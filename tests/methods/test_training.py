@@ -22,9 +22,9 @@ from bnnjax.train.step import Images
 EXAMPLES, STEPS = 64, 16  # 4 epochs, as many as the longest row of stages needs
 
 
-# Left out by default: those that train by the same means as another.
+# Left out by default: those that train by the same means as another, and the slowest to compile.
 ALIKE = {"abcnet", "birealnet", "bnn", "bnnplus", "bwn", "dorefa", "dsq", "fda", "fp", "hwgq"} | {
-    "lab", "rad", "recu", "reste", "sqtwn", "twn", "xnor", "xnorplusplus",
+    "lab", "lqnet", "rad", "rbnn", "reactnet", "recu", "reste", "sqtwn", "twn", "xnor", "xnorplusplus",
 }  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def vgg(**values):
     ("kind", "name"),
     [
         (resnet, "sqbwn"),
-        (vgg, "irnet"),
+        pytest.param(vgg, "irnet", marks=pytest.mark.slow),
         *(pytest.param(resnet, name, marks=pytest.mark.slow) for name in ("lqnet", "rad", "reactnet")),
     ],
 )
