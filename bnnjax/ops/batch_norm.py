@@ -30,6 +30,7 @@ def scale_and_shift(
     return outlined_with(_apply, activation)(floats(y), shortcut, multiplier, offset)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
 def batch_norm(
     y: Array,
     shortcut: Array | None,
@@ -54,20 +55,6 @@ def batch_norm(
       epsilon: added to the variance.
       axis_name: mapped axis over which statistics are averaged, or None.
     """
-    shortcut = None if shortcut is None else floats(shortcut)
-    return _batch_norm(floats(y), shortcut, gain, bias, activation, epsilon, axis_name)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
-def _batch_norm(
-    y: Array,
-    shortcut: Array | None,
-    gain: Array,
-    bias: Array,
-    activation: Activation,
-    epsilon: float,
-    axis_name: str | None,
-) -> tuple[Array, Array, Array]:
     return _forward(y, shortcut, gain, bias, activation, epsilon, axis_name)[0]
 
 
@@ -113,6 +100,7 @@ def _forward(
     epsilon: float,
     axis_name: str | None,
 ) -> tuple[tuple[Array, Array, Array], tuple[Any, ...]]:
+    y, shortcut = floats(y), None if shortcut is None else floats(shortcut)
     # In two passes, as mean(y^2) - mean(y)^2 cancels where the mean is many deviations large.  Counted from a
     # pixel, the mean of a constant channel is that constant exactly, and the variance zero.
     shift = _first_pixel(y, axis_name)
@@ -172,4 +160,4 @@ def _backward(
     return dy, None if shortcut is None else d, sums[1] * deviation * count, sums[0] * count
 
 
-_batch_norm.defvjp(_forward, _backward)
+batch_norm.defvjp(_forward, _backward)

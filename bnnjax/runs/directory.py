@@ -105,21 +105,21 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def first_difference(
-    ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = ""
-) -> tuple[str, Any, Any] | None:
-    """Returns the name of the first entry that differs, our value and theirs, or None."""
-    for name in [*ours, *(name for name in theirs if name not in ours)]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested mappings as one, with dots in its names, without the fields of PLACES."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
         if prefix + name in PLACES:
             continue
-        mine, other = ours.get(name), theirs.get(name)
-        if isinstance(mine, Mapping) and isinstance(other, Mapping):
-            difference = first_difference(mine, other, f"{prefix}{name}.")
-            if difference is not None:
-                return difference
-        elif mine != other:
-            return prefix + name, mine, other
-    return None
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
+
+
+def first_difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Returns the name of the first entry that differs, our value and theirs, or None."""
+    mine, others = flat(ours), flat(theirs)
+    names = (name for name in {**mine, **others} if mine.get(name) != others.get(name))
+    return next(((name, mine.get(name), others.get(name)) for name in names), None)
 
 
 # That a run may be made from, by their names in its record.
@@ -136,20 +136,12 @@ def settings_of(workdir: Path) -> dict[str, Any]:
     try:
         kept = read_json(record)
         config = flat(to_json(from_json(kept["config"])))
+        del config["seed"]
         sources = {name: (kept.get(name) or {}).get("digest") for name in NETWORKS}
         others = {name: digest and digest[:12] for name, digest in sources.items()}
-        own = {n: v for n, v in config.items() if {n, n.split(".")[0]}.isdisjoint({"seed", *PLACES})}
-        return {**own, **others, "data": kept["data"]["digest"][:12]}
+        return {**config, **others, "data": kept["data"]["digest"][:12]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{record} is not the record of a run") from error
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested mappings as one, with dots in its names."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return found
 
 
 def claim(workdir: Path, config: ResolvedConfig) -> bool:

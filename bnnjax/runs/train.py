@@ -129,23 +129,21 @@ def train(stage: Stage, console: Console, *, expects_checkpoint: bool) -> int:
 
 def finish(stage: Stage, compiled: Compiled, state: RunState, stop: StopRequest, console: Console) -> None:
     """Tests the best network and writes the report, unless there is a request to stop."""
-    if stop.signal_name is None:
-        about = {
-            **describe(stage.mesh),
-            **made_from(stage),
-            "kernels": kernels(),
-            "peak_learning_rate": stage.config.peak_learning_rate,
-        }
-        try:
-            results = conclude(stage, compiled, state.best, about, stop, console)
-        except StoppedError:
-            pass
-        else:
-            if results is not None:
-                show(console, summary_table(*results))
-            say(console, f"report: {stage.place / 'report.html'}")
-            return
-    show_stopped(stage, stop, int(state.train.step), console)
+    about = {
+        **describe(stage.mesh),
+        **made_from(stage),
+        "kernels": kernels(),
+        "peak_learning_rate": stage.config.peak_learning_rate,
+    }
+    try:
+        stop.check()
+        results = conclude(stage, compiled, state.best, about, stop, console)
+    except StoppedError:
+        show_stopped(stage, stop, int(state.train.step), console)
+        return
+    if results is not None:
+        show(console, summary_table(*results))
+    say(console, f"report: {stage.place / 'report.html'}")
 
 
 def resume_or_begin(
