@@ -47,7 +47,7 @@ def kernels() -> str:
     try:
         found: bytes | None = load().bnn_find(None if wanted is None else wanted.encode())
     except (BuildError, OSError) as error:
-        complain(f"binary convolutions are XLA's, several times slower than ours: {error}")
+        complain(f"binary convolutions are XLA's, which are slower than ours: {error}")
         return "xla"
     if found is None and wanted is not None:
         raise ValueError(f"{VARIABLE} must name what this machine has; got {wanted}")

@@ -104,7 +104,7 @@ def test_without_a_compiler_that_works_the_convolution_is_xlas(
         build()
     assert fresh() == "xla"
     said = capsys.readouterr().err
-    assert said.startswith("binary convolutions are XLA's, several times slower than ours: ")
+    assert said.startswith("binary convolutions are XLA's, which are slower than ours: ")
     assert reason in said
     assert said.count("\n") == 1
 
