@@ -63,13 +63,18 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
+@pytest.fixture(scope="session")
+def caches(request: pytest.FixtureRequest, shared_folder: Path) -> Path:
+    """A directory for caches, in pytest's own where it has one, so that they outlive this run of pytest."""
+    kept: pytest.Cache | None = getattr(request.config, "cache", None)
+    return shared_folder if kept is None else kept.mkdir("caches")
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _compiled(request: pytest.FixtureRequest, shared_folder: Path) -> None:
-    """A compilation cache, in pytest's, unless JAX has one: tests compile many programs alike."""
+def _compiled(caches: Path) -> None:
+    """A compilation cache, unless JAX has one: tests compile many programs alike."""
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        kept: pytest.Cache | None = getattr(request.config, "cache", None)
-        place = shared_folder / "compiled" if kept is None else kept.mkdir("compiled")
-        jax.config.update("jax_compilation_cache_dir", str(place))
+        jax.config.update("jax_compilation_cache_dir", str(caches / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         reset_cache()  # JAX has decided already if a module made an array
 
@@ -91,7 +96,7 @@ def _signals_put_back() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def environment(shared_folder: Path) -> dict[str, str]:
+def environment(caches: Path) -> dict[str, str]:
     """For processes: bnnjax's caches, one for all, no network, messages as in a log file."""
     without = ("COLUMNS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "GLIBC_TUNABLES")
     keep = {name: value for name, value in os.environ.items() if name not in without}
@@ -101,7 +106,7 @@ def environment(shared_folder: Path) -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA calls a compilation slow when the machine is busy
         "PYTHONUNBUFFERED": "1",  # what a process has printed is not lost when it is killed
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XDG_CACHE_HOME": str(shared_folder / "cache"),
+        "XDG_CACHE_HOME": str(caches),
         "MPLCONFIGDIR": matplotlib.get_configdir(),  # else each first process lists the fonts anew
         "http_proxy": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
