@@ -41,6 +41,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STDERR] = os.dup(2)  # nothing is captured yet
 
 
+@pytest.hookimpl(trylast=True)  # what -m leaves out is gone
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the modules whose tests may take longest, lest one process is left with them at the end."""
+    longest: dict[str, float] = {}
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        limit = float(mark.args[0]) if mark is not None else 0.0
+        module = item.nodeid.partition("::")[0]
+        longest[module] = max(limit, longest.get(module, 0.0))
+    items.sort(key=lambda item: -longest[item.nodeid.partition("::")[0]])
+
+
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
     """Ends a process of pytest whose test takes too long, with the stacks of all threads on stderr.
 

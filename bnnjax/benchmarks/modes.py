@@ -27,8 +27,15 @@ def groups_of(config: StepsConfig) -> list[list[Case]]:
     methods = dict.fromkeys([*config.methods, *(get_args(MethodName) if config.every_method else ())])
     groups = [
         [
-            Case(model=model, method=method, constraint=constraint, batch=batch, precision=config.precision)
-            for method, constraint in itertools.product(methods, config.constraints)
+            Case(
+                model=model,
+                method=method,
+                constraint=constraint,
+                batch=batch,
+                precision=config.precision,
+                kernels=kernels,
+            )
+            for method, constraint, kernels in itertools.product(methods, config.constraints, config.kernels)
         ]
         for model, batch in itertools.product(config.models, config.batches)
     ]
@@ -44,6 +51,7 @@ def groups_of(config: StepsConfig) -> list[list[Case]]:
 def _program(case: Case, repeats: int) -> list[str]:
     """Returns the command that times a single case, without its batch."""
     names = ["--models", case.model, "--methods", case.method, "--constraints", case.constraint]
+    names += ["--kernels", case.kernels]
     return [*OWN_PROCESS, *names, "--precision", case.precision, "--repeats", str(repeats)]
 
 

@@ -15,7 +15,7 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 
 from bnnjax.config.constraints import LCRConfig
-from bnnjax.config.names import MethodName, ModelName, Precision
+from bnnjax.config.names import Kernels, MethodName, ModelName, Precision
 from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.config.training import Config
 from bnnjax.constraints.objective import LCR
@@ -44,6 +44,7 @@ class Case:
     precision: Precision = "float32"
     remat: bool = False
     pack_codes: bool = False
+    kernels: Literal["auto", Kernels] = "auto"
 
     @property
     def config(self) -> ResolvedConfig:
@@ -56,6 +57,7 @@ class Case:
             batch_size=self.batch,
             remat=self.remat,
             pack_codes=self.pack_codes,
+            kernels=self.kernels,
             lcr=LCRConfig(form=self.lcr_form, second_pass=self.second_pass),
         )
         return resolve(config)

@@ -4,9 +4,10 @@ import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bnnjax.config.constraints import check
-from bnnjax.config.names import MethodName, ModelName, Precision
+from bnnjax.config.names import Kernels, MethodName, ModelName, Precision
 
 # What is timed in place of steps, one at a time.
 MODES = ("starts", "weak_scaling", "memory", "noise", "yardstick", "first_step")
@@ -24,6 +25,8 @@ class StepsConfig:
     every_method: bool = False
     # Constraints: none, l1inf, lcr; several at once with commas between.
     constraints: tuple[str, ...] = ("none", "l1inf")
+    # Convolutions of codes on CPUs; `bnnjax train --help` says more.
+    kernels: tuple[Literal["auto", Kernels], ...] = ("auto",)
     # Images in a step.
     batches: tuple[int, ...] = (128,)
     # What convolutions compute in.
@@ -51,7 +54,7 @@ class StepsConfig:
     first_step: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("models", "methods", "constraints", "batches"):
+        for name in ("models", "methods", "constraints", "kernels", "batches"):
             check(name, "nothing", "at least one", bool(getattr(self, name)))
         for name in ("batches", "weak_scaling", "repeats", "rounds", "noise_images", "noise_size"):
             value = getattr(self, name)

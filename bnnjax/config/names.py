@@ -40,6 +40,7 @@ ModelName = Literal[
 ]
 Structure = Literal["plain", "bireal"]
 Precision = Literal["float32", "bfloat16"]
+Kernels = Literal["xla", "native"]
 Noise = Literal["quick", "none"]
 LaunchName = Literal["slurm", "gke", "tpu"]
 Optimizer = Literal["sgd", "adamw"]

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bnnjax.config.names import MethodName, Optimizer, Structure
+from bnnjax.config.names import Kernels, MethodName, Optimizer, Structure
 from bnnjax.config.recipe import Recipe
 from bnnjax.config.training import Config
 
@@ -25,6 +25,7 @@ class ResolvedConfig(Config):
     batch_size: int = field()
     epochs: int = field()
     workdir: Path = field()
+    kernels: Kernels = "xla"  # those of runs that are older than the choice
 
     @property
     def peak_learning_rate(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from bnnjax.config.constraints import NOT_NEGATIVE, ConstraintSettings, check, refuse_idle
 from bnnjax.config.names import (
     Decay,
+    Kernels,
     LaunchName,
     MethodName,
     ModelName,
@@ -91,6 +92,10 @@ class Config(ConstraintSettings):
     teacher: Path | None = None
     # What convolutions compute in while training; parameters, statistics and evaluation are float32 anyway.
     precision: Precision = "float32"
+    # Convolutions of codes of +-1 on CPUs, with their gradients: native: this package's, in C; xla: XLA's.
+    # auto: native for methods that have such codes, in float32, where a C compiler is.  Networks compute the
+    # same either way; training differs in the last digits.
+    kernels: Literal["auto", Kernels] = "auto"
     # Drives initialization, the order of images and their augmentation.
     seed: int = 0
     # Make equal runs on equal GPUs end with equal bits, which is slower; on CPUs they do anyway.  Refused on

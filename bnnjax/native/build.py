@@ -15,10 +15,11 @@ from bnnjax.runtime.cache import cache_directory
 
 SOURCES = Path(__file__).parent / "src"
 FLAGS = ("-O3", "-std=gnu99", "-fPIC", "-Wall", "-Wextra")
-AVX512BW = ("-mavx2", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
+AVX2 = ("-mavx2", "-mfma")
+AVX512BW = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512")
 # Of each machine: the files of its instruction sets and the flags that they need.
 INSTRUCTION_SETS: dict[str, dict[str, tuple[str, ...]]] = {
-    "x86_64": {"avx2": ("-mavx2",), "avx512bw": AVX512BW},
+    "x86_64": {"avx2": AVX2, "avx512bw": AVX512BW},
     "aarch64": {"neon": ()},
 }
 LIMIT = 120  # seconds that a compiler may take
@@ -42,7 +43,9 @@ def build(directory: Path | None = None) -> Path:
     compiler = shutil.which(os.environ.get("CC") or "cc")
     if compiler is None:
         raise BuildError("there is no C compiler")
-    files = dict.fromkeys(("conv", "scalar", "xla"), ()) | INSTRUCTION_SETS.get(platform.machine(), {})
+    files = dict.fromkeys(("conv", "gradients", "scalar", "xla"), ()) | INSTRUCTION_SETS.get(
+        platform.machine(), {}
+    )
     try:
         place = (cache_directory() / "native" if directory is None else directory).absolute()
         library = place / f"{_key(compiler, files)}.so"

@@ -45,6 +45,7 @@ def full_precision(config: ResolvedConfig) -> ResolvedConfig:
         constraint="none",
         **{name: type(getattr(config, name))() for name in CONSTRAINTS},
         latent_clip=0.0,
+        kernels="xla",
         pretrained=None,
         teacher=None,
         workdir=config.workdir / PLACE,

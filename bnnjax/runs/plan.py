@@ -12,7 +12,6 @@ from bnnjax.config.training import Config
 from bnnjax.constraints.objective import LCR
 from bnnjax.data import Dataset
 from bnnjax.data.load import load
-from bnnjax.native.library import kernels
 from bnnjax.robustness.evaluation import check_quick
 from bnnjax.runs import directory
 from bnnjax.runs.initial import full_precision, take
@@ -81,7 +80,6 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Plan:
     if config.deterministic:
         require_determinism()
     use_compilation_cache()
-    kernels()  # built now, or said why not
     with ExitStack() as held:
         run = prepare_stage(resolve(config), dataset, held)
         stages = [run]

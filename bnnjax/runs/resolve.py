@@ -1,12 +1,13 @@
 """What flags leave out, filled in: the one place that decides where each value of a run comes from."""
 
-from bnnjax.config.names import ModelName
+from bnnjax.config.names import Kernels, ModelName
 from bnnjax.config.presets import PRESETS
 from bnnjax.config.recipe import Recipe, common_recipe
 from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.config.training import Config
 from bnnjax.methods import Method, make_method
 from bnnjax.models import default_structure
+from bnnjax.native import library
 from bnnjax.runs.directory import default_workdir
 
 # On ImageNet these have another stem, under names of their own.
@@ -24,12 +25,13 @@ def resolve(config: Config) -> ResolvedConfig:
       2. the preset, whose values are the flags' defaults on the command line (`presets.defaults_for`);
       3. for the five flags of a `Recipe`: the method's under --recipe published, else the data set's, which
         all methods share;
-      4. for bits: the method; for the structure: the model and the method; for the base batch size, where
-        the learning rate is scaled: the recipe; for the work directory: the run's name;
+      4. for bits: the method; for the structure: the model and the method; for kernels: the method and this
+        machine; for the base batch size, where the learning rate is scaled: the recipe; for the work
+        directory: the run's name;
       5. the default in `Config`.
 
     Raises:
-      ValueError: if the method, its bits or the model's structure are not defined.
+      ValueError: if the method, its bits or the model's structure are not defined, or kernels not there.
     """
     if isinstance(config, ResolvedConfig):
         return config
@@ -48,7 +50,30 @@ def resolve(config: Config) -> ResolvedConfig:
         "workdir": default_workdir(config),
     }
     given = {name: value for name, value in vars(config).items() if value is not None}
+    given["kernels"] = kernels_of(config, method)
     return ResolvedConfig(common=common_recipe(config.dataset), **{**vars(config), **fallbacks, **given})
+
+
+def kernels_of(config: Config, method: Method) -> Kernels:
+    """Returns which kernels convolutions of codes have; the library in C is built if it is asked for.
+
+    Raises:
+      ValueError: if kernels are native by the flag, but cannot be.
+    """
+    fits = method.has_signs and config.precision == "float32"
+    if config.kernels == "xla" or (config.kernels == "auto" and not fits):
+        return "xla"
+    if not fits:
+        bits = f"{method.wbits}/{method.abits} bits in {config.precision}"
+        raise ValueError(
+            f"kernels native are for codes of +-1 in float32; method {method.name} has {bits}; "
+            "leave --kernels out"
+        )
+    if library.kernels() != "xla":
+        return "native"
+    if config.kernels == "native":
+        raise ValueError("kernels native are not there: they need a CPU and a C compiler; use --kernels xla")
+    return "xla"
 
 
 def recipe_of(config: Config, method: Method) -> Recipe:

@@ -1,6 +1,7 @@
 """From a configuration to the network and the task of its training."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -38,6 +39,8 @@ def make_network(config: ResolvedConfig, dataset: Dataset) -> Network:
       ValueError: if the method, its bits or the model are not defined, or if the images are too small.
     """
     method = make_method(config.method, config.wbits, config.abits)
+    if config.kernels == "xla":
+        method = replace(method, signs=False)
     model = make_model(
         config.model,
         method,

@@ -132,7 +132,7 @@ def finish(stage: Stage, compiled: Compiled, state: RunState, stop: StopRequest,
     about = {
         **describe(stage.mesh),
         **made_from(stage),
-        "kernels": kernels(),
+        "kernels": kernels() if stage.config.kernels == "native" else "xla",
         "peak_learning_rate": stage.config.peak_learning_rate,
     }
     try:

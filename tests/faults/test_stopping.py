@@ -22,7 +22,7 @@ from runs import (
 
 pytestmark = pytest.mark.faults
 
-KILLS = 8  # for each of the two runs
+KILLS = 4  # for each of the two runs
 DYING = TINY.with_name("dying_experiment.py")
 
 

@@ -25,8 +25,36 @@ static void one_by_one(void *pool, int64_t tasks, void (*task)(void *, int64_t),
   for (int64_t n = 0; n < tasks; n++) task(data, n);
 }
 
-int main(int argc, char **argv) {
+static float *reals(int64_t n) {
+  float *x = malloc((size_t)n * sizeof *x);
+  for (int64_t k = 0; k < n; k++) x[k] = (float)between(-9999, 9999) / 1000;
+  return x;
+}
+
+typedef const char *function(const bnn_kernels *, const bnn_shape *, const float *, const float *, float *,
+                             bnn_parallel *, void *, int64_t);
+
+/* Calls a function by all implementations; their n results must have the same bits. */
+static const char *compare(function *f, const bnn_shape *s, const float *first, const float *second, int64_t n,
+                           int64_t *compared) {
   static const char *const NAMES[] = {"avx2", "avx512bw", "neon"};
+  size_t bytes = (size_t)n * sizeof(float);
+  float *expected = malloc(bytes), *y = malloc(bytes);
+  const char *error = f(bnn_choose("scalar"), s, first, second, expected, one_by_one, NULL, 1);
+  for (size_t k = 0; !error && k < sizeof NAMES / sizeof *NAMES; k++) {
+    const bnn_kernels *kernels = bnn_choose(NAMES[k]);
+    if (!kernels) continue;
+    memset(y, 0xff, bytes); /* NaN */
+    error = f(kernels, s, first, second, y, one_by_one, NULL, between(1, 5));
+    ++*compared;
+    if (!error && memcmp(y, expected, bytes)) error = "other sums";
+  }
+  free(expected);
+  free(y);
+  return error;
+}
+
+int main(int argc, char **argv) {
   int64_t cases = argc > 1 ? atoll(argv[1]) : 100, compared = 0;
   state = argc > 2 ? (uint64_t)atoll(argv[2]) : 0;
   for (int64_t n = 0; n < cases; n++) {
@@ -42,28 +70,24 @@ int main(int argc, char **argv) {
     s.columns = between(columns > 1 ? columns : 1, between(0, 9) ? 20 : 80);
     s.inputs = between(1, between(0, 3) ? 40 : 200);
     s.outputs = between(1, 40);
-    int64_t outputs = s.images * bnn_out_rows(&s) * bnn_out_columns(&s) * s.outputs;
-    float *x = codes(s.images * s.rows * s.columns * s.inputs);
-    float *kernel = codes(s.height * s.width * s.inputs * s.outputs);
-    float *expected = malloc((size_t)outputs * sizeof *expected), *y = malloc((size_t)outputs * sizeof *y);
-    const char *error = bnn_convolve(bnn_choose("scalar"), &s, x, kernel, expected, one_by_one, NULL, 1);
-    for (size_t k = 0; !error && k < sizeof NAMES / sizeof *NAMES; k++) {
-      const bnn_kernels *kernels = bnn_choose(NAMES[k]);
-      if (!kernels) continue;
-      memset(y, 0xff, (size_t)outputs * sizeof *y); /* NaN */
-      error = bnn_convolve(kernels, &s, x, kernel, y, one_by_one, NULL, between(1, 5));
-      compared++;
-      if (!error && memcmp(y, expected, (size_t)outputs * sizeof *y)) error = "other sums";
-    }
+    int64_t in_x = s.images * s.rows * s.columns * s.inputs, in_kernel = s.height * s.width * s.inputs * s.outputs;
+    int64_t in_y = s.images * bnn_out_rows(&s) * bnn_out_columns(&s) * s.outputs;
+    float *x = codes(in_x), *kernel = codes(in_kernel), *g = reals(in_y), *real = reals(in_kernel);
+    const char *what = "y", *error = compare(bnn_convolve, &s, x, kernel, in_y, &compared);
+    const bnn_shape given = s;
+    s.padding_value = 0;
+    if (!error) what = "dx", error = compare(bnn_input_gradient, &s, g, real, in_x, &compared);
+    if (!error) what = "dk", error = compare(bnn_kernel_gradient, &s, x, g, in_kernel, &compared);
     free(x);
     free(kernel);
-    free(expected);
-    free(y);
+    free(g);
+    free(real);
     if (error) {
-      printf("%s: images %lld, %lld x %lld x %lld, kernel %lld x %lld x %lld, stride %lld, padding %lld with %lld\n",
-             error, (long long)s.images, (long long)s.rows, (long long)s.columns, (long long)s.inputs,
+      printf("%s of %s: images %lld, %lld x %lld x %lld, kernel %lld x %lld x %lld, stride %lld, padding %lld with "
+             "%lld\n",
+             error, what, (long long)s.images, (long long)s.rows, (long long)s.columns, (long long)s.inputs,
              (long long)s.height, (long long)s.width, (long long)s.outputs, (long long)s.stride,
-             (long long)s.padding, (long long)s.padding_value);
+             (long long)s.padding, (long long)given.padding_value);
       return 1;
     }
   }

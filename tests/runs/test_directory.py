@@ -87,6 +87,15 @@ def test_a_flag_that_one_version_has_and_the_other_has_not_is_a_difference(place
         directory.claim(place, configured())
 
 
+def test_a_run_that_is_older_than_the_choice_of_kernels_has_xlas(place: Path) -> None:
+    record = json.loads((place / "config.json").read_text())
+    del record["config"]["kernels"]
+    (place / "config.json").write_text(json.dumps(record))
+    assert directory.claim(place, configured(kernels="xla")) is True
+    with pytest.raises(ValueError, match="kernels is xla there, native here"):
+        directory.claim(place, configured().with_values(kernels="native"))
+
+
 def test_resume_never_refuses_a_directory_in_use(place: Path) -> None:
     with pytest.raises(ValueError, match="holds a run already, and --resume is never"):
         directory.claim(place, configured(resume="never"))

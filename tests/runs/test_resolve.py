@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from bnnjax.benchmarks.steps import random_images
 from bnnjax.config.presets import PRESETS, defaults_for
 from bnnjax.config.recipe import COMMON_RECIPES, Recipe
 from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.config.training import Config
 from bnnjax.methods import make_method
+from bnnjax.native import library
 from bnnjax.runs.resolve import resolve
+from bnnjax.runs.setup import make_network
 
 
 def recipe_in(config: ResolvedConfig) -> Recipe:
@@ -112,3 +115,39 @@ def test_what_resolving_fills_in_has_no_default_that_could_slip_through() -> Non
     assert needed == {*vars(Recipe()), *bits, "common", "method", "structure", "workdir"}
     with pytest.raises(TypeError, match="missing 11 required"):
         ResolvedConfig()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({}, "native"),
+        ({"kernels": "native"}, "native"),
+        ({"kernels": "xla"}, "xla"),
+        ({"method": "dorefa", "wbits": 2, "abits": 2}, "xla"),
+        ({"method": "irnet", "abits": 32}, "xla"),
+        ({"precision": "bfloat16"}, "xla"),
+    ],
+)
+def test_kernels_are_native_for_signs_in_float32(
+    fields: dict[str, Any], found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "kernels", lambda: "scalar")
+    config = resolve(Config(**fields))
+    assert config.kernels == found
+    network = make_network(config, random_images(1))
+    assert network.method.has_signs == (found == "native")
+
+
+def test_without_the_library_kernels_are_xlas_and_native_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "kernels", lambda: "xla")
+    assert resolve(Config()).kernels == "xla"
+    with pytest.raises(
+        ValueError, match=r"^kernels native are not there: they need a CPU and a C compiler; "
+    ):
+        resolve(Config(kernels="native"))
+
+
+@pytest.mark.parametrize("fields", [{"method": "dorefa", "abits": 2}, {"precision": "bfloat16"}])
+def test_native_kernels_are_refused_for_what_they_do_not_compute(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^kernels native are for codes of \+-1 in float32; method .* has "):
+        resolve(Config(kernels="native", **fields))

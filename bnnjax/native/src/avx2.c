@@ -2,7 +2,7 @@
 #if defined(__AVX2__)
 #include "x86_write.h"
 
-enum { LANES = 32 };
+enum { FLOATS = 8, ACCUMULATORS = 8, PRODUCTS = 12, LANES = 32 };
 typedef __m256i vector;
 
 static inline vector zero(void) { return _mm256_setzero_si256(); }
@@ -38,8 +38,10 @@ static inline uint16_t signs_of_16(const float *x, int *wrong) {
 }
 
 #include "lookup.h"
+#include "input_gradient.h"
+#include "kernel_gradient.h"
 
-static int runs_here(void) { return __builtin_cpu_supports("avx2"); }
+static int runs_here(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
-const bnn_kernels bnn_avx2 = {"avx2", runs_here, kernel_bytes, pack_kernel, scratch_bytes, convolve};
+const bnn_kernels bnn_avx2 = KERNELS("avx2");
 #endif

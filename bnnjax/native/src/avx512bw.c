@@ -2,7 +2,7 @@
 #if defined(__AVX512BW__)
 #include "x86_write.h"
 
-enum { LANES = 64 };
+enum { FLOATS = 16, ACCUMULATORS = 16, PRODUCTS = 24, LANES = 64 };
 typedef __m512i vector;
 
 static inline vector zero(void) { return _mm512_setzero_si512(); }
@@ -32,8 +32,10 @@ static inline uint16_t signs_of_16(const float *x, int *wrong) {
 }
 
 #include "lookup.h"
+#include "input_gradient.h"
+#include "kernel_gradient.h"
 
-static int runs_here(void) { return __builtin_cpu_supports("avx512bw"); }
+static int runs_here(void) { return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"); }
 
-const bnn_kernels bnn_avx512bw = {"avx512bw", runs_here, kernel_bytes, pack_kernel, scratch_bytes, convolve};
+const bnn_kernels bnn_avx512bw = KERNELS("avx512bw");
 #endif

@@ -26,7 +26,7 @@ const bnn_kernels *bnn_choose(const char *name) {
   return NULL;
 }
 
-static const char *wrong_with(const bnn_shape *s) {
+const char *bnn_wrong_with(const bnn_shape *s) {
   int64_t sizes[] = {s->rows, s->columns, s->inputs, s->height, s->width, s->outputs, s->stride};
   for (size_t n = 0; n < sizeof(sizes) / sizeof(*sizes); n++)
     if (sizes[n] < 1) return "sizes must be at least 1";
@@ -34,7 +34,6 @@ static const char *wrong_with(const bnn_shape *s) {
   if (s->padding_value < -1 || s->padding_value > 1) return "padding must be with 0, +1 or -1";
   if (s->rows + 2 * s->padding < s->height || s->columns + 2 * s->padding < s->width)
     return "the kernel is larger than the padded image";
-  if (s->height * s->width * s->inputs > INT16_MAX) return "more products in a sum than 16 bits hold";
   return NULL;
 }
 
@@ -67,8 +66,9 @@ static void do_strip(void *data, int64_t n) {
 
 const char *bnn_convolve(const bnn_kernels *kernels, const bnn_shape *s, const float *x, const float *kernel, float *y,
                          bnn_parallel *parallel, void *pool, int64_t threads) {
-  const char *error = wrong_with(s);
+  const char *error = bnn_wrong_with(s);
   if (error || s->images == 0) return error;
+  if (s->height * s->width * s->inputs > INT16_MAX) return "more products in a sum than 16 bits hold";
   work w = {kernels, s, x, NULL, y, 1, bnn_out_rows(s), 1, 0, 0};
   void *packed = malloc(kernels->kernel_bytes(s));
   if (!packed) return "out of memory";

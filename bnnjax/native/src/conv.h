@@ -1,8 +1,10 @@
-/* Binary convolution: y[b, p, q, o] = sum of x[b, s p + h - d, s q + w - d, i] kernel[h, w, i, o], all +-1.
+/* Binary convolution: y[b, p, q, o] = sum of x[b, s p + h - d, s q + w - d, i] kernel[h, w, i, o], all +-1, and the
+   gradients of <g, y> by x and by the kernel, where g is real.
 
    x is [images, rows, columns, inputs], kernel [height, width, inputs, outputs], y [images, out_rows,
    out_columns, outputs], s the stride and d the padding, whose pixels are 0, +1 or -1 in each channel.
-   The sums are integers, so that every implementation gives the same bits. */
+   The sums of y are integers and those of the gradients have one order, so that every implementation gives the same
+   bits, with any number of threads. */
 #ifndef BNNJAX_CONV_H
 #define BNNJAX_CONV_H
 
@@ -41,7 +43,21 @@ typedef struct {
   size_t (*scratch_bytes)(const bnn_shape *, const bnn_strip *);
   int (*convolve)(const bnn_shape *, const bnn_strip *, const float *x, const void *packed, float *y,
                   void *scratch);
+  size_t (*turned_bytes)(const bnn_shape *);
+  void (*turn_kernel)(const bnn_shape *, const float *kernel, void *turned);
+  size_t (*input_gradient_bytes)(const bnn_shape *); /* of scratch, as below */
+  void (*input_gradient)(const bnn_shape *, int64_t first, int64_t images, const float *g, const void *turned,
+                         float *dx, void *scratch);
+  int64_t (*outputs_at_a_time)(const bnn_shape *);
+  size_t (*kernel_gradient_bytes)(const bnn_shape *);
+  int (*kernel_gradient)(const bnn_shape *, int64_t first, int64_t images, int64_t output, const float *x,
+                         const float *g, float *dk, void *scratch);
 } bnn_kernels;
+
+/* All members, by the names that the files of the implementations give them. */
+#define KERNELS(name)                                                                                              \
+  {name, runs_here, kernel_bytes, pack_kernel, scratch_bytes, convolve, turned_bytes, turn_kernel,                \
+   input_gradient_bytes, input_gradient, outputs_at_a_time, kernel_gradient_bytes, kernel_gradient}
 
 /* Calls task(data, n) for all n in [0, tasks), by several threads if it can. */
 typedef void bnn_parallel(void *pool, int64_t tasks, void (*task)(void *data, int64_t n), void *data);
@@ -52,9 +68,20 @@ const bnn_kernels *bnn_choose(const char *name);
 /* Whether an implementation agrees with the scalar one on a few small convolutions of all kinds. */
 int bnn_agrees(const bnn_kernels *kernels);
 
+/* What is wrong with a shape, or NULL. */
+const char *bnn_wrong_with(const bnn_shape *shape);
+
 /* Convolves codes; y is NaN where any is not +-1.  Returns NULL, or what is wrong. */
 const char *bnn_convolve(const bnn_kernels *kernels, const bnn_shape *shape, const float *x, const float *kernel,
                          float *y, bnn_parallel *parallel, void *pool, int64_t threads);
 
+/* The gradient by x, for zeros as padding; the kernel may be real.  Returns NULL, or what is wrong. */
+const char *bnn_input_gradient(const bnn_kernels *kernels, const bnn_shape *shape, const float *g, const float *kernel,
+                               float *dx, bnn_parallel *parallel, void *pool, int64_t threads);
+
+/* The gradient by the kernel, for zeros as padding; NaN where a code of x is not +-1.  Returns NULL, or what is
+   wrong. */
+const char *bnn_kernel_gradient(const bnn_kernels *kernels, const bnn_shape *shape, const float *x, const float *g,
+                                float *dk, bnn_parallel *parallel, void *pool, int64_t threads);
 
 #endif

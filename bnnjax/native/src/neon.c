@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { LANES = 16 };
+enum { FLOATS = 4, ACCUMULATORS = 16, PRODUCTS = 24, LANES = 16 };
 typedef int8x16_t vector;
 
 static inline vector zero(void) { return vdupq_n_s8(0); }
@@ -45,8 +45,10 @@ static inline void write_8x8(const int16_t *sums, int64_t stride, float *y, int6
 }
 
 #include "lookup.h"
+#include "input_gradient.h"
+#include "kernel_gradient.h"
 
 static int runs_here(void) { return 1; }
 
-const bnn_kernels bnn_neon = {"neon", runs_here, kernel_bytes, pack_kernel, scratch_bytes, convolve};
+const bnn_kernels bnn_neon = KERNELS("neon");
 #endif

@@ -4,6 +4,11 @@
 
 #include "conv.h"
 
+enum { FLOATS = 4, ACCUMULATORS = 8, PRODUCTS = 8 };
+
+#include "input_gradient.h"
+#include "kernel_gradient.h"
+
 static int64_t words(const bnn_shape *s) { return (s->inputs + 63) / 64; }
 
 static int runs_here(void) { return 1; }
@@ -85,4 +90,4 @@ static int convolve(const bnn_shape *s, const bnn_strip *strip, const float *x, 
   return wrong;
 }
 
-const bnn_kernels bnn_scalar = {"scalar", runs_here, kernel_bytes, pack_kernel, scratch_bytes, convolve};
+const bnn_kernels bnn_scalar = KERNELS("scalar");

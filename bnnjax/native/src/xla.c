@@ -1,5 +1,5 @@
-/* The convolution as a custom call of XLA's: (x, kernel) -> y, float32, with the attributes implementation,
-   padding, padding_value and stride. */
+/* Custom calls of XLA's: (x, kernel) -> y, (g, kernel) -> dx and (x, g) -> dk, float32, with the attributes
+   implementation, padding, padding_value and stride. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,7 +128,12 @@ static int is_image_like(const XLA_FFI_Buffer *buffer) {
   return buffer->dtype == XLA_FFI_DataType_F32 && buffer->rank == 4;
 }
 
-XLA_FFI_Error *bnn_xla_convolve(XLA_FFI_CallFrame *frame) {
+typedef const char *called(const bnn_kernels *kernels, const bnn_shape *shape, const float *first, const float *second,
+                           float *result, bnn_parallel *parallel, void *pool, int64_t threads);
+
+/* Calls a function on the two arguments and the result of a frame.  x, kernel and y say which of the three these,
+   or their gradients, are. */
+static XLA_FFI_Error *call(XLA_FFI_CallFrame *frame, called *function, int x_at, int kernel_at, int y_at) {
   if (frame->extension_start && frame->extension_start->type == XLA_FFI_Extension_Metadata) {
     XLA_FFI_Metadata *metadata = ((XLA_FFI_Metadata_Extension *)frame->extension_start)->metadata;
     metadata->api_version.major_version = XLA_FFI_API_MAJOR;
@@ -139,10 +144,11 @@ XLA_FFI_Error *bnn_xla_convolve(XLA_FFI_CallFrame *frame) {
   const XLA_FFI_Api *api = frame->api;
   const bnn_kernels *kernels = read_kernels(&frame->attrs);
   if (!kernels) return failed(api, "this CPU lacks the instructions of the implementation that was named");
-  if (frame->args.size != 2 || frame->rets.size != 1) return failed(api, "expected (x, kernel) -> y");
-  const XLA_FFI_Buffer *x = frame->args.args[0], *kernel = frame->args.args[1], *y = frame->rets.rets[0];
-  if (!is_image_like(x) || !is_image_like(kernel) || !is_image_like(y))
-    return failed(api, "x, kernel and y must be float32 with four axes");
+  if (frame->args.size != 2 || frame->rets.size != 1) return failed(api, "expected two arguments and one result");
+  const XLA_FFI_Buffer *buffers[3] = {frame->args.args[0], frame->args.args[1], frame->rets.rets[0]};
+  for (int n = 0; n < 3; n++)
+    if (!is_image_like(buffers[n])) return failed(api, "arrays must be float32 with four axes");
+  const XLA_FFI_Buffer *x = buffers[x_at], *kernel = buffers[kernel_at], *y = buffers[y_at];
   bnn_shape s = {x->dims[0],      x->dims[1],      x->dims[2], x->dims[3], kernel->dims[0],
                  kernel->dims[1], kernel->dims[3], 0,          0,          0};
   if (!read_integer(&frame->attrs, "stride", &s.stride) || !read_integer(&frame->attrs, "padding", &s.padding) ||
@@ -150,9 +156,15 @@ XLA_FFI_Error *bnn_xla_convolve(XLA_FFI_CallFrame *frame) {
     return failed(api, "expected the 64-bit attributes padding, padding_value and stride");
   if (kernel->dims[2] != s.inputs || s.stride < 1 || y->dims[0] != s.images || y->dims[1] != bnn_out_rows(&s) ||
       y->dims[2] != bnn_out_columns(&s) || y->dims[3] != s.outputs)
-    return failed(api, "shapes of x, kernel and y do not fit");
+    return failed(api, "shapes of the arrays do not fit");
   xla_pool pool = pool_of(frame);
-  const char *error =
-      bnn_convolve(kernels, &s, x->data, kernel->data, y->data, in_parallel, &pool, pool.threads);
+  const char *error = function(kernels, &s, buffers[0]->data, buffers[1]->data, buffers[2]->data, in_parallel, &pool,
+                               pool.threads);
   return error ? failed(api, error) : NULL;
 }
+
+XLA_FFI_Error *bnn_xla_convolve(XLA_FFI_CallFrame *frame) { return call(frame, bnn_convolve, 0, 1, 2); }
+
+XLA_FFI_Error *bnn_xla_input_gradient(XLA_FFI_CallFrame *frame) { return call(frame, bnn_input_gradient, 2, 1, 0); }
+
+XLA_FFI_Error *bnn_xla_kernel_gradient(XLA_FFI_CallFrame *frame) { return call(frame, bnn_kernel_gradient, 0, 2, 1); }
