@@ -151,25 +151,32 @@ static int kernel_gradient(const bnn_shape *s, int64_t first, int64_t images, in
     for (int64_t n = 0; n < now; n++)
       wrong |= find_places(s, &l, x + (begin + n) * s->rows * s->columns * s->inputs, signs,
                            places + n * s->rows * row_places);
-    for (int64_t from = 0; from < now * out_rows * l.quads; from += TABLES) {
-      const int64_t left = now * out_rows * l.quads - from, count = left < TABLES ? left : TABLES;
-      for (int64_t t = 0; t < count; t++) {
-        const int64_t row = (from + t) / l.quads, quad = (from + t) % l.quads;
-        const float *line = g + (begin * out_rows + row) * out_columns * s->outputs + output;
+    int64_t image = 0, p = 0, quad = 0; /* of the next table */
+    while (image < now) {
+      int64_t count = 0, rows_of[TABLES];
+      const uint16_t *image_of[TABLES];
+      for (; count < TABLES && image < now; count++) {
+        const float *line = g + ((begin + image) * out_rows + p) * out_columns * s->outputs + output;
         fill_sums(line + 4 * quad * s->outputs, s->outputs, out_columns - 4 * quad, there, l.block,
-                  tables + t * SUMS * l.block);
-        if (quad == 0) add_extra(s, line, row % out_rows, there, l.block, extra);
+                  tables + count * SUMS * l.block);
+        if (quad == 0) add_extra(s, line, p, there, l.block, extra);
+        rows_of[count] = s->stride * p - s->padding;
+        image_of[count] = places + image * s->rows * row_places + quad * 4 * s->stride * l.channels;
+        if (++quad < l.quads) continue;
+        quad = 0;
+        if (++p < out_rows) continue;
+        p = 0;
+        image++;
       }
       for (int64_t h = 0; h < s->height; h++) {
         const char *met[TABLES];
         const uint16_t *where[TABLES];
         int64_t n = 0;
         for (int64_t t = 0; t < count; t++) {
-          const int64_t row = (from + t) / l.quads, quad = (from + t) % l.quads;
-          const int64_t x_row = s->stride * (row % out_rows) + h - s->padding;
-          if (x_row < 0 || x_row >= s->rows) continue;
+          const int64_t row = rows_of[t] + h;
+          if (row < 0 || row >= s->rows) continue;
           met[n] = (const char *)(tables + t * SUMS * l.block);
-          where[n++] = places + (row / out_rows * s->rows + x_row) * row_places + quad * 4 * s->stride * l.channels;
+          where[n++] = image_of[t] + row * row_places;
         }
         for (int64_t w = 0; w < s->width; w++) {
           float *to = sums + (h * s->width + w) * l.channels * l.block;
