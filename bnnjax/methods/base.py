@@ -44,6 +44,8 @@ class Quantized(NamedTuple):
     codes: Array  # [..., o], e.g. +-1, of the compute dtype
     # [] or [o] for a kernel, or [h, w, o], one for each output of the layer; [] for activations; None is 1
     scale: Array | None = None
+    # of activations: the array whose signs the codes are, if they are just that; saves computing them
+    signs_of: Array | None = None
 
     @property
     def channel_scale(self) -> Array:
@@ -153,7 +155,7 @@ def keep(x: Array, context: Context) -> Quantized:
 
 def clipped_sign(x: Array, context: Context) -> Quantized:
     """The quantizer of activations x -> sign(x), dy/dx := 1[|x| <= 1]."""
-    return Quantized(sign_clip(x))
+    return Quantized(sign_clip(x), signs_of=x)
 
 
 def identity(x: Array) -> Array:

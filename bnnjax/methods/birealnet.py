@@ -16,7 +16,7 @@ def scaled_sign(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_polynomial(x))
+    return Quantized(sign_polynomial(x), signs_of=x)
 
 
 def birealnet(wbits: int = 1, abits: int = 1) -> Method:

@@ -30,7 +30,7 @@ def sign_swish(x: Array) -> Array:
 
 
 def _quantize(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_swish(x))
+    return Quantized(sign_swish(x), signs_of=x)
 
 
 def _initial_alpha(key: Array, site: Site) -> Array:

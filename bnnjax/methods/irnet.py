@@ -18,7 +18,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_ede(x, context.schedule["k"], context.schedule["t"]))
+    return Quantized(sign_ede(x, context.schedule["k"], context.schedule["t"]), signs_of=x)
 
 
 def irnet(wbits: int = 1, abits: int = 1) -> Method:

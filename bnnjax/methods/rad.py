@@ -19,7 +19,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_clip(x, False))
+    return Quantized(sign_clip(x, False), signs_of=x)
 
 
 def distribution_loss(latent: Array, x: Array, context: Context, mean: Mean) -> Array:

@@ -70,7 +70,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_per_sample(x))
+    return Quantized(sign_per_sample(x), signs_of=x)
 
 
 def _initial_scale(key: Array, site: Site) -> Array:

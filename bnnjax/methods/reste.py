@@ -35,7 +35,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_power(x, context.schedule["order"]))
+    return Quantized(sign_power(x, context.schedule["order"]), signs_of=x)
 
 
 def order_schedule(progress: Array) -> Values:

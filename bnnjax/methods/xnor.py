@@ -15,7 +15,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_clip(x, False))
+    return Quantized(sign_clip(x, False), signs_of=x)
 
 
 def centre_and_clip(kernel: Array) -> Array:

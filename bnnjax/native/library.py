@@ -3,8 +3,10 @@
 import ctypes
 import functools
 import os
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -14,7 +16,7 @@ from bnnjax.runtime.console import complain
 VARIABLE = "BNNJAX_KERNELS"
 CALLS = ("convolve", "input_gradient", "kernel_gradient")
 MOST_PRODUCTS = 2**15 - 1  # of a sum of codes; it is held in 16 bits
-MOST_TAPS = 2**10  # of a kernel whose gradients are asked for
+MOST_TAPS = 2**10  # of a kernel
 
 
 @functools.cache
@@ -60,43 +62,51 @@ def kernels() -> str:
     return found.decode()
 
 
-def convolves(x: Array, kernel: Array) -> bool:
-    """Returns whether `convolve` can be called with arrays of these shapes and dtypes."""
-    products = kernel.shape[0] * kernel.shape[1] * kernel.shape[2]
-    return differentiates(x, kernel, kernel.shape) and products <= MOST_PRODUCTS
-
-
-def differentiates(first: Array, second: Array, shape: tuple[int, ...]) -> bool:
-    """Returns whether the gradients can be called with arrays of these dtypes, for a kernel of this shape."""
-    fits = first.dtype == second.dtype == np.float32 and shape[0] * shape[1] <= MOST_TAPS
-    return fits and kernels() != "xla"
+def convolves(codes: Array, kernel: Array) -> bool:
+    """Returns whether `convolve` and its gradients can be called with arrays of these shapes and dtypes."""
+    taps = kernel.shape[0] * kernel.shape[1]
+    fits = taps <= MOST_TAPS and taps * kernel.shape[2] <= MOST_PRODUCTS
+    return fits and codes.dtype == kernel.dtype == np.float32 and kernels() != "xla"
 
 
 def convolve(
-    x: Array, kernel: Array, stride: int, padding: int, padding_value: int = 0, implementation: str = ""
+    x: Array,
+    kernel: Array,
+    stride: int,
+    padding: int,
+    padding_value: int = 0,
+    *,
+    scale: Array | None = None,
+    reals: bool = False,
+    implementation: str = "",
 ) -> Array:
-    """Convolves codes of +-1; no gradient is defined.
+    """Returns the convolution of codes of +-1 times a scale; no gradient is defined.
 
     Args:
       x: [batch, h, w, i] float32.
-      kernel: [kh, kw, i, o] float32.
+      kernel: [kh, kw, i, o] float32, of +-1.
       stride: of both axes.
       padding: rows and columns added on each side.
       padding_value: what they hold, 0, +1 or -1.
+      scale: [o] float32; None is 1.
+      reals: whether the codes are the signs of x, of which those of 0 and -0 are +1, and not x itself.
       implementation: one that the CPU has; by default `kernels()`.
 
     Returns:
-      [batch, (h + 2 padding - kh) // stride + 1, likewise, o] float32, exact; NaN if any code is not +-1.
+      [batch, (h + 2 padding - kh) // stride + 1, likewise, o] float32, of exact sums; NaN if any code is not
+      +-1, or any real number NaN.
     """
     rows, columns = (
         (size + 2 * padding - k) // stride + 1 for size, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
     )
+    scale = jnp.ones(kernel.shape[3], kernel.dtype) if scale is None else scale
     shape = (x.shape[0], rows, columns, kernel.shape[3])
-    return _call("convolve", x, kernel, shape, stride, padding, padding_value, implementation)
+    where = _Where(stride, padding, padding_value, reals)
+    return _call("convolve", (x, kernel, scale), shape, where, implementation)
 
 
 def input_gradient(
-    g: Array, kernel: Array, shape: tuple[int, ...], stride: int, padding: int, implementation: str = ""
+    g: Array, kernel: Array, shape: tuple[int, ...], stride: int, padding: int, *, implementation: str = ""
 ) -> Array:
     """Returns the gradient of <g, convolution of x with the kernel> by x, where the padding holds zeros.
 
@@ -108,39 +118,47 @@ def input_gradient(
       shape: of x, [batch, h, w, i].
       stride: see `convolve`, as for padding and implementation.
     """
-    return _call("input_gradient", g, kernel, shape, stride, padding, 0, implementation)
+    return _call("input_gradient", (g, kernel), shape, _Where(stride, padding), implementation)
 
 
 def kernel_gradient(
-    x: Array, g: Array, shape: tuple[int, ...], stride: int, padding: int, implementation: str = ""
-) -> Array:
-    """Returns the gradient of <g, convolution of x with the kernel> by the kernel; as for `input_gradient`.
-
-    Args:
-      x: [batch, h, w, i] float32, of +-1.
-      g: [batch, p, q, o] float32.
-      shape: of the kernel, [kh, kw, i, o].
-      stride: see `convolve`, as for padding and implementation.
-
-    Returns:
-      The gradient; NaN if any code is not +-1.
-    """
-    return _call("kernel_gradient", x, g, shape, stride, padding, 0, implementation)
-
-
-def _call(
-    name: str,
-    first: Array,
-    second: Array,
+    x: Array,
+    g: Array,
     shape: tuple[int, ...],
     stride: int,
     padding: int,
-    padding_value: int,
-    implementation: str,
+    *,
+    reals: bool = False,
+    implementation: str = "",
+) -> Array:
+    """Returns the gradient of <g, convolution of codes with the kernel> by the kernel; see `input_gradient`.
+
+    Args:
+      x: [batch, h, w, i] float32, the codes or what they are the signs of.
+      g: [batch, p, q, o] float32.
+      shape: of the kernel, [kh, kw, i, o].
+      stride: see `convolve`, as for padding, reals and implementation.
+
+    Returns:
+      The gradient; NaN where `convolve` gives NaN.
+    """
+    return _call("kernel_gradient", (x, g), shape, _Where(stride, padding, reals=reals), implementation)
+
+
+class _Where(NamedTuple):
+    """The attributes of a call, by the names that the library gives them."""
+
+    stride: int
+    padding: int
+    padding_value: int = 0
+    reals: bool = False
+
+
+def _call(
+    name: str, arrays: tuple[Array, ...], shape: tuple[int, ...], where: _Where, implementation: str
 ) -> Array:
     load()  # in case that a caller names an implementation
-    result = jax.ShapeDtypeStruct(shape, first.dtype)
+    result = jax.ShapeDtypeStruct(shape, arrays[0].dtype)
     call = jax.ffi.ffi_call(f"bnnjax_{name}", result, vmap_method="sequential")
-    sizes = {"stride": stride, "padding": padding, "padding_value": padding_value}
-    attributes = {name: np.int64(value) for name, value in sizes.items()}
-    return call(first, second, implementation=implementation or kernels(), **attributes)
+    attributes = {name: np.int64(value) for name, value in where._asdict().items()}
+    return call(*arrays, implementation=implementation or kernels(), **attributes)

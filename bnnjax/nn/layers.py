@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -91,8 +90,10 @@ class _Quantized(nn.Module):
         """Returns the shape of one image's output, [..., o]."""
 
     @abstractmethod
-    def _product(self) -> Callable[[Array, Array], Array]:
-        """Returns (inputs, kernel) -> their product."""
+    def _product(
+        self, codes: Array, kernel: Array, scale: Array | None, signs_of: Array | None = None
+    ) -> Array:
+        """Returns the product of inputs and kernel times the scale; see `conv` for signs_of."""
 
     @abstractmethod
     def _patches(self, inputs: Array) -> Array:
@@ -137,9 +138,14 @@ class _Quantized(nn.Module):
 
     def _multiply(self, inputs: Quantized, weight: Quantized, train: bool) -> Array:
         """Returns the product of the codes times both scales."""
-        product = keeping_bits(self._product()) if train and self.pack_codes else self._product()
-        y = product(inputs.codes, weight.codes.astype(inputs.codes.dtype))
-        return _rescale(y, weight.scale, inputs.scale)
+        kernel, scale = weight.codes.astype(inputs.codes.dtype), weight.scale
+        varies = scale is not None and scale.ndim > 1  # with the pixel
+        given = None if varies else scale
+        if train and self.pack_codes:
+            y = keeping_bits(self._product)(inputs.codes, kernel, given)
+        else:
+            y = self._product(inputs.codes, kernel, given, inputs.signs_of)
+        return _rescale(y, scale if varies else None, inputs.scale)
 
     def _finish_step(self, latent: Array, x: Array, context: Context) -> None:
         """Stores what the layer adds to the loss, and its memory after this step's forward pass."""
@@ -185,8 +191,11 @@ class BinaryConv(_Quantized):
         rows, columns = ((size - 1) // self.stride + 1 for size in x.shape[1:3])
         return (rows, columns, self.features)
 
-    def _product(self) -> Callable[[Array, Array], Array]:
-        return partial(conv, signs=self.method.has_signs, **self._where)
+    def _product(
+        self, codes: Array, kernel: Array, scale: Array | None, signs_of: Array | None = None
+    ) -> Array:
+        signs = self.method.has_signs
+        return conv(codes, kernel, scale=scale, signs=signs, signs_of=signs_of, **self._where)
 
     def _patches(self, inputs: Array) -> Array:
         return patches(inputs, self.kernel_size, most=MOST_PATCHES, **self._where)
@@ -204,8 +213,10 @@ class BinaryDense(_Quantized):
     def _output_shape(self, x: Array) -> tuple[int, ...]:
         return (self.features,)
 
-    def _product(self) -> Callable[[Array, Array], Array]:
-        return jnp.matmul
+    def _product(
+        self, codes: Array, kernel: Array, scale: Array | None, signs_of: Array | None = None
+    ) -> Array:
+        return _rescale(codes @ kernel, scale)
 
     def _patches(self, inputs: Array) -> Array:
         return inputs[:MOST_PATCHES]

@@ -1,7 +1,7 @@
 """Bit packing of two-valued arrays, and products that keep their codes packed for the backward pass."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,28 +37,28 @@ def unpack(packed: Packed, channels: int) -> Array:
     return _outlined_unpack(*packed, channels)
 
 
-def keeping_bits(product: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
-    """Returns product(codes, kernel) whose gradient keeps the codes, which have two values, as bits.
+def keeping_bits(product: Callable[..., Array]) -> Callable[..., Array]:
+    """Returns product(codes, kernel, *rest) whose gradient keeps the codes, which have two values, as bits.
 
     Args:
-      product: bilinear; the last axis of codes is the last but one of the kernel.
+      product: differentiable; the last axis of codes is the last but one of the kernel.
     """
 
     @jax.custom_vjp
-    def call(codes: Array, kernel: Array) -> Array:
-        return product(codes, kernel)
+    def call(codes: Array, kernel: Array, *rest: Array | None) -> Array:
+        return product(codes, kernel, *rest)
 
-    def forward(codes: Array, kernel: Array) -> tuple[Array, tuple[Packed, Array]]:
-        return call(codes, kernel), (pack(codes), kernel)
+    def forward(codes: Array, kernel: Array, *rest: Array | None) -> tuple[Array, tuple[Any, ...]]:
+        return call(codes, kernel, *rest), (pack(codes), kernel, *rest)
 
-    def backward(residuals: tuple[Packed, Array], g: Array) -> tuple[Array, Array]:
-        packed, kernel = residuals
+    def backward(residuals: tuple[Any, ...], g: Array) -> tuple[Array, ...]:
+        packed, kernel, *rest = residuals
         # Otherwise a compiler may unpack them in the forward pass already.
         packed = packed._replace(high=held_back(packed.high, g))
-        return jax.vjp(product, unpack(packed, kernel.shape[-2]), kernel)[1](g)
+        return jax.vjp(product, unpack(packed, kernel.shape[-2]), kernel, *rest)[1](g)
 
     call.defvjp(forward, backward)
-    return lambda codes, kernel: call(floats(codes), floats(kernel))
+    return lambda codes, kernel, *rest: call(floats(codes), floats(kernel), *rest)
 
 
 def _pack(x: Array) -> tuple[Array, Array, Array]:

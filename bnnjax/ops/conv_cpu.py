@@ -1,8 +1,8 @@
 """Convolution on CPUs with hand-written gradients, since XLA is slow at those that autodiff makes.
 
 <conv(x, kernel), g> is linear in each of x, kernel and g.  Its derivatives by these are the gradient by x,
-the gradient by the kernel and the convolution itself, and each of the three is a convolution.  For codes of
-+-1 they are ours (`bnnjax.native`), else XLA's, compiled separately from the code around; see `outlined`.
+the gradient by the kernel and the convolution itself, and each of the three is a convolution.  All are
+compiled separately from the code around them; see `outlined`.
 """
 
 from functools import partial
@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from bnnjax.native import library
 from bnnjax.ops.outline import outlined
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -75,96 +74,49 @@ def _kernel_gradient(x: Array, g: Array, shape: tuple[int, ...], stride: int, pa
 
 _outlined_convolution = outlined(_convolve_padded, (2, 3))
 _outlined_input_gradient = outlined(_input_gradient, (2, 3, 4))
-_outlined_kernel_gradient = outlined(_kernel_gradient, (2, 3, 4))
+by_kernel = outlined(_kernel_gradient, (2, 3, 4))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def conv_on_cpu(x: Array, kernel: Array, stride: int, padding: int, signs: bool) -> Array:
-    """Convolves x [batch, h, w, i] with kernel [kh, kw, i, o], the border filled with zeros.
-
-    signs: whether both hold +-1 alone, for which there are faster kernels.
-    """
-    if signs and library.convolves(x, kernel):
-        return library.convolve(x, kernel, stride, padding)
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv_on_cpu(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+    """Convolves x [batch, h, w, i] with kernel [kh, kw, i, o], the border filled with zeros."""
     return _outlined_convolution(x, kernel, stride, padding)
 
 
-def _forward(
-    x: Array, kernel: Array, stride: int, padding: int, signs: bool
-) -> tuple[Array, tuple[Array, Array]]:
-    return conv_on_cpu(x, kernel, stride, padding, signs), (x, kernel)
+def _forward(x: Array, kernel: Array, stride: int, padding: int) -> tuple[Array, tuple[Array, Array]]:
+    return conv_on_cpu(x, kernel, stride, padding), (x, kernel)
 
 
-def _backward(
-    stride: int, padding: int, signs: bool, residuals: tuple[Array, Array], g: Array
-) -> tuple[Array, Array]:
+def _backward(stride: int, padding: int, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = residuals
-    dx = _by_input(g, kernel, x.shape, stride, padding, signs)
-    return dx, _by_kernel(x, g, kernel.shape, stride, padding, signs)
+    return by_input(g, kernel, x.shape, stride, padding), by_kernel(x, g, kernel.shape, stride, padding)
 
 
 conv_on_cpu.defvjp(_forward, _backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
-def _by_input(
-    g: Array, kernel: Array, shape: tuple[int, ...], stride: int, padding: int, signs: bool
-) -> Array:
-    """Returns the gradient by x, of x's shape; signs is for the kernel.
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def by_input(g: Array, kernel: Array, shape: tuple[int, ...], stride: int, padding: int) -> Array:
+    """Returns the gradient by x, of x's shape.
 
     It is linear in g and in the kernel.  Its own derivatives are the same three convolutions again:
     <x', by_input(g)> = <conv(x'), g>.
     """
-    ours = signs and library.differentiates(g, kernel, kernel.shape)
-    gradient = library.input_gradient if ours else _outlined_input_gradient
-    return gradient(g, kernel, shape, stride, padding)
+    return _outlined_input_gradient(g, kernel, shape, stride, padding)
 
 
 def _by_input_forward(
-    g: Array, kernel: Array, shape: tuple[int, ...], stride: int, padding: int, signs: bool
+    g: Array, kernel: Array, shape: tuple[int, ...], stride: int, padding: int
 ) -> tuple[Array, tuple[Array, Array]]:
-    return _by_input(g, kernel, shape, stride, padding, signs), (g, kernel)
+    return by_input(g, kernel, shape, stride, padding), (g, kernel)
 
 
-def _by_input_backward(
-    shape: tuple[int, ...], stride: int, padding: int, signs: bool, residuals: tuple[Array, Array], x: Array
+def by_input_backward(
+    shape: tuple[int, ...], stride: int, padding: int, residuals: tuple[Array, Array], x: Array
 ) -> tuple[Array, Array]:
-    g, kernel = residuals  # and x is a cotangent, of real numbers
-    dg = conv_on_cpu(x, kernel, stride, padding, False)
-    return dg, _by_kernel(x, g, kernel.shape, stride, padding, False)
+    """Returns the gradients of `by_input` by g and by the kernel, where x is the cotangent."""
+    g, kernel = residuals
+    return conv_on_cpu(x, kernel, stride, padding), by_kernel(x, g, kernel.shape, stride, padding)
 
 
-_by_input.defvjp(_by_input_forward, _by_input_backward)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
-def _by_kernel(x: Array, g: Array, shape: tuple[int, ...], stride: int, padding: int, signs: bool) -> Array:
-    """Returns the gradient by the kernel, of its shape; signs is for x.
-
-    It is linear in x and in g: <kernel', by_kernel(x, g)> = <conv(x, kernel'), g>.
-    """
-    ours = signs and library.differentiates(x, g, shape)
-    gradient = library.kernel_gradient if ours else _outlined_kernel_gradient
-    return gradient(x, g, shape, stride, padding)
-
-
-def _by_kernel_forward(
-    x: Array, g: Array, shape: tuple[int, ...], stride: int, padding: int, signs: bool
-) -> tuple[Array, tuple[Array, Array]]:
-    return _by_kernel(x, g, shape, stride, padding, signs), (x, g)
-
-
-def _by_kernel_backward(
-    shape: tuple[int, ...],
-    stride: int,
-    padding: int,
-    signs: bool,
-    residuals: tuple[Array, Array],
-    kernel: Array,
-) -> tuple[Array, Array]:
-    x, g = residuals  # and the kernel is a cotangent, of real numbers
-    dx = _by_input(g, kernel, x.shape, stride, padding, False)
-    return dx, conv_on_cpu(x, kernel, stride, padding, False)
-
-
-_by_kernel.defvjp(_by_kernel_forward, _by_kernel_backward)
+by_input.defvjp(_by_input_forward, by_input_backward)

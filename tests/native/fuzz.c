@@ -34,6 +34,12 @@ static float *reals(int64_t n) {
 typedef const char *function(const bnn_kernels *, const bnn_shape *, const float *, const float *, float *,
                              bnn_parallel *, void *, int64_t);
 
+/* The convolution, with a scale that the kernel begins with, or without one. */
+static const char *convolve(const bnn_kernels *kernels, const bnn_shape *s, const float *x, const float *kernel,
+                            float *y, bnn_parallel *parallel, void *pool, int64_t threads) {
+  return bnn_convolve(kernels, s, x, kernel + s->outputs, s->outputs % 2 ? NULL : kernel, y, parallel, pool, threads);
+}
+
 /* Calls a function by all implementations; their n results must have the same bits. */
 static const char *compare(function *f, const bnn_shape *s, const float *first, const float *second, int64_t n,
                            int64_t *compared) {
@@ -70,10 +76,14 @@ int main(int argc, char **argv) {
     s.columns = between(columns > 1 ? columns : 1, between(0, 9) ? 20 : 80);
     s.inputs = between(1, between(0, 3) ? 40 : 200);
     s.outputs = between(1, 40);
+    s.reals = between(0, 1);
     int64_t in_x = s.images * s.rows * s.columns * s.inputs, in_kernel = s.height * s.width * s.inputs * s.outputs;
     int64_t in_y = s.images * bnn_out_rows(&s) * bnn_out_columns(&s) * s.outputs;
-    float *x = codes(in_x), *kernel = codes(in_kernel), *g = reals(in_y), *real = reals(in_kernel);
-    const char *what = "y", *error = compare(bnn_convolve, &s, x, kernel, in_y, &compared);
+    float *x = s.reals ? reals(in_x) : codes(in_x), *g = reals(in_y), *real = reals(in_kernel);
+    float *kernel = codes(s.outputs + in_kernel);
+    for (int64_t o = 0; o < s.outputs; o++) kernel[o] *= (float)between(0, 99) / 7;
+    for (int64_t k = 0; s.reals && k < in_x; k += 7) x[k] *= 0.0f; /* 0 or -0 */
+    const char *what = "y", *error = compare(convolve, &s, x, kernel, in_y, &compared);
     const bnn_shape given = s;
     s.padding_value = 0;
     if (!error) what = "dx", error = compare(bnn_input_gradient, &s, g, real, in_x, &compared);

@@ -58,8 +58,8 @@ def test_they_are_those_of_float64_with_the_same_bits_by_each_implementation(imp
     real = rng.normal(size=kernel.shape).astype(np.float32)  # the kernel need not be codes for the first
     results = []
     for name in ("scalar", implementation):
-        by_x = input_gradient(jnp.asarray(g), jnp.asarray(real), x.shape, *where, name)
-        by_kernel = kernel_gradient(jnp.asarray(x), jnp.asarray(g), kernel.shape, *where, name)
+        by_x = input_gradient(jnp.asarray(g), jnp.asarray(real), x.shape, *where, implementation=name)
+        by_kernel = kernel_gradient(jnp.asarray(x), jnp.asarray(g), kernel.shape, *where, implementation=name)
         results.append((by_x, by_kernel))
     for ours, theirs in zip(results[1], gradients_of(x, real, g, *where), strict=True):
         assert_close(ours, theirs)
@@ -71,7 +71,9 @@ def test_they_are_those_of_float64_with_the_same_bits_by_each_implementation(imp
 def test_what_is_no_code_gives_nan(implementation, value):
     x, kernel, g = given(np.random.default_rng(1), CASES[3])
     x.flat[-1] = value
-    assert np.isnan(kernel_gradient(jnp.asarray(x), jnp.asarray(g), kernel.shape, 2, 1, implementation)).all()
+    assert np.isnan(
+        kernel_gradient(jnp.asarray(x), jnp.asarray(g), kernel.shape, 2, 1, implementation=implementation)
+    ).all()
 
 
 def loss_of(signs, x, kernel):

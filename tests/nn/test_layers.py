@@ -46,7 +46,7 @@ def test_conv_is_the_convolution_of_both_quantized_values(name, wbits, abits, st
     chex.assert_shape(variables["params"][key], (3, 3, 4, 7))
     chex.assert_type(variables["params"][key], jnp.float32)
     # Padding is in units of the codes, hence times the scale of activations.
-    codes, scale = method.quantize_activation(IMAGES, context)
+    codes, scale, _ = method.quantize_activation(IMAGES, context)
     border = padding_value * (1 if scale is None else float(scale))
     value = codes if scale is None else codes * scale
     kernel = method.quantize_weight(variables["params"][key], context).value

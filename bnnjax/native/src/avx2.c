@@ -25,15 +25,17 @@ static inline void widen(int16_t *sums, vector sum, int is_first) {
   }
 }
 
-static inline uint16_t signs_of_16(const float *x, int *wrong) {
+static inline uint16_t signs_of_16(const float *x, int reals, int *wrong) {
   const __m256 none = _mm256_setzero_ps(), one = _mm256_set1_ps(1), sign = _mm256_set1_ps(-0.0f);
-  int bits = 0, codes = 0;
+  int bits = 0, allowed = 0;
   for (int k = 0; k < 2; k++) {
     __m256 values = _mm256_loadu_ps(x + 8 * k);
     bits |= _mm256_movemask_ps(_mm256_cmp_ps(values, none, _CMP_GE_OQ)) << (8 * k);
-    codes |= _mm256_movemask_ps(_mm256_cmp_ps(_mm256_andnot_ps(sign, values), one, _CMP_EQ_OQ)) << (8 * k);
+    __m256 is_one = _mm256_cmp_ps(_mm256_andnot_ps(sign, values), one, _CMP_EQ_OQ);
+    __m256 is_number = _mm256_cmp_ps(values, values, _CMP_ORD_Q);
+    allowed |= _mm256_movemask_ps(reals ? is_number : is_one) << (8 * k);
   }
-  *wrong |= codes != 0xffff;
+  *wrong |= allowed != 0xffff;
   return (uint16_t)bits;
 }
 

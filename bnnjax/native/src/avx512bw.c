@@ -25,9 +25,11 @@ static inline void widen(int16_t *sums, vector sum, int is_first) {
   }
 }
 
-static inline uint16_t signs_of_16(const float *x, int *wrong) {
+static inline uint16_t signs_of_16(const float *x, int reals, int *wrong) {
   __m512 values = _mm512_loadu_ps(x);
-  *wrong |= _mm512_cmp_ps_mask(_mm512_abs_ps(values), _mm512_set1_ps(1), _CMP_EQ_OQ) != 0xffff;
+  __mmask16 is_one = _mm512_cmp_ps_mask(_mm512_abs_ps(values), _mm512_set1_ps(1), _CMP_EQ_OQ);
+  __mmask16 is_number = _mm512_cmp_ps_mask(values, values, _CMP_ORD_Q);
+  *wrong |= (reals ? is_number : is_one) != 0xffff;
   return _mm512_cmp_ps_mask(values, _mm512_setzero_ps(), _CMP_GE_OQ);
 }
 

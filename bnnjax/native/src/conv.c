@@ -64,8 +64,8 @@ static void do_strip(void *data, int64_t n) {
   free(scratch);
 }
 
-const char *bnn_convolve(const bnn_kernels *kernels, const bnn_shape *s, const float *x, const float *kernel, float *y,
-                         bnn_parallel *parallel, void *pool, int64_t threads) {
+const char *bnn_convolve(const bnn_kernels *kernels, const bnn_shape *s, const float *x, const float *kernel,
+                         const float *scale, float *y, bnn_parallel *parallel, void *pool, int64_t threads) {
   const char *error = bnn_wrong_with(s);
   if (error || s->images == 0) return error;
   if (s->height * s->width * s->inputs > INT16_MAX) return "more products in a sum than 16 bits hold";
@@ -73,7 +73,7 @@ const char *bnn_convolve(const bnn_kernels *kernels, const bnn_shape *s, const f
   void *packed = malloc(kernels->kernel_bytes(s));
   if (!packed) return "out of memory";
   w.packed = packed;
-  w.wrong = kernels->pack_kernel(s, kernel, packed);
+  w.wrong = kernels->pack_kernel(s, kernel, scale, packed);
   int64_t places = bnn_out_rows(s) * bnn_out_columns(s);
   if (s->images >= 2 * threads) {
     int64_t most = MOST_PLACES / places > 1 ? MOST_PLACES / places : 1;
@@ -98,8 +98,8 @@ static void one_by_one(void *pool, int64_t tasks, void (*task)(void *, int64_t),
 
 int bnn_agrees(const bnn_kernels *kernels) {
   static const bnn_shape shapes[] = {
-      {2, 6, 7, 5, 3, 3, 6, 1, 1, 0}, {1, 9, 8, 16, 3, 3, 12, 2, 1, 1},  {3, 5, 5, 64, 1, 1, 9, 2, 0, 0},
-      {1, 7, 9, 3, 5, 3, 4, 1, 2, -1}, {1, 4, 20, 150, 3, 3, 8, 1, 1, 0},
+      {2, 6, 7, 5, 3, 3, 6, 1, 1, 0, 0}, {1, 9, 8, 16, 3, 3, 12, 2, 1, 1, 1},  {3, 5, 5, 64, 1, 1, 9, 2, 0, 0, 0},
+      {1, 7, 9, 3, 5, 3, 4, 1, 2, -1, 1}, {1, 4, 20, 150, 3, 3, 8, 1, 1, 0, 0},
   };
   enum { MOST = 20000 };
   float *x = malloc(4 * MOST * sizeof *x), *kernel = x + MOST, *ours = kernel + MOST, *theirs = ours + MOST;
@@ -115,8 +115,8 @@ int bnn_agrees(const bnn_kernels *kernels) {
     const bnn_shape *s = &shapes[n];
     size_t outputs = (size_t)(s->images * bnn_out_rows(s) * bnn_out_columns(s) * s->outputs);
     for (int64_t threads = 1; threads <= 2; threads++) {
-      if (bnn_convolve(kernels, s, x, kernel, ours, one_by_one, NULL, threads) ||
-          bnn_convolve(&bnn_scalar, s, x, kernel, theirs, one_by_one, NULL, threads) ||
+      if (bnn_convolve(kernels, s, x, kernel, kernel, ours, one_by_one, NULL, threads) ||
+          bnn_convolve(&bnn_scalar, s, x, kernel, kernel, theirs, one_by_one, NULL, threads) ||
           memcmp(ours, theirs, outputs * sizeof(float)))
         agrees = 0;
     }

@@ -1,8 +1,10 @@
-/* Binary convolution: y[b, p, q, o] = sum of x[b, s p + h - d, s q + w - d, i] kernel[h, w, i, o], all +-1, and the
-   gradients of <g, y> by x and by the kernel, where g is real.
+/* Binary convolution: y[b, p, q, o] = scale[o] times the sum of x[b, s p + h - d, s q + w - d, i] kernel[h, w, i, o],
+   all +-1, and the gradients of <g, y> by x and by the kernel for scales of 1, where g is real.
 
    x is [images, rows, columns, inputs], kernel [height, width, inputs, outputs], y [images, out_rows,
    out_columns, outputs], s the stride and d the padding, whose pixels are 0, +1 or -1 in each channel.
+   In place of x there may be real numbers whose signs it is; that of 0 and of -0 is +1.
+
    The sums of y are integers and those of the gradients have one order, so that every implementation gives the same
    bits, with any number of threads. */
 #ifndef BNNJAX_CONV_H
@@ -15,7 +17,14 @@ typedef struct {
   int64_t images, rows, columns, inputs;
   int64_t height, width, outputs; /* of the kernel */
   int64_t stride, padding, padding_value;
+  int64_t reals; /* whether x is the signs of what is given, which then may be anything but NaN */
 } bnn_shape;
+
+/* A code, given as its bits or as the number it is the sign of, is allowed where its absolute value's bits are in
+   [least, least + span]. */
+static inline uint32_t bnn_least(const bnn_shape *s) { return s->reals ? 0 : 0x3f800000; /* the bits of 1.0f */ }
+
+static inline uint32_t bnn_span(const bnn_shape *s) { return s->reals ? 0x7f800000 : 0; /* those of infinity */ }
 
 /* Rows [first_row, first_row + out_rows) of the output of images [first, first + images). */
 typedef struct {
@@ -34,12 +43,13 @@ static inline int64_t bnn_out_columns(const bnn_shape *s) {
   return bnn_out(s->columns, s->width, s->stride, s->padding);
 }
 
-/* One implementation.  Functions that read codes return 0, or 1 where one is not +-1. */
+/* One implementation.  Functions that read x return 0, or 1 where what they read is not allowed.  A scale may be
+   NULL, which is 1. */
 typedef struct {
   const char *name;
   int (*runs_here)(void);
   size_t (*kernel_bytes)(const bnn_shape *);
-  int (*pack_kernel)(const bnn_shape *, const float *kernel, void *packed);
+  int (*pack_kernel)(const bnn_shape *, const float *kernel, const float *scale, void *packed);
   size_t (*scratch_bytes)(const bnn_shape *, const bnn_strip *);
   int (*convolve)(const bnn_shape *, const bnn_strip *, const float *x, const void *packed, float *y,
                   void *scratch);
@@ -71,16 +81,15 @@ int bnn_agrees(const bnn_kernels *kernels);
 /* What is wrong with a shape, or NULL. */
 const char *bnn_wrong_with(const bnn_shape *shape);
 
-/* Convolves codes; y is NaN where any is not +-1.  Returns NULL, or what is wrong. */
+/* Convolves; y is NaN where a code is not +-1, or a real number NaN.  Returns NULL, or what is wrong. */
 const char *bnn_convolve(const bnn_kernels *kernels, const bnn_shape *shape, const float *x, const float *kernel,
-                         float *y, bnn_parallel *parallel, void *pool, int64_t threads);
+                         const float *scale, float *y, bnn_parallel *parallel, void *pool, int64_t threads);
 
 /* The gradient by x, for zeros as padding; the kernel may be real.  Returns NULL, or what is wrong. */
 const char *bnn_input_gradient(const bnn_kernels *kernels, const bnn_shape *shape, const float *g, const float *kernel,
                                float *dx, bnn_parallel *parallel, void *pool, int64_t threads);
 
-/* The gradient by the kernel, for zeros as padding; NaN where a code of x is not +-1.  Returns NULL, or what is
-   wrong. */
+/* The gradient by the kernel, for zeros as padding; NaN where x is not allowed.  Returns NULL, or what is wrong. */
 const char *bnn_kernel_gradient(const bnn_kernels *kernels, const bnn_shape *shape, const float *x, const float *g,
                                 float *dk, bnn_parallel *parallel, void *pool, int64_t threads);
 

@@ -49,10 +49,11 @@ static size_t kernel_gradient_bytes(const bnn_shape *s) {
 }
 
 /* Finds the sums that the signs of an image ask for.  Columns beyond it count as +1; `signs` has that there. */
-static int find_places(const bnn_shape *s, const gradient_layout *l, const float *x, uint16_t *signs,
-                       uint16_t *places) {
+static int find_places(const bnn_shape *s, const gradient_layout *l, const float *x, uint16_t *restrict signs,
+                       uint16_t *restrict places) {
   const uint16_t bytes = (uint16_t)(l->block * (int64_t)sizeof(float));
   const int64_t step = s->stride * l->channels, columns = l->columns + 3 * s->stride - s->padding;
+  const uint32_t least = bnn_least(s), span = bnn_span(s);
   uint32_t wrong = 0;
   for (int64_t row = 0; row < s->rows; row++, places += l->columns * l->channels) {
     for (int64_t c = 0; c < s->columns && c < columns; c++) {
@@ -61,8 +62,8 @@ static int find_places(const bnn_shape *s, const gradient_layout *l, const float
       for (int64_t i = 0; i < s->inputs; i++) {
         uint32_t bits;
         memcpy(&bits, pixel + i, sizeof bits);
-        wrong |= (bits & 0x7fffffff) ^ 0x3f800000; /* the bits of 1.0f */
-        to[i] = (uint16_t)(bits >> 31 ? 0 : bytes);
+        wrong |= (bits & 0x7fffffff) - least > span;
+        to[i] = bits > 0x80000000 ? 0 : bytes; /* the bits of -0.0f, which counts as +1 */
       }
     }
     for (int64_t n = 0; n < l->columns * l->channels; n++)

@@ -52,11 +52,14 @@ static layout layout_of(const bnn_shape *s, const bnn_strip *strip) {
   return l;
 }
 
-/* A packed kernel: 16 tables of 16 bytes, then for each group and step which table each output takes. */
+/* A packed kernel: twice 16 tables of 16 bytes; the scale [outputs, rounded up to 8]; for each group and step which
+   table each output takes. */
+static int64_t scales(const bnn_shape *s) { return divide_up(s->outputs, 8) * 8; }
+
 static size_t kernel_bytes(const bnn_shape *s) {
   bnn_strip strip = {0, 1, 0, 1};
   layout l = layout_of(s, &strip);
-  return 2 * 256 + (size_t)(l.groups * l.steps * OUTPUTS) * sizeof(uint16_t);
+  return 2 * 256 + (size_t)scales(s) * sizeof(float) + (size_t)(l.groups * l.steps * OUTPUTS) * sizeof(uint16_t);
 }
 
 static void fill_tables(int8_t *tables, int bits, int halved) {
@@ -68,13 +71,15 @@ static void fill_tables(int8_t *tables, int bits, int halved) {
     }
 }
 
-static int pack_kernel(const bnn_shape *s, const float *kernel, void *packed) {
+static int pack_kernel(const bnn_shape *s, const float *kernel, const float *scale, void *packed) {
   uint32_t wrong = 0;
   bnn_strip strip = {0, 1, 0, 1};
   layout l = layout_of(s, &strip);
   fill_tables(packed, 4, l.halved);
   fill_tables((int8_t *)packed + 256, (int)(s->inputs - 4 * (l.nibbles - 1)), l.halved);
-  uint16_t *to = (uint16_t *)((int8_t *)packed + 512);
+  float *scaled = (float *)((int8_t *)packed + 512);
+  for (int64_t o = 0; o < scales(s); o++) scaled[o] = (float)(1 << l.halved) * (scale && o < s->outputs ? scale[o] : 1);
+  uint16_t *to = (uint16_t *)(scaled + scales(s));
   for (int64_t tap = 0; tap < s->height * s->width; tap++)
     for (int64_t nibble = 0; nibble < l.nibbles; nibble++)
       for (int64_t begin = 0; begin < l.groups * OUTPUTS; begin += 64) {
@@ -121,14 +126,15 @@ static int pack_pixels(const bnn_shape *s, const layout *l, const float *x, int6
       const float *from = x + begin * step + c;
       int64_t channels = s->inputs - c < 16 ? s->inputs - c : 16;
       if (channels == 16) {
-        for (int64_t k = 0; k < pixels; k++) signs[k] = signs_of_16(from + k * step, &wrong);
+        for (int64_t k = 0; k < pixels; k++) signs[k] = signs_of_16(from + k * step, s->reals != 0, &wrong);
       } else {
         for (int64_t k = 0; k < pixels; k++) {
           signs[k] = 0;
           for (int64_t i = 0; i < channels; i++) {
-            float value = from[k * step + i];
-            wrong |= value != 1.0f && value != -1.0f;
-            signs[k] |= (uint16_t)((value >= 0) << i);
+            uint32_t bits;
+            memcpy(&bits, from + k * step + i, sizeof bits);
+            wrong |= (bits & 0x7fffffff) - bnn_least(s) > bnn_span(s);
+            signs[k] |= (uint16_t)((bits <= 0x80000000) << i); /* the bits of -0.0f, whose sign is +1 */
           }
         }
       }
@@ -216,7 +222,7 @@ static inline __attribute__((always_inline)) void sum_products(const int vectors
 
 /* Writes outputs at the places [begin, end) of the line, which sums begin with. */
 static void write_outputs(const bnn_shape *s, const bnn_strip *strip, const layout *l, const int16_t *sums,
-                          int64_t begin, int64_t end, float *y) {
+                          int64_t begin, int64_t end, const float *scale, float *y) {
   for (int64_t row = begin / l->line; row * l->line < end; row++) {
     int64_t image = row / l->band, p = row % l->band;
     if (p >= strip->out_rows || image >= strip->images) continue;
@@ -229,7 +235,7 @@ static void write_outputs(const bnn_shape *s, const bnn_strip *strip, const layo
       for (int64_t o = 0; o < s->outputs; o += 8) {
         int64_t outputs = s->outputs - o < 8 ? s->outputs - o : 8;
         write_8x8(from + o * VECTORS * LANES, VECTORS * LANES, out + q * s->outputs + o, s->outputs, pixels, outputs,
-                  l->halved);
+                  scale + o);
       }
     }
   }
@@ -242,7 +248,8 @@ static int convolve(const bnn_shape *s, const bnn_strip *strip, const float *x, 
   int32_t *begins = (int32_t *)(planes + planes_bytes(s, &l));
   int16_t *sums = (int16_t *)((uint8_t *)begins + begins_bytes(&l));
   const int8_t *tables = packed;
-  const uint16_t *kernel = (const uint16_t *)(tables + 512);
+  const float *scale = (const float *)(tables + 512);
+  const uint16_t *kernel = (const uint16_t *)(scale + scales(s));
   int wrong = pack_strip(s, strip, &l, x, planes);
   find_begins(s, &l, begins);
   for (int64_t place = 0; place < l.places;) {
@@ -257,7 +264,7 @@ static int convolve(const bnn_shape *s, const bnn_strip *strip, const float *x, 
       else sum_products(1, &l, from, begins, tables, ours, to);
     }
     int64_t end = place + vectors * LANES;
-    write_outputs(s, strip, &l, sums, place, end < l.places ? end : l.places, y);
+    write_outputs(s, strip, &l, sums, place, end < l.places ? end : l.places, scale, y);
     place = end;
   }
   return wrong;

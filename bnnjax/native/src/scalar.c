@@ -14,28 +14,35 @@ static int64_t words(const bnn_shape *s) { return (s->inputs + 63) / 64; }
 static int runs_here(void) { return 1; }
 
 static size_t kernel_bytes(const bnn_shape *s) {
-  return (size_t)(s->height * s->width * s->outputs * words(s)) * sizeof(uint64_t);
+  return (size_t)(s->height * s->width * s->outputs * words(s)) * sizeof(uint64_t) +
+         (size_t)s->outputs * sizeof(float);
 }
 
-/* Packs the signs of n floats, step apart.  Channels beyond the last are zeros. */
-static int pack(const float *x, int64_t n, int64_t step, uint64_t *packed) {
+/* Packs the signs of n floats, step apart, of which absolute values from least on are allowed.  Channels beyond the
+   last are zeros. */
+static int pack(const float *x, int64_t n, int64_t step, uint32_t least, uint32_t span, uint64_t *packed) {
   int wrong = 0;
   memset(packed, 0, (size_t)((n + 63) / 64) * sizeof(uint64_t));
   for (int64_t i = 0; i < n; i++) {
-    float value = x[i * step];
-    wrong |= value != 1.0f && value != -1.0f;
-    packed[i / 64] |= (uint64_t)(value >= 0) << (i % 64);
+    uint32_t bits;
+    memcpy(&bits, x + i * step, sizeof bits);
+    wrong |= (bits & 0x7fffffff) - least > span;
+    packed[i / 64] |= (uint64_t)(bits <= 0x80000000) << (i % 64); /* the bits of -0.0f, whose sign is +1 */
   }
   return wrong;
 }
 
-/* -> [height, width, outputs, words] */
-static int pack_kernel(const bnn_shape *s, const float *kernel, void *packed) {
+/* -> [height, width, outputs, words], and the scale [outputs] */
+static int pack_kernel(const bnn_shape *s, const float *kernel, const float *scale, void *packed) {
+  const bnn_shape codes = {.reals = 0};
   int wrong = 0;
   uint64_t *to = packed;
   for (int64_t tap = 0; tap < s->height * s->width; tap++)
     for (int64_t o = 0; o < s->outputs; o++, to += words(s))
-      wrong |= pack(kernel + tap * s->inputs * s->outputs + o, s->inputs, s->outputs, to);
+      wrong |= pack(kernel + tap * s->inputs * s->outputs + o, s->inputs, s->outputs, bnn_least(&codes),
+                    bnn_span(&codes), to);
+  float *scales = (float *)to;
+  for (int64_t o = 0; o < s->outputs; o++) scales[o] = scale ? scale[o] : 1;
   return wrong;
 }
 
@@ -65,6 +72,7 @@ static int convolve(const bnn_shape *s, const bnn_strip *strip, const float *x, 
                     void *scratch) {
   int wrong = 0;
   const int64_t out_rows = bnn_out_rows(s), out_columns = bnn_out_columns(s), last = s->inputs % 64;
+  const float *scale = (const float *)((const uint64_t *)packed + s->height * s->width * s->outputs * words(s));
   for (int64_t image = strip->first; image < strip->first + strip->images; image++)
     for (int64_t p = strip->first_row; p < strip->first_row + strip->out_rows; p++)
       for (int64_t q = 0; q < out_columns; q++) {
@@ -75,7 +83,8 @@ static int convolve(const bnn_shape *s, const bnn_strip *strip, const float *x, 
             int64_t r = p * s->stride + h - s->padding, c = q * s->stride + w - s->padding;
             uint64_t *pixel = scratch;
             if (r >= 0 && r < s->rows && c >= 0 && c < s->columns) {
-              wrong |= pack(x + ((image * s->rows + r) * s->columns + c) * s->inputs, s->inputs, 1, pixel);
+              wrong |= pack(x + ((image * s->rows + r) * s->columns + c) * s->inputs, s->inputs, 1,
+                            bnn_least(s), bnn_span(s), pixel);
             } else if (s->padding_value == 0) {
               continue;
             } else {
@@ -86,6 +95,7 @@ static int convolve(const bnn_shape *s, const bnn_strip *strip, const float *x, 
             for (int64_t o = 0; o < s->outputs; o++)
               out[o] += (float)product(pixel, kernel + o * words(s), s->inputs);
           }
+        for (int64_t o = 0; o < s->outputs; o++) out[o] *= scale[o];
       }
   return wrong;
 }

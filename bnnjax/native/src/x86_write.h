@@ -3,9 +3,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/* sums[o * stride + pixel] -> y[pixel * step + o], doubled where they were halved. */
+/* sums[o * stride + pixel] * scale[o] -> y[pixel * step + o] */
 static inline void write_8x8(const int16_t *sums, int64_t stride, float *y, int64_t step, int64_t pixels,
-                             int64_t outputs, int halved) {
+                             int64_t outputs, const float *scale) {
   __m128i a[8], b[8];
   for (int o = 0; o < 8; o++) a[o] = _mm_loadu_si128((const __m128i *)(sums + o * stride));
   for (int k = 0; k < 4; k++) {
@@ -24,7 +24,7 @@ static inline void write_8x8(const int16_t *sums, int64_t stride, float *y, int6
   }
   __m256 values[8];
   for (int k = 0; k < 8; k++)
-    values[k] = _mm256_cvtepi32_ps(_mm256_slli_epi32(_mm256_cvtepi16_epi32(b[k]), halved));
+    values[k] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(b[k])), _mm256_loadu_ps(scale));
   if (pixels == 8 && outputs == 8) {
     for (int k = 0; k < 8; k++) _mm256_storeu_ps(y + k * step, values[k]);
   } else {

@@ -1,5 +1,5 @@
-/* Custom calls of XLA's: (x, kernel) -> y, (g, kernel) -> dx and (x, g) -> dk, float32, with the attributes
-   implementation, padding, padding_value and stride. */
+/* Custom calls of XLA's: (x, kernel, scale) -> y, (g, kernel) -> dx and (x, g) -> dk, float32, with the attributes
+   implementation, padding, padding_value, reals and stride. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,47 +124,86 @@ static const bnn_kernels *read_kernels(const XLA_FFI_Attrs *attrs) {
   return bnn_choose(name);
 }
 
-static int is_image_like(const XLA_FFI_Buffer *buffer) {
-  return buffer->dtype == XLA_FFI_DataType_F32 && buffer->rank == 4;
+static int is_float(const XLA_FFI_Buffer *buffer, int64_t axes) {
+  return buffer->dtype == XLA_FFI_DataType_F32 && buffer->rank == axes;
 }
 
-typedef const char *called(const bnn_kernels *kernels, const bnn_shape *shape, const float *first, const float *second,
-                           float *result, bnn_parallel *parallel, void *pool, int64_t threads);
+/* Whether a call only asks what it is; then it is answered. */
+static int asks_what_it_is(const XLA_FFI_CallFrame *frame) {
+  if (!frame->extension_start || frame->extension_start->type != XLA_FFI_Extension_Metadata) return 0;
+  XLA_FFI_Metadata *metadata = ((XLA_FFI_Metadata_Extension *)frame->extension_start)->metadata;
+  metadata->api_version.major_version = XLA_FFI_API_MAJOR;
+  metadata->api_version.minor_version = XLA_FFI_API_MINOR;
+  metadata->traits = 0;
+  return 1;
+}
 
-/* Calls a function on the two arguments and the result of a frame.  x, kernel and y say which of the three these,
-   or their gradients, are. */
-static XLA_FFI_Error *call(XLA_FFI_CallFrame *frame, called *function, int x_at, int kernel_at, int y_at) {
-  if (frame->extension_start && frame->extension_start->type == XLA_FFI_Extension_Metadata) {
-    XLA_FFI_Metadata *metadata = ((XLA_FFI_Metadata_Extension *)frame->extension_start)->metadata;
-    metadata->api_version.major_version = XLA_FFI_API_MAJOR;
-    metadata->api_version.minor_version = XLA_FFI_API_MINOR;
-    metadata->traits = 0;
-    return NULL;
-  }
-  const XLA_FFI_Api *api = frame->api;
-  const bnn_kernels *kernels = read_kernels(&frame->attrs);
-  if (!kernels) return failed(api, "this CPU lacks the instructions of the implementation that was named");
-  if (frame->args.size != 2 || frame->rets.size != 1) return failed(api, "expected two arguments and one result");
+typedef struct {
+  const bnn_kernels *kernels;
+  bnn_shape shape;
+  const XLA_FFI_Buffer *first, *second, *result;
+  xla_pool pool;
+} request;
+
+/* Reads a frame with that many arguments.  x, kernel and y say which of the first two arguments and the result these,
+   or their gradients, are.  Returns NULL, or what is wrong. */
+static const char *read_request(const XLA_FFI_CallFrame *frame, int64_t arguments, int x_at, int kernel_at, int y_at,
+                                request *r) {
+  r->kernels = read_kernels(&frame->attrs);
+  if (!r->kernels) return "this CPU lacks the instructions of the implementation that was named";
+  if (frame->args.size != arguments || frame->rets.size != 1) return "expected other numbers of arguments and results";
   const XLA_FFI_Buffer *buffers[3] = {frame->args.args[0], frame->args.args[1], frame->rets.rets[0]};
   for (int n = 0; n < 3; n++)
-    if (!is_image_like(buffers[n])) return failed(api, "arrays must be float32 with four axes");
+    if (!is_float(buffers[n], 4)) return "arrays must be float32 with four axes";
   const XLA_FFI_Buffer *x = buffers[x_at], *kernel = buffers[kernel_at], *y = buffers[y_at];
-  bnn_shape s = {x->dims[0],      x->dims[1],      x->dims[2], x->dims[3], kernel->dims[0],
-                 kernel->dims[1], kernel->dims[3], 0,          0,          0};
-  if (!read_integer(&frame->attrs, "stride", &s.stride) || !read_integer(&frame->attrs, "padding", &s.padding) ||
-      !read_integer(&frame->attrs, "padding_value", &s.padding_value))
-    return failed(api, "expected the 64-bit attributes padding, padding_value and stride");
-  if (kernel->dims[2] != s.inputs || s.stride < 1 || y->dims[0] != s.images || y->dims[1] != bnn_out_rows(&s) ||
-      y->dims[2] != bnn_out_columns(&s) || y->dims[3] != s.outputs)
-    return failed(api, "shapes of the arrays do not fit");
-  xla_pool pool = pool_of(frame);
-  const char *error = function(kernels, &s, buffers[0]->data, buffers[1]->data, buffers[2]->data, in_parallel, &pool,
-                               pool.threads);
-  return error ? failed(api, error) : NULL;
+  bnn_shape *s = &r->shape;
+  *s = (bnn_shape){.images = x->dims[0],       .rows = x->dims[1],       .columns = x->dims[2],
+                   .inputs = x->dims[3],       .height = kernel->dims[0], .width = kernel->dims[1],
+                   .outputs = kernel->dims[3]};
+  if (!read_integer(&frame->attrs, "stride", &s->stride) || !read_integer(&frame->attrs, "padding", &s->padding) ||
+      !read_integer(&frame->attrs, "padding_value", &s->padding_value) ||
+      !read_integer(&frame->attrs, "reals", &s->reals))
+    return "expected the 64-bit attributes padding, padding_value, reals and stride";
+  if (kernel->dims[2] != s->inputs || s->stride < 1 || y->dims[0] != s->images || y->dims[1] != bnn_out_rows(s) ||
+      y->dims[2] != bnn_out_columns(s) || y->dims[3] != s->outputs)
+    return "shapes of the arrays do not fit";
+  r->first = buffers[0];
+  r->second = buffers[1];
+  r->result = buffers[2];
+  r->pool = pool_of(frame);
+  return NULL;
 }
 
-XLA_FFI_Error *bnn_xla_convolve(XLA_FFI_CallFrame *frame) { return call(frame, bnn_convolve, 0, 1, 2); }
+static XLA_FFI_Error *answer(const XLA_FFI_CallFrame *frame, const char *error) {
+  return error ? failed(frame->api, error) : NULL;
+}
 
-XLA_FFI_Error *bnn_xla_input_gradient(XLA_FFI_CallFrame *frame) { return call(frame, bnn_input_gradient, 2, 1, 0); }
+XLA_FFI_Error *bnn_xla_convolve(XLA_FFI_CallFrame *frame) {
+  if (asks_what_it_is(frame)) return NULL;
+  request r;
+  const char *error = read_request(frame, 3, 0, 1, 2, &r);
+  if (error) return failed(frame->api, error);
+  const XLA_FFI_Buffer *scale = frame->args.args[2];
+  if (!is_float(scale, 1) || scale->dims[0] != r.shape.outputs)
+    return failed(frame->api, "the scale must be float32, one for each output");
+  return answer(frame, bnn_convolve(r.kernels, &r.shape, r.first->data, r.second->data, scale->data, r.result->data,
+                                    in_parallel, &r.pool, r.pool.threads));
+}
 
-XLA_FFI_Error *bnn_xla_kernel_gradient(XLA_FFI_CallFrame *frame) { return call(frame, bnn_kernel_gradient, 0, 2, 1); }
+XLA_FFI_Error *bnn_xla_input_gradient(XLA_FFI_CallFrame *frame) {
+  if (asks_what_it_is(frame)) return NULL;
+  request r;
+  const char *error = read_request(frame, 2, 2, 1, 0, &r);
+  if (error) return failed(frame->api, error);
+  return answer(frame, bnn_input_gradient(r.kernels, &r.shape, r.first->data, r.second->data, r.result->data,
+                                          in_parallel, &r.pool, r.pool.threads));
+}
+
+XLA_FFI_Error *bnn_xla_kernel_gradient(XLA_FFI_CallFrame *frame) {
+  if (asks_what_it_is(frame)) return NULL;
+  request r;
+  const char *error = read_request(frame, 2, 0, 2, 1, &r);
+  if (error) return failed(frame->api, error);
+  return answer(frame, bnn_kernel_gradient(r.kernels, &r.shape, r.first->data, r.second->data, r.result->data,
+                                           in_parallel, &r.pool, r.pool.threads));
+}
