@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bnnjax.cli.main import Experiment, Work, WorkError, run_one_of
-from bnnjax.config.benchmarks import ConstraintsConfig, InputConfig, StepsConfig
+from bnnjax.config.benchmarks import ConstraintsConfig, InputConfig, KernelsConfig, StepsConfig
 from bnnjax.runtime.exit_codes import STOPPED_BY_DATA, WRONG_INPUT
 from bnnjax.runtime.signals import interrupting
 
@@ -73,6 +73,14 @@ def prepare_constraints(config: ConstraintsConfig) -> Work:
     return prepare_overhead(case, examples, config.repeats, config.workdir)
 
 
+def prepare_kernels(config: KernelsConfig) -> Work:
+    """Finds the implementations and returns the work."""
+    from bnnjax.benchmarks.kernels import implementations, time_kernels
+
+    records = time_kernels(implementations(), config.batch, config.repeats)
+    return partial(_print_records, records, WRONG_INPUT)
+
+
 EXPERIMENTS: dict[str, Experiment[Any]] = {
     "steps": Experiment(
         description="""Times training and prediction steps and prints one JSON line per case.
@@ -84,6 +92,7 @@ EXPERIMENTS: dict[str, Experiment[Any]] = {
     bnnjax benchmark steps --weak-scaling 1 2 4 8 --batches 32 --constraints none  # fake devices
     bnnjax benchmark steps --memory 8 --models resnet18_imagenet --batches 8  # in 8 GB
     bnnjax benchmark steps --noise                           # corruptions, and their evaluation
+    bnnjax benchmark steps --constraints none --kernels xla native  # what kernels in C bring
     bnnjax benchmark steps --yardstick "python torch_irnet.py --steps 10"
 
 Cases of one model and batch are timed in turn, so that their ratios to the first hold on a machine whose
@@ -91,6 +100,18 @@ speed drifts.  A yardstick is any command that prints a JSON line with `ms_per_s
 """,
         defaults=StepsConfig(),
         prepare=prepare_steps,
+    ),
+    "kernels": Experiment(
+        description="""Times binary convolutions and their gradients and prints one JSON line per case.
+
+    bnnjax benchmark kernels
+    bnnjax benchmark kernels --batch 1 --repeats 200
+
+The layers are those of ResNet-20 on 32x32 images and of ResNet-18 on 224x224, with 3x3 kernels.  Each
+implementation that this CPU has is timed in turn with XLA's float32 convolution.
+""",
+        defaults=KernelsConfig(),
+        prepare=prepare_kernels,
     ),
     "input": Experiment(
         description="""Times the stream of ImageNet's images and prints one JSON line per case.

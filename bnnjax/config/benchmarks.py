@@ -93,6 +93,20 @@ class InputConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KernelsConfig:
+    """How to time kernels."""
+
+    # Images in a call.
+    batch: int = 32
+    # Counted calls of each.
+    repeats: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "repeats"):
+            check(name, getattr(self, name), "at least 1", getattr(self, name) >= 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConstraintsConfig:
     """What to time under each constraint."""
 

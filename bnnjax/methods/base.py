@@ -148,6 +148,11 @@ class Method:
         )
 
 
+def signs_of(x: Array, codes: Array) -> Quantized:
+    """Returns codes that are the signs of x."""
+    return Quantized(codes, signs_of=floats(x))
+
+
 def keep(x: Array, context: Context) -> Quantized:
     """The quantizer of full precision: returns x as it is."""
     return Quantized(floats(x))
@@ -155,7 +160,7 @@ def keep(x: Array, context: Context) -> Quantized:
 
 def clipped_sign(x: Array, context: Context) -> Quantized:
     """The quantizer of activations x -> sign(x), dy/dx := 1[|x| <= 1]."""
-    return Quantized(sign_clip(x), signs_of=x)
+    return signs_of(x, sign_clip(x))
 
 
 def identity(x: Array) -> Array:

@@ -4,7 +4,7 @@ import jax
 from jax import Array
 
 from bnnjax.config.recipe import Recipe
-from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity
+from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity, signs_of
 from bnnjax.ops.scale import mean_abs, unscale_gradient
 from bnnjax.ops.sign import hardtanh, sign_clip, sign_polynomial
 
@@ -16,7 +16,7 @@ def scaled_sign(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_polynomial(x), signs_of=x)
+    return signs_of(x, sign_polynomial(x))
 
 
 def birealnet(wbits: int = 1, abits: int = 1) -> Method:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.recipe import Recipe
-from bnnjax.methods.base import Context, Mean, Method, Quantized, Site, check_bits
+from bnnjax.methods.base import Context, Mean, Method, Quantized, Site, check_bits, signs_of
 from bnnjax.ops.sign import hardtanh, surrogate
 
 BETA = 5.0
@@ -30,7 +30,7 @@ def sign_swish(x: Array) -> Array:
 
 
 def _quantize(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_swish(x), signs_of=x)
+    return signs_of(x, sign_swish(x))
 
 
 def _initial_alpha(key: Array, site: Site) -> Array:

@@ -4,7 +4,7 @@ from functools import partial
 
 from jax import Array
 
-from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity, keep, sharpening
+from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity, keep, sharpening, signs_of
 from bnnjax.ops.scale import mean_abs, power_of_two, standardize
 from bnnjax.ops.sign import hardtanh, sign_ede
 
@@ -18,7 +18,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_ede(x, context.schedule["k"], context.schedule["t"]), signs_of=x)
+    return signs_of(x, sign_ede(x, context.schedule["k"], context.schedule["t"]))
 
 
 def irnet(wbits: int = 1, abits: int = 1) -> Method:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.recipe import Recipe
-from bnnjax.methods.base import Context, Mean, Method, Quantized, Values, check_bits, identity
+from bnnjax.methods.base import Context, Mean, Method, Quantized, Values, check_bits, identity, signs_of
 from bnnjax.methods.bnn import clip_latent
 from bnnjax.ops.sign import hardtanh, sign_clip, sign_identity
 
@@ -19,7 +19,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_clip(x, False), signs_of=x)
+    return signs_of(x, sign_clip(x, False))
 
 
 def distribution_loss(latent: Array, x: Array, context: Context, mean: Mean) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.recipe import Recipe
-from bnnjax.methods.base import Context, Method, Quantized, Site, Values, check_bits
+from bnnjax.methods.base import Context, Method, Quantized, Site, Values, check_bits, signs_of
 from bnnjax.ops.sign import hardtanh, sign, sign_identity, sign_polynomial
 
 TAU_MIN, TAU_MAX = 0.85, 0.99
@@ -70,7 +70,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_per_sample(x), signs_of=x)
+    return signs_of(x, sign_per_sample(x))
 
 
 def _initial_scale(key: Array, site: Site) -> Array:

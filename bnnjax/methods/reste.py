@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.recipe import Recipe
-from bnnjax.methods.base import Context, Method, Quantized, Values, check_bits, identity
+from bnnjax.methods.base import Context, Method, Quantized, Values, check_bits, identity, signs_of
 from bnnjax.ops.sign import hardtanh, surrogate
 
 LARGEST = 1.5  # t: the gradient is 0 beyond
@@ -35,7 +35,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_power(x, context.schedule["order"]), signs_of=x)
+    return signs_of(x, sign_power(x, context.schedule["order"]))
 
 
 def order_schedule(progress: Array) -> Values:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.config.recipe import Recipe
-from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity, keep
+from bnnjax.methods.base import Context, Method, Quantized, check_bits, identity, keep, signs_of
 from bnnjax.ops.scale import mean_abs
 from bnnjax.ops.sign import hardtanh, sign_clip
 
@@ -15,7 +15,7 @@ def _weight(kernel: Array, context: Context) -> Quantized:
 
 
 def _activation(x: Array, context: Context) -> Quantized:
-    return Quantized(sign_clip(x, False), signs_of=x)
+    return signs_of(x, sign_clip(x, False))
 
 
 def centre_and_clip(kernel: Array) -> Array:

@@ -71,7 +71,7 @@ def test_hwgq_scales_each_filter_and_trains_it_through_the_identity(abits):
 
 
 def test_hwgq_takes_the_nearest_positive_centre_and_the_lower_at_a_midpoint():
-    (codes, scale) = hwgq().quantize_activation(jnp.asarray(X), Context())
+    (codes, scale, _) = hwgq().quantize_activation(jnp.asarray(X), Context())
     np.testing.assert_array_equal(codes, CODES)
     assert scale == np.float32(0.538)
     # Independently: the nearest centre wherever that is no tie.
@@ -93,7 +93,7 @@ def test_hwgq_trains_activations_through_the_clipped_relu():
 def test_hwgq_compares_bfloat16_with_exact_thresholds():
     # The bfloat16 numbers next to each threshold; 0.807 itself rounds to 0.80859375, above it.
     x = jnp.array([0.8046875, 0.80859375, 1.34375, 1.3515625, 1.609375, 1.6171875, jnp.nan], jnp.bfloat16)
-    codes, scale = hwgq().quantize_activation(x, Context())
+    codes, scale, _ = hwgq().quantize_activation(x, Context())
     assert codes.dtype == scale.dtype == jnp.bfloat16
     np.testing.assert_array_equal(codes.astype(jnp.float32), [1, 2, 2, 3, 3, 3, np.nan])
     _, pull = jax.vjp(lambda x: hwgq().quantize_activation(x, Context()).value, x)
@@ -125,7 +125,7 @@ def test_twn_by_hand_with_a_weight_on_the_threshold():
     assert ternary_scale(kernel, threshold) == 3
     # The last column has nothing above the threshold.
     np.testing.assert_array_equal(ternary_scale(kernel, threshold, (0,)), [2, 4, 0.75])
-    codes, scale = twn().quantize_weight(jnp.array([[2.0, -0.5], [1.0, -5.0]]), Context())
+    codes, scale, _ = twn().quantize_weight(jnp.array([[2.0, -0.5], [1.0, -5.0]]), Context())
     np.testing.assert_array_equal(codes, [[1, 0], [0, -1]])  # D = 0.7 x 8.5 / 4 = 1.4875
     assert scale == 3.5
 

@@ -133,7 +133,7 @@ def test_the_latent_kernel_made_of_it_quantizes_to_it_and_convolves_better_than_
     assert latent.shape == kernel.shape
     method = make_method("bwhn")
     assert method.name == "bwnh"
-    codes, scale = method.quantize_weight(latent, Context())
+    codes, scale, _ = method.quantize_weight(latent, Context())
     expected_bits, expected_scale = hashed(inputs, np.asarray(kernel).reshape(36, 5), 10)
     np.testing.assert_array_equal(codes.reshape(36, 5), expected_bits)
     np.testing.assert_allclose(scale, expected_scale, rtol=1e-4)

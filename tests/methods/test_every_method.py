@@ -206,7 +206,7 @@ def test_method_is_frozen(method):
 
 def test_value_of_a_kernel_is_codes_times_scale(found):
     for kernel, (quantized, value, _) in found.trained.items():
-        codes, scale = map(np.asarray, quantized) if quantized.scale is not None else (quantized.codes, None)
+        codes, scale = (None if each is None else np.asarray(each) for each in quantized[:2])
         chex.assert_shape([codes, value], SHAPE)
         chex.assert_type([codes, value], jnp.float32)
         if scale is not None:
@@ -252,7 +252,9 @@ def test_weights_with_nan_stay_nan(found):
 
 
 def test_codes_of_activations_are_integers_of_so_many_bits(method, found):
-    (codes, scale), gradient = found.activated
+    (codes, scale, signs_of), gradient = found.activated
+    if signs_of is not None:
+        np.testing.assert_array_equal(codes, np.where(signs_of >= 0, 1, -1))
     chex.assert_equal_shape([codes, gradient, ACTIVATIONS])
     assert scale is None or scale.shape == ()
     if method.abits == 32:
@@ -265,7 +267,7 @@ def test_codes_of_activations_are_integers_of_so_many_bits(method, found):
 
 
 def test_activations_keep_nan_and_their_dtype(found):
-    (codes, scale), *others = found.halves
+    (codes, scale, _), *others = found.halves
     chex.assert_type([codes, *others], jnp.bfloat16)
     assert scale is None or scale.dtype == jnp.bfloat16
     np.testing.assert_array_equal(jnp.isnan(codes), [[True], [False]])

@@ -56,7 +56,7 @@ def test_two_steps_by_hand():
     memory = method.remember_gradient(memory, jnp.array([[0.0], [1.0]]))
     np.testing.assert_allclose(memory["curvature"], [[0.015984], [0.064936]], rtol=1e-6)
     root = np.sqrt([0.015984, 0.064936]) + 1e-8
-    codes, scale = method.quantize_weight(latent, Context(memory=memory))
+    codes, scale, _ = method.quantize_weight(latent, Context(memory=memory))
     np.testing.assert_array_equal(codes, [[1], [1]])
     np.testing.assert_allclose(scale, (root[0] + 3 * root[1]) / root.sum(), rtol=1e-6)
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnnjax.native.library import input_gradient, kernel_gradient
+from bnnjax.native.library import convolve, input_gradient, kernel_gradient
 from bnnjax.ops.conv import conv
+from bnnjax.ops.sign import sign_clip
 
 # images, rows, columns, inputs, kernel's rows, its columns, outputs, stride, padding
 CASES = [
@@ -91,6 +92,42 @@ def test_conv_has_them_under_jit_and_vmap():
 
     for ours, theirs in zip(gradients(True), gradients(False), strict=True):
         assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("padding_value", [0.0, -1.0])
+def test_conv_scales_and_takes_signs_itself(padding_value):
+    rng = np.random.default_rng(5)
+    reals = (
+        jnp.asarray(rng.normal(size=(2, 6, 6, 4)), jnp.float32).at[0, 0, 0, :2].set(jnp.array([0.0, -0.0]))
+    )
+    arrays = (reals, jnp.asarray(codes(rng, 3, 3, 4, 5)), jnp.asarray(rng.normal(size=5), jnp.float32))
+
+    def loss(reals, kernel, scale, signs, itself):
+        x, signs_of = sign_clip(reals), reals if itself else None
+        where = {"stride": 2, "padding": 1, "padding_value": padding_value}
+        y = conv(x, kernel, scale=scale, signs=signs, signs_of=signs_of, **where)
+        return jnp.sum(jnp.sin(y)), y
+
+    results = [
+        jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(*arrays, *how)
+        for how in ((False, False), (True, False), (True, True))
+    ]
+    for (_, y), gradients in results[1:]:
+        np.testing.assert_array_equal(y, results[0][0][1])
+        for ours, theirs in zip(gradients, results[0][1], strict=True):
+            assert_close(ours, theirs)
+            assert jnp.any(ours)
+
+
+@pytest.mark.parametrize("where", ["y", "dk"])
+def test_the_sign_of_nan_is_nan(implementation, where):
+    x, kernel, g = map(jnp.asarray, given(np.random.default_rng(6), CASES[3]))
+    x = 3 * x.at[0, 0, 0, 0].set(jnp.inf).at[-1, -1, -1, -1].set(jnp.nan)
+    how = {"reals": True, "implementation": implementation}
+    if where == "y":
+        assert jnp.isnan(convolve(x, kernel, 2, 1, **how)).all()
+    else:
+        assert jnp.isnan(kernel_gradient(x, g, kernel.shape, 2, 1, **how)).all()
 
 
 def test_gradients_of_gradients_are_those_of_real_numbers():
