@@ -46,13 +46,13 @@ def check_form(name: str, settings: Any, own: Mapping[str, tuple[str, ...]]) -> 
     Args:
       name: of the constraint.
       settings: of it, with a `form`.
-      own: by forms, with " or " between, the settings that they alone have.
+      own: by forms, as "a, b or c", the settings that they alone have.
 
     Raises:
       ValueError: as `refuse_idle`.
     """
     for forms, names in own.items():
-        if settings.form not in forms.split(" or "):
+        if settings.form not in re.split(", | or ", forms):
             refuse_idle(settings, names, f"{name}.form {forms}", settings.form, prefix=f"{name}.")
 
 
@@ -60,11 +60,12 @@ def check_form(name: str, settings: Any, own: Mapping[str, tuple[str, ...]]) -> 
 class L1InfConfig:
     """The L1,inf constraint; used with --constraint l1inf."""
 
-    # soft: a penalty on the loss; hard: a projection of the batch norm gains after each update; or both.
-    form: Literal["soft", "hard", "both"] = "soft"
+    # soft: a penalty on the loss; hard: a projection of the batch norm gains after each update; both; init:
+    # gains begin as small as hard makes them, and are then left alone (a control).
+    form: Literal["soft", "hard", "both", "init"] = "soft"
     # Which norm: folded (kernel, scale and batch norm), gain (the batch norm's gain left out, the batch
     # variance differentiated), weights or scales (the naive forms; scales does nothing where a method's scale
-    # has no gradient, as IR-Net's).  The hard forms take folded alone.
+    # has no gradient, as IR-Net's).  All forms but soft take folded alone.
     target: Literal["folded", "gain", "weights", "scales"] = "folded"
     # bound: log of the network's bound; sum: of the units' norms.
     reduction: Literal["bound", "sum"] = "bound"
@@ -74,7 +75,7 @@ class L1InfConfig:
     strength: float = 0.003
     # Share of training over which the strength rises linearly from 0; 0: it is constant.
     ramp: float = 0.0
-    # Largest norm of a unit (hard forms).
+    # Largest norm of a unit (hard forms, init).
     radius: float = 10.0
     # Largest bound of the network (hard forms), in place of a radius: the units share its logarithm.
     bound: float | None = None
@@ -93,7 +94,8 @@ class L1InfConfig:
         if self.form != "soft" and self.target != "folded":
             raise ValueError(f"l1inf.form {self.form} takes l1inf.target folded; got {self.target}")
         soft = ("reduction", "temperature", "strength", "ramp")
-        check_form("l1inf", self, {"soft or both": soft, "hard or both": ("radius", "bound")})
+        own = {"soft or both": soft, "hard or both": ("bound",), "hard, both or init": ("radius",)}
+        check_form("l1inf", self, own)
         if self.bound is not None and self.radius != L1InfConfig.radius:
             raise ValueError(f"l1inf.bound is in place of l1inf.radius; got {self.bound} and {self.radius}")
         for entry in self.layers:

@@ -61,6 +61,9 @@ class Constraint:
     # The constraint's state before the first step, which is in every checkpoint; gets the shape of each
     # unit's kernel.
     init: Callable[[Mapping[str, tuple[int, ...]]], State] = lambda shapes: ()
+    # (the network before the first step, the shape of each unit's kernel) -> the batch norm gains that
+    # training begins with, by unit.
+    first_gains: Callable[[Units, Mapping[str, tuple[int, ...]]], Mapping[str, Array]] | None = None
     # (values of this step, state) -> penalty, [], and the next state.
     penalty: Callable[[Seen, State], tuple[Array, State]] | None = None
     # (the network after the optimizer's update, state) -> the projected batch norm gains, by unit.
@@ -72,11 +75,13 @@ class Constraint:
 def combined(constraints: Sequence[Constraint]) -> Constraint:
     """Returns the constraint that adds all penalties and applies all projections in order.
 
-    Each projection of gains starts from the result of the one before; all see the network as updated.
+    Each projection of gains starts from the result of the one before; all see the network as updated.  So do
+    the first gains.
     """
     checks = [one.validate for one in constraints if one.validate is not None]
     learns = [one.learned for one in constraints if one.learned is not None]
     penalties = [(n, one.penalty) for n, one in enumerate(constraints) if one.penalty is not None]
+    begins = [one.first_gains for one in constraints if one.first_gains is not None]
     gains = [(n, one.project_gains) for n, one in enumerate(constraints) if one.project_gains is not None]
     latents = [one.project_latent for one in constraints if one.project_latent is not None]
 
@@ -86,6 +91,12 @@ def combined(constraints: Sequence[Constraint]) -> Constraint:
 
     def learned(shapes: Seen) -> Mapping[str, Array]:
         return {name: array for own in learns for name, array in own(shapes).items()}
+
+    def first_gains(units: Units, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Array]:
+        units = dict(units)
+        for begin in begins:
+            units |= {name: units[name]._replace(gain=gain) for name, gain in begin(units, shapes).items()}
+        return {name: unit.gain for name, unit in units.items()}
 
     def penalty(seen: Seen, state: State) -> tuple[Array, State]:
         total, states = jnp.zeros(()), list(state)
@@ -116,6 +127,7 @@ def combined(constraints: Sequence[Constraint]) -> Constraint:
         validate=validate if checks else None,
         learned=learned if learns else None,
         init=lambda shapes: tuple(one.init(shapes) for one in constraints),
+        first_gains=first_gains if begins else None,
         penalty=penalty if penalties else None,
         project_gains=project_gains if gains else None,
         project_latent=project_latent if latents else None,

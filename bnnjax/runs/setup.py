@@ -26,6 +26,7 @@ class Setup(NamedTuple):
     """What a configuration means on a data set."""
 
     network: Network
+    constrained: ConstrainedNetwork
     task: Task
     learning_rate: Callable[[int], Any]  # by step
     measure: Measure
@@ -110,8 +111,9 @@ def make_setup(
         than there are epochs, or if the warm-up is as long as a stage.
     """
     network = make_network(config, dataset)
+    constrained = constrained_network(config, network, teachers.get(LCR))
     learner = Classifier(
-        constrained=constrained_network(config, network, teachers.get(LCR)),
+        constrained=constrained,
         label_smoothing=config.label_smoothing,
         teacher=teachers.get(TARGETS),
         latent_clip=config.latent_clip,
@@ -129,4 +131,4 @@ def make_setup(
         steps_per_epoch=steps,
         accumulate=config.accumulate,
     )
-    return Setup(network, task, learning_rate, Measure(network))
+    return Setup(network, constrained, task, learning_rate, Measure(network))
