@@ -61,8 +61,9 @@ class L1InfConfig:
     """The L1,inf constraint; used with --constraint l1inf."""
 
     # soft: a penalty on the loss; hard: a projection of the batch norm gains after each update; both; init:
-    # gains begin as small as hard makes them, and are then left alone (a control).
-    form: Literal["soft", "hard", "both", "init"] = "soft"
+    # gains begin as small as hard makes them, and are then left alone (a control); floor: batch norms divide
+    # by at least ||What||_1 / radius, and gains are at most 1.
+    form: Literal["soft", "hard", "both", "init", "floor"] = "soft"
     # Which norm: folded (kernel, scale and batch norm), gain (the batch norm's gain left out, the batch
     # variance differentiated), weights or scales (the naive forms; scales does nothing where a method's scale
     # has no gradient, as IR-Net's).  All forms but soft take folded alone.
@@ -75,7 +76,7 @@ class L1InfConfig:
     strength: float = 0.003
     # Share of training over which the strength rises linearly from 0; 0: it is constant.
     ramp: float = 0.0
-    # Largest norm of a unit (hard forms, init).
+    # Largest norm of a unit (hard forms, init, floor).
     radius: float = 10.0
     # Largest bound of the network (hard forms), in place of a radius: the units share its logarithm.
     bound: float | None = None
@@ -94,7 +95,7 @@ class L1InfConfig:
         if self.form != "soft" and self.target != "folded":
             raise ValueError(f"l1inf.form {self.form} takes l1inf.target folded; got {self.target}")
         soft = ("reduction", "temperature", "strength", "ramp")
-        own = {"soft or both": soft, "hard or both": ("bound",), "hard, both or init": ("radius",)}
+        own = {"soft or both": soft, "hard or both": ("bound",), "hard, both, init or floor": ("radius",)}
         check_form("l1inf", self, own)
         if self.bound is not None and self.radius != L1InfConfig.radius:
             raise ValueError(f"l1inf.bound is in place of l1inf.radius; got {self.bound} and {self.radius}")
@@ -111,6 +112,11 @@ class L1InfConfig:
             if fnmatch.fnmatchcase(unit, pattern):
                 weight = float(value)
         return weight
+
+    def radius_of(self, unit: str) -> float:
+        """Returns the largest norm of a unit, radius / weight."""
+        weight = self.weight(unit)
+        return self.radius / weight if weight else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)

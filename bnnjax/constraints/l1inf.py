@@ -12,11 +12,12 @@ from bnnjax.bounds.chain import CLASSIFIER, Chain, Slope, UnitStats, unit_names
 from bnnjax.bounds.lipschitz import log_bound, slopes
 from bnnjax.config.constraints import L1InfConfig
 from bnnjax.constraints.base import After, Constraint, Seen, State
+from bnnjax.constraints.l1inf_floor import floor_form
 from bnnjax.constraints.l1inf_init import init_form
 from bnnjax.ops import norms
 
 # The forms in files of their own: (settings, weights of the units in order) -> constraint.
-FORMS = {"init": init_form}
+FORMS = {"init": init_form, "floor": floor_form}
 
 
 def _channel_norms(unit: UnitStats, target: str) -> Array:

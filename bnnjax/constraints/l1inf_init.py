@@ -20,7 +20,7 @@ def init_form(config: L1InfConfig, weights: Mapping[str, float]) -> Constraint:
     clipped to +-radius / sqrt(n).  A unit of weight w has radius / w; units of weight 0 and the classifier
     begin as without a constraint.
 
-    Source: none; it tells an effect of the norm from one of the initialization.
+    Source: ours; it tells an effect of the norm from one of the initialization.
 
     Args:
       config: radius.

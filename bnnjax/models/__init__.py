@@ -1,5 +1,6 @@
 """Networks (ResNets and VGGs), and their names."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -52,6 +53,7 @@ def make_model(
     axis_name: str | None = None,
     remat: bool = False,
     pack_codes: bool = False,
+    radius_of: Callable[[str], float] | None = None,
 ) -> Model:
     """Returns the named network.
 
@@ -63,6 +65,7 @@ def make_model(
       axis_name: mapped axis of the batch norms.
       remat: whether training recomputes blocks (of a VGG: units) in the backward pass to save memory.
       pack_codes: whether training keeps 1-bit activations as bits.
+      radius_of: name of a unit -> the radius of its batch norm's floor, see `Unit`.
 
     Raises:
       ValueError: for an unknown name or structure, a structure that the network does not have, or codes that
@@ -79,6 +82,7 @@ def make_model(
         "axis_name": axis_name,
         "remat": remat,
         "pack_codes": pack_codes,
+        "radius_of": radius_of,
     }
     structure = default_structure(name, method, structure)
     return RESNETS[name](structure=structure, **common) if name in RESNETS else VGGS[name](**common)

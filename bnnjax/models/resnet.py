@@ -1,6 +1,7 @@
 """ResNets: a full-precision stem, binarized blocks, a full-precision classifier."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -31,6 +32,7 @@ class ResNet(nn.Module):
       axis_name: mapped axis of the batch norms.
       remat: whether training keeps only the inputs of stem and blocks for the backward pass.
       pack_codes: see `BinaryConv`.
+      radius_of: see `Unit`.
     """
 
     method: Method
@@ -43,6 +45,7 @@ class ResNet(nn.Module):
     axis_name: str | None = None
     remat: bool = False
     pack_codes: bool = False
+    radius_of: Callable[[str], float] | None = None
 
     def _layout(self) -> list[tuple[str, int, int]]:
         """Returns (name, features, stride) of each block."""
@@ -76,6 +79,7 @@ class ResNet(nn.Module):
         """
         images = normalized(images)
         kernel_size, stride = (3, 1) if self.stem == "cifar" else (7, 2)
+        common: dict[str, Any] = {"axis_name": self.axis_name, "radius_of": self.radius_of}
         run = recompute if self.remat and train else call
 
         def through_stem(unit: nn.Module, x: Array, context: Context) -> Array:
@@ -91,8 +95,8 @@ class ResNet(nn.Module):
             kernel_size,
             stride,
             activation=self.method.nonlinearity,
-            axis_name=self.axis_name,
             name="stem",
+            **common,
         )
         x = run(through_stem, stem, images, context)
         ends = {f"stage{s + 1}_block{count}" for s, count in enumerate(self.blocks)}
@@ -103,9 +107,9 @@ class ResNet(nn.Module):
                 self.method,
                 self.structure,
                 self.projection,
-                self.axis_name,
-                self.pack_codes,
+                pack_codes=self.pack_codes,
                 name=name,
+                **common,
             )
             x = run(through_block, block, x, context)
             if name in ends:

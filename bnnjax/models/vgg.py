@@ -1,5 +1,8 @@
 """VGG-Small: a chain of binarized units without shortcuts."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 from jax import Array
 
@@ -23,6 +26,7 @@ class VGG(nn.Module):
       axis_name: mapped axis of the batch norms.
       remat: whether training keeps only the inputs of units for the backward pass.
       pack_codes: see `BinaryConv`.
+      radius_of: see `Unit`.
     """
 
     method: Method
@@ -31,6 +35,7 @@ class VGG(nn.Module):
     axis_name: str | None = None
     remat: bool = False
     pack_codes: bool = False
+    radius_of: Callable[[str], float] | None = None
 
     @property
     def least_size(self) -> int:
@@ -52,7 +57,11 @@ class VGG(nn.Module):
           ValueError: if the images are not floats, or not four-dimensional.
         """
         images = normalized(images)
-        common = {"activation": self.method.nonlinearity, "axis_name": self.axis_name}
+        common: dict[str, Any] = {
+            "activation": self.method.nonlinearity,
+            "axis_name": self.axis_name,
+            "radius_of": self.radius_of,
+        }
         run = recompute if self.remat and train else call
 
         def through(unit: nn.Module, x: Array, context: Context) -> Array:

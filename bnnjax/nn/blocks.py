@@ -1,6 +1,7 @@
 """Residual blocks, plain or with Bi-Real Net's shortcut around every convolution."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -44,6 +45,7 @@ class Block(nn.Module):
       projection: whether a shortcut that changes shape is a full-precision 1x1 unit; else it pads zeros.
       axis_name: mapped axis of the batch norms.
       pack_codes: see `BinaryConv`.
+      radius_of: see `Unit`.
     """
 
     features: int
@@ -53,21 +55,19 @@ class Block(nn.Module):
     projection: bool
     axis_name: str | None = None
     pack_codes: bool = False
+    radius_of: Callable[[str], float] | None = None
 
     @nn.compact
     def __call__(self, x: Array, context: Context, train: bool) -> Array:
         """[batch, h, w, c] -> [batch, h / stride, w / stride, features]."""
-        common = {
-            "activation": self.method.nonlinearity,
-            "axis_name": self.axis_name,
-            "pack_codes": self.pack_codes,
-        }
-        unit1 = Unit(self.features, self.method, stride=self.stride, name="conv1", **common)
-        unit2 = Unit(self.features, self.method, name="conv2", **common)
+        common: dict[str, Any] = {"axis_name": self.axis_name, "radius_of": self.radius_of}
+        quantized = {"activation": self.method.nonlinearity, "pack_codes": self.pack_codes, **common}
+        unit1 = Unit(self.features, self.method, stride=self.stride, name="conv1", **quantized)
+        unit2 = Unit(self.features, self.method, name="conv2", **quantized)
         if self.stride == 1 and x.shape[-1] == self.features:
             shortcut = x
         elif self.projection:
-            unit = Unit(self.features, fp(), 1, self.stride, axis_name=self.axis_name, name="shortcut")
+            unit = Unit(self.features, fp(), 1, self.stride, name="shortcut", **common)
             shortcut = unit(x, context, train)
         else:
             shortcut = pad_shortcut(x, self.features, self.stride)

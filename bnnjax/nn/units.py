@@ -1,6 +1,6 @@
 """Units (a convolution and the batch norm behind it), the classifier, and what they record for bounds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -90,6 +90,8 @@ class Unit(nn.Module):
       activation: the elementwise function of the unit's output, fixed or learned.
       axis_name: mapped axis of the batch norm.
       pack_codes: see `BinaryConv`.
+      radius_of: name of a unit -> R, by which its batch norm divides by sqrt(v + eps + (||What||_1 / R)^2);
+        None: R is infinite.
     """
 
     features: int
@@ -100,6 +102,7 @@ class Unit(nn.Module):
     activation: Nonlinearity = identity
     axis_name: str | None = None
     pack_codes: bool = False
+    radius_of: Callable[[str], float] | None = None
 
     @nn.compact
     def __call__(self, x: Array, context: Context, train: bool, shortcut: Array | None = None) -> Array:
@@ -117,13 +120,15 @@ class Unit(nn.Module):
         if self.pool:
             y = max_pool(y, 2, 2)
         batch_norm, slope = BatchNorm(self.axis_name, name="norm"), jnp.ones(self.features)
+        l1 = norms.channel_l1(weight.value)
+        floor = None if self.radius_of is None else (l1 / self.radius_of("/".join(self.path))) ** 2
         if isinstance(self.activation, LearnedActivation):
-            y, norm = batch_norm(y, train, shortcut)
+            y, norm = batch_norm(y, train, shortcut, floor=floor)
             y, slope = Activation(self.activation, name="activation")(y)
         else:
-            y, norm = batch_norm(y, train, shortcut, self.activation)
+            y, norm = batch_norm(y, train, shortcut, self.activation, floor)
         stats = UnitStats(
-            l1=norms.channel_l1(weight.value),
+            l1=l1,
             latent_l1=norms.channel_l1(layer.latent()),
             scale=weight.channel_scale * jnp.ones(self.features),
             gain=norm.gain,

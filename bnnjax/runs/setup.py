@@ -47,6 +47,7 @@ def make_network(config: ResolvedConfig, dataset: Dataset) -> Network:
         axis_name=AXIS,
         remat=config.remat,
         pack_codes=config.pack_codes,
+        radius_of=config.l1inf.radius_of if config.l1inf.form == "floor" else None,
     )
     height, width, channels = dataset.train.images.shape[1:]
     least = model.least_size

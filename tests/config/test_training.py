@@ -76,7 +76,11 @@ def test_the_hard_form_takes_the_folded_norm_alone(target: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "values", "sentence"),
     [
-        (L1InfConfig, {"radius": 3.0}, "l1inf.radius is for l1inf.form hard or both; got 3.0 with soft"),
+        (
+            L1InfConfig,
+            {"radius": 3.0},
+            "l1inf.radius is for l1inf.form hard, both, init or floor; got 3.0 with soft",
+        ),
         (
             L1InfConfig,
             {"form": "hard", "strength": 0.1},

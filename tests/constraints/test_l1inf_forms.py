@@ -8,8 +8,9 @@ import pytest
 from bnnjax.bounds.chain import UnitStats
 from bnnjax.config.constraints import L1InfConfig
 from bnnjax.config.training import Config
-from bnnjax.constraints import make_constraint
+from bnnjax.constraints import After, make_constraint
 from bnnjax.constraints.l1inf import l1inf
+from bnnjax.models.figures import tabulate_units
 
 CHAIN = ("stem", "conv", "head")
 SHAPES = {"stem": (3, 3, 4, 2), "conv": (5, 5, 4, 3), "head": (400, 10)}  # fan-in 36, 100, 400
@@ -73,3 +74,30 @@ def test_init_changes_the_first_gains_of_a_combination_and_nothing_else(train):
             continue
         np.testing.assert_allclose(leaf, before, rtol=1e-6)
     assert roots == {}
+
+
+def test_floor_clips_gains_and_leaves_the_limit_the_classifier_and_units_of_weight_zero():
+    constraint = l1inf(L1InfConfig(form="floor", layers=("stem=0",)), CHAIN)
+    assert constraint.penalty is None
+    before = units(stem=[3.0, -3.0], conv=[1.0, -1.5, 0.2], head=[2.0] * 10)
+    for gains in (constraint.project_gains(After(before), ()), constraint.first_gains(before, SHAPES)):
+        assert gains.keys() == {"conv"}
+        np.testing.assert_array_equal(gains["conv"], np.float32([1, -1, 0.2]))
+
+
+def test_floor_holds_the_radius_in_training(train):
+    settings = L1InfConfig(form="floor", radius=0.5, layers=("stem=0", "*/conv2=2"))
+    network, states = train(3, constraint="l1inf", l1inf=settings, learning_rate=1.0)
+    measured = jax.jit(network.units)
+    for state in states:
+        norms = {n: float(unit.norm) for n, unit in measured(state.params, state.batch_stats).items()}
+        assert norms.pop("stem") > 1
+        norms.pop("head")
+        for name, norm in norms.items():
+            assert norm <= (0.25 if name.endswith("conv2") else 0.5) * (1 + 1e-6), name
+        assert max(norms.values()) > 0.4
+    gains = [state.params["stage1_block1"]["conv1"]["norm"]["gain"] for state in states]
+    assert max(gain.max() for gain in gains) == 1
+    assert not np.array_equal(gains[0], gains[-1])
+    rows = {row["unit"]: row["l1inf"] for row in tabulate_units(network, *states[-1][1:3])}
+    assert max(norm for name, norm in rows.items() if name not in ("stem", "head")) <= 0.5 * (1 + 1e-6)

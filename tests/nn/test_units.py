@@ -56,10 +56,10 @@ def operator_matrix(function, shape):
     return columns.T.astype(np.float64)
 
 
-def folded_norm_and_largest_row_sum(method, shape, stride):
+def folded_norm_and_largest_row_sum(method, shape, stride, **options):
     """Returns the unit's recorded norm and the norm of its operator."""
     method = replace(method, quantize_activation=keep, signs=False)
-    _, forward = setup(Unit(4, method, stride=stride), method, shape)
+    _, forward = setup(Unit(4, method, stride=stride, **options), method, shape)
     norm = forward(jnp.zeros((1, *shape)))[1].norm
     return norm, np.abs(operator_matrix(lambda x: forward(x)[0], shape)).sum(1).max()
 
@@ -74,6 +74,32 @@ def test_folded_norm_is_the_largest_row_sum_of_the_operator(name, wbits, abits):
         assert 0 < brute_force <= norm * (1 + 1e-4)
     else:
         np.testing.assert_allclose(norm, brute_force, rtol=1e-4)  # differences f(e) - f(0) of float32 numbers
+
+
+# Of each kind: with a scale, without one, with one per pixel, with filters of zeros, with a learned activation.
+KINDS = {"irnet", "fp", "xnorplusplus", "sqtwn", "reactnet"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in METHODS]
+)
+def test_a_floor_keeps_the_norm_of_a_gain_below_the_radius_and_in_its_record(name):
+    method = replace(make_method(name), nonlinearity=make_method("birealnet").nonlinearity)
+    options = {"radius_of": lambda unit: {"": 0.5}[unit]}
+    norm, brute_force = folded_norm_and_largest_row_sum(method, (5, 5, 3), 1, **options)
+    if name == "xnorplusplus":  # as above
+        assert 0 < brute_force <= norm * (1 + 1e-4)
+    else:
+        np.testing.assert_allclose(norm, brute_force, rtol=1e-4)
+    _, forward = setup(Unit(4, method, **options), method, (5, 5, 3))
+    _, record, _ = forward(jnp.zeros((1, 5, 5, 3)))
+    # By its definition, from what a unit without a floor records.
+    _, plain = setup(Unit(4, method), method, (5, 5, 3))
+    _, without, _ = plain(jnp.zeros((1, 5, 5, 3)))
+    variance = np.asarray(without.variance) + (np.asarray(without.l1) / 0.5) ** 2
+    np.testing.assert_allclose(record.variance, variance, rtol=1e-6)
+    np.testing.assert_allclose(record.batch_variance, variance, rtol=1e-6)
+    assert norm <= 0.5 * np.abs(record.gain).max() * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("name", ["xnor", "fp"])
