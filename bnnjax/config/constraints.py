@@ -62,8 +62,9 @@ class L1InfConfig:
 
     # soft: a penalty on the loss; hard: a projection of the batch norm gains after each update; both; init:
     # gains begin as small as hard makes them, and are then left alone (a control); floor: batch norms divide
-    # by at least ||What||_1 / radius, and gains are at most 1.
-    form: Literal["soft", "hard", "both", "init", "floor"] = "soft"
+    # by at least ||What||_1 / radius, and gains are at most 1; agreement: a penalty on the number of inputs
+    # over the deviation of what they add up to, so that they agree.
+    form: Literal["soft", "hard", "both", "init", "floor", "agreement"] = "soft"
     # Which norm: folded (kernel, scale and batch norm), gain (the batch norm's gain left out, the batch
     # variance differentiated), weights or scales (the naive forms; scales does nothing where a method's scale
     # has no gradient, as IR-Net's).  All forms but soft take folded alone.
@@ -72,10 +73,13 @@ class L1InfConfig:
     reduction: Literal["bound", "sum"] = "bound"
     # 0 takes the exact maximum over channels; T > 0 smooths it by a log-sum-exp, in units of the norm.
     temperature: float = 0.0
-    # Factor of the penalty (soft forms).
+    # Factor of the penalty (soft forms, agreement).
     strength: float = 0.003
     # Share of training over which the strength rises linearly from 0; 0: it is constant.
     ramp: float = 0.0
+    # Standard deviation of noise on the network's input, the normalized image, that the stem is to stand
+    # (agreement); on CIFAR-10 four times that on images in [0, 1].
+    noise: float = 0.3
     # Largest norm of a unit (hard forms, init, floor).
     radius: float = 10.0
     # Largest bound of the network (hard forms), in place of a radius: the units share its logarithm.
@@ -85,7 +89,7 @@ class L1InfConfig:
     layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "strength"):
+        for name in ("temperature", "strength", "noise"):
             value = getattr(self, name)
             check(f"l1inf.{name}", value, NOT_NEGATIVE, 0 <= value < math.inf)
         check("l1inf.ramp", self.ramp, "in [0, 1]", 0 <= self.ramp <= 1)
@@ -94,8 +98,13 @@ class L1InfConfig:
             check(f"l1inf.{name}", value, "positive and finite", value is None or 0 < value < math.inf)
         if self.form != "soft" and self.target != "folded":
             raise ValueError(f"l1inf.form {self.form} takes l1inf.target folded; got {self.target}")
-        soft = ("reduction", "temperature", "strength", "ramp")
-        own = {"soft or both": soft, "hard or both": ("bound",), "hard, both, init or floor": ("radius",)}
+        own: dict[str, tuple[str, ...]] = {
+            "soft or both": ("reduction", "temperature"),
+            "soft, both or agreement": ("strength", "ramp"),
+            "hard or both": ("bound",),
+            "hard, both, init or floor": ("radius",),
+            "agreement": ("noise",),
+        }
         check_form("l1inf", self, own)
         if self.bound is not None and self.radius != L1InfConfig.radius:
             raise ValueError(f"l1inf.bound is in place of l1inf.radius; got {self.bound} and {self.radius}")

@@ -72,6 +72,11 @@ class Constraint:
     project_latent: Callable[[Array], Array] | None = None
 
 
+def ramped(strength: float, ramp: float, progress: Array) -> Array | float:
+    """Returns a strength that rises linearly from 0 over the share `ramp` of training; ramp 0: at once."""
+    return strength * (jnp.minimum(progress / ramp, 1) if ramp else 1)
+
+
 def combined(constraints: Sequence[Constraint]) -> Constraint:
     """Returns the constraint that adds all penalties and applies all projections in order.
 

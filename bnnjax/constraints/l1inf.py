@@ -11,13 +11,14 @@ from jax import Array
 from bnnjax.bounds.chain import CLASSIFIER, Chain, Slope, UnitStats, unit_names
 from bnnjax.bounds.lipschitz import log_bound, slopes
 from bnnjax.config.constraints import L1InfConfig
-from bnnjax.constraints.base import After, Constraint, Seen, State
+from bnnjax.constraints.base import After, Constraint, Seen, State, ramped
+from bnnjax.constraints.l1inf_agreement import agreement_form
 from bnnjax.constraints.l1inf_floor import floor_form
 from bnnjax.constraints.l1inf_init import init_form
 from bnnjax.ops import norms
 
 # The forms in files of their own: (settings, weights of the units in order) -> constraint.
-FORMS = {"init": init_form, "floor": floor_form}
+FORMS = {"init": init_form, "floor": floor_form, "agreement": agreement_form}
 
 
 def _channel_norms(unit: UnitStats, target: str) -> Array:
@@ -119,8 +120,7 @@ def l1inf(config: L1InfConfig, chain: Chain) -> Constraint:
                 for name, norm in unit_norms.items()
             }
             value = log_bound(chain, slopes(seen.units) | weighed)
-        strength = config.strength * (jnp.minimum(seen.progress / config.ramp, 1) if config.ramp else 1)
-        return strength * value, state
+        return ramped(config.strength, config.ramp, seen.progress) * value, state
 
     def project_gains(after: After, state: State) -> Mapping[str, Array]:
         units = after.units

@@ -13,10 +13,10 @@ from bnnjax.constraints.base import After, Constraint, State
 def floor_form(config: L1InfConfig, weights: Mapping[str, float]) -> Constraint:
     """Batch norms divide by sqrt(v + eps + (||What_o||_1 / radius)^2), and gains are clipped to [-1, 1].
 
-    A unit's norm is then at most the radius whatever its kernel and its variance, in training as at inference.
-    The batch norms are the network's (`Unit.radius_of`); here gains are clipped, before the first step and
-    after each update.  The floor is differentiated, so that What_o has no gradient along itself, as before a
-    plain batch norm.
+    A unit's norm is then at most the radius whatever its kernel and its variance, in training as at
+    inference.  The batch norms are the network's (`Unit.radius_of`); here gains are clipped, before the first
+    step and after each update.  The floor is differentiated, so that What_o has no gradient along itself, as
+    before a plain batch norm.
 
     A unit of weight w has radius / w; units of weight 0 are left alone, as is the classifier, which has no
     batch norm behind it.

@@ -135,6 +135,7 @@ class Unit(nn.Module):
             variance=norm.variance,
             batch_variance=norm.batch_variance,
             slope=slope,
+            squares=norms.channel_squares(weight.value),
         )
         _record_unit(self, stats, weight.value * (norm.gain * jax.lax.rsqrt(norm.variance)))
         return y
@@ -168,7 +169,6 @@ class Head(nn.Module):
         logits = dense(x)
         kernel = dense.get_variable("params", "kernel")
         folded = kernel * multiplier[:, None]
-        one = jnp.ones(self.classes)
-        stats = UnitStats(norms.channel_l1(folded), norms.channel_l1(kernel), *[one] * 5)
-        _record_unit(self, stats, folded)
+        l1, latent_l1, one = norms.channel_l1(folded), norms.channel_l1(kernel), jnp.ones(self.classes)
+        _record_unit(self, UnitStats(l1, latent_l1, *[one] * 5, norms.channel_squares(folded)), folded)
         return logits

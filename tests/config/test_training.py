@@ -84,7 +84,7 @@ def test_the_hard_form_takes_the_folded_norm_alone(target: Any) -> None:
         (
             L1InfConfig,
             {"form": "hard", "strength": 0.1},
-            "l1inf.strength is for .* soft or both; got 0.1 with hard",
+            "l1inf.strength is for .* soft, both or agreement; got 0.1 with hard",
         ),
         (
             L1InfConfig,

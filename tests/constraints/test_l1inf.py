@@ -22,6 +22,7 @@ UNITS = {
         variance=jnp.array([4.0, 9.0, 1.0]),
         batch_variance=jnp.array([16.0, 2.25, 1.0]),
         slope=jnp.array([1.0, 1.0, 1.0]),
+        squares=jnp.array([108.0, 27.0, 0.0]),
     ),
     "b": UnitStats(
         l1=jnp.array([4.0]),
@@ -31,6 +32,7 @@ UNITS = {
         variance=jnp.array([1.0]),
         batch_variance=jnp.array([4.0]),
         slope=jnp.array([1.0]),
+        squares=jnp.array([4.0]),
     ),
 }
 # By hand, channel by channel.
@@ -153,6 +155,7 @@ def test_only_the_naive_targets_see_the_scale_of_a_latent_kernel(target, sees):
             variance=100 * unit.variance,
             batch_variance=100 * unit.batch_variance,
             slope=unit.slope,
+            squares=100 * unit.squares,
         )
         for name, unit in UNITS.items()
     }

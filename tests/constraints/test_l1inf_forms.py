@@ -8,7 +8,7 @@ import pytest
 from bnnjax.bounds.chain import UnitStats
 from bnnjax.config.constraints import L1InfConfig
 from bnnjax.config.training import Config
-from bnnjax.constraints import After, make_constraint
+from bnnjax.constraints import After, Seen, make_constraint
 from bnnjax.constraints.l1inf import l1inf
 from bnnjax.models.figures import tabulate_units
 
@@ -19,7 +19,7 @@ SHAPES = {"stem": (3, 3, 4, 2), "conv": (5, 5, 4, 3), "head": (400, 10)}  # fan-
 def units(**gains):
     """Units with ones in all fields but the gains."""
     return {
-        name: UnitStats(*[jnp.ones(len(gain))] * len(UnitStats._fields))._replace(gain=jnp.array(gain))
+        name: UnitStats(*[jnp.ones(len(gain))] * 8)._replace(gain=jnp.array(gain))
         for name, gain in gains.items()
     }
 
@@ -101,3 +101,81 @@ def test_floor_holds_the_radius_in_training(train):
     assert not np.array_equal(gains[0], gains[-1])
     rows = {row["unit"]: row["l1inf"] for row in tabulate_units(network, *states[-1][1:3])}
     assert max(norm for name, norm in rows.items() if name not in ("stem", "head")) <= 0.5 * (1 + 1e-6)
+
+
+def agreeing(l1, squares, variance):
+    ones = jnp.ones(len(l1))
+    unit = UnitStats(*[ones] * 8)
+    return unit._replace(l1=jnp.array(l1), squares=jnp.array(squares), batch_variance=jnp.array(variance))
+
+
+# 100 binary inputs: uncorrelated, in agreement, and a filter without any.
+AGREEING = {
+    "stem": agreeing([2.0, 0.0], [4.0, 0.0], [0.5, 1e-5]),
+    "conv": agreeing([100.0, 100.0, 0.0], [100.0, 100.0, 0.0], [100.0, 1e4, 1e-5]),
+    "head": agreeing([7.0], [9.0], [2.0]),
+}
+
+
+def agreement(units, progress=1.0, **settings):
+    config = L1InfConfig(**{"form": "agreement", "strength": 1.0, "noise": 0.5, **settings})
+    value, state = l1inf(config, CHAIN).penalty(Seen(units, {}, jnp.float32(progress)), ())
+    assert state == ()
+    return value
+
+
+def test_agreement_is_the_mean_logarithm_of_the_votes_and_of_the_share_of_noise_in_the_stem():
+    stem, conv = np.log(1 + 0.25 * 4 / 0.5) / 2, np.log(10) / 3
+    np.testing.assert_allclose(agreement(AGREEING), stem + conv, rtol=1e-6)
+    weighed = agreement(AGREEING, strength=0.1, layers=("stem=3", "conv=0.5"))
+    np.testing.assert_allclose(weighed, 0.1 * (3 * stem + 0.5 * conv), rtol=1e-6)
+    np.testing.assert_allclose(agreement(AGREEING, noise=0.0), conv, rtol=1e-6)
+    half = agreement(AGREEING, ramp=0.5, progress=0.25)
+    np.testing.assert_allclose(half, (stem + conv) / 2, rtol=1e-6)
+    assert l1inf(L1InfConfig(form="agreement"), CHAIN).project_gains is None
+
+
+def test_agreement_differentiates_kernel_and_batch_variance_and_nothing_else():
+    gradient = jax.grad(agreement)(AGREEING)
+    by = {
+        "stem": {"squares": [0.5 / 3 / 2, 0.25 / 1e-5 / 2], "batch_variance": [-4 / 3 / 2, 0]},
+        "conv": {"l1": [0.01 / 3, 0.01 / 3, 0], "batch_variance": [-0.01 / 6, -1e-4 / 6, 0]},
+        "head": {},
+    }
+    for name, unit in gradient.items():
+        for field in UnitStats._fields:
+            expected = by[name].get(field, np.zeros(len(unit.l1)))
+            np.testing.assert_allclose(getattr(unit, field), expected, rtol=1e-5, err_msg=f"{name} {field}")
+
+
+def test_agreement_does_not_see_the_scale_of_a_kernel():
+    scaled = {
+        name: unit._replace(
+            l1=10 * unit.l1, squares=100 * unit.squares, batch_variance=100 * unit.batch_variance
+        )
+        for name, unit in AGREEING.items()
+    }
+    np.testing.assert_allclose(agreement(scaled), agreement(AGREEING), rtol=1e-6)
+
+
+def test_agreement_grows_in_training(train):
+    _, states = train(12, epochs=4, constraint="l1inf", l1inf=L1InfConfig(form="agreement", strength=0.3))
+    first, last = (float(states[step].totals.penalty) / 4 for step in (4, 12))
+    assert last < 0.9 * first
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"form": "agreement", "noise": -1.0}, "l1inf.noise must be 0 or positive, and finite; got -1.0"),
+        ({"noise": 0.1}, "l1inf.noise is for l1inf.form agreement; got 0.1 with soft"),
+        ({"form": "agreement", "radius": 3.0}, "is for .* hard, both, init or floor; got 3.0 with agreement"),
+        ({"form": "agreement", "reduction": "sum"}, "is for .* soft or both; got sum with agreement"),
+        ({"form": "floor", "bound": 3.0}, "l1inf.bound is for .* hard or both; got 3.0 with floor"),
+        ({"form": "init", "strength": 1.0}, "is for l1inf.form soft, both or agreement; got 1.0 with init"),
+        ({"form": "floor", "target": "gain"}, "l1inf.form floor takes l1inf.target folded; got gain"),
+    ],
+)
+def test_settings_of_another_form_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        L1InfConfig(**options)

@@ -4,11 +4,13 @@ Nothing is compiled; that steps learn is tested with one small network per metho
 """
 
 from itertools import product
+from typing import Any
 
 import jax
 import pytest
 from noise import noise
 
+from bnnjax.config.constraints import L1InfConfig
 from bnnjax.config.training import Config
 from bnnjax.methods import METHODS
 from bnnjax.runs.resolve import resolve
@@ -37,9 +39,24 @@ CASES = [
 def test_a_step_gives_back_a_state_of_the_same_shape(
     method: str, model: str, structure: str | None, constraint: str
 ) -> None:
-    config = Config(
-        model=model, structure=structure, method=method, constraint=constraint, batch_size=BATCH, epochs=4
-    )
+    step_of(method=method, model=model, structure=structure, constraint=constraint)
+
+
+QUICK = {("floor", "reactnet", "resnet_tiny"), ("agreement", "irnet", "vgg_tiny")}
+FORMS = [
+    pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+    for case in product(("init", "floor", "agreement"), METHODS, ("resnet_tiny", "vgg_tiny"))
+]
+
+
+@pytest.mark.parametrize(("form", "method", "model"), FORMS)
+def test_a_step_under_each_form_of_the_constraint(form: Any, method: str, model: str) -> None:
+    step_of(method=method, model=model, constraint="l1inf", l1inf=L1InfConfig(form=form))
+
+
+def step_of(**fields: Any) -> None:
+    """Takes a step in shapes alone."""
+    config = Config(**fields, batch_size=BATCH, epochs=4)
     setup = make_setup(resolve(config), DATASET)
     compiled = compile_task(setup.task, make_mesh(BATCH, jax.devices()[:1]), BATCH, EXAMPLES)
     key = jax.random.key(0)
