@@ -39,6 +39,7 @@ ModelName = Literal[
     "vgg_tiny",
 ]
 Structure = Literal["plain", "bireal"]
+Downsample = Literal["stride", "average"]
 Precision = Literal["float32", "bfloat16"]
 Noise = Literal["quick", "none"]
 LaunchName = Literal["slurm", "gke", "tpu"]

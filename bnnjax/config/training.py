@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from bnnjax.config.constraints import NOT_NEGATIVE, ConstraintSettings, check, refuse_idle
 from bnnjax.config.names import (
     Decay,
+    Downsample,
     LaunchName,
     MethodName,
     ModelName,
@@ -44,6 +45,10 @@ class Config(ConstraintSettings):
     # plain: a shortcut around every two convolutions; bireal: around each.  Left out: bireal for binarized
     # ResNets, else plain.
     structure: Structure | None = None
+    # How resnet20's shortcuts halve an image: every second pixel, or the mean of four.
+    downsample: Downsample = "stride"
+    # Blur images by (1 2 1) / 4 along both axes before the stem.
+    stem_blur: bool = False
 
     # For ImageNet: a complete published recipe, in place of the flags' defaults.
     preset: PresetName | None = None

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.bounds.chain import CLASSIFIER, Chain
+from bnnjax.config.names import Downsample
 from bnnjax.methods import Context, Method
 from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import slope_behind
@@ -15,6 +16,7 @@ from bnnjax.nn.blocks import Block, Structure, block_chain
 from bnnjax.nn.recompute import call, recompute
 from bnnjax.nn.units import Head, Unit, normalized, record_stage
 from bnnjax.ops.pool import max_pool
+from bnnjax.ops.smoothing import binomial_blur
 
 
 class ResNet(nn.Module):
@@ -33,6 +35,8 @@ class ResNet(nn.Module):
       remat: whether training keeps only the inputs of stem and blocks for the backward pass.
       pack_codes: see `BinaryConv`.
       radius_of: see `Unit`.
+      downsample: of shortcuts without projection, see `pad_shortcut`.
+      stem_blur: whether images are blurred before the stem, see `binomial_blur`.
     """
 
     method: Method
@@ -46,6 +50,8 @@ class ResNet(nn.Module):
     remat: bool = False
     pack_codes: bool = False
     radius_of: Callable[[str], float] | None = None
+    downsample: Downsample = "stride"
+    stem_blur: bool = False
 
     def _layout(self) -> list[tuple[str, int, int]]:
         """Returns (name, features, stride) of each block."""
@@ -78,6 +84,8 @@ class ResNet(nn.Module):
           ValueError: if the images are not floats, or not four-dimensional.
         """
         images = normalized(images)
+        if self.stem_blur:
+            images = binomial_blur(images)
         kernel_size, stride = (3, 1) if self.stem == "cifar" else (7, 2)
         common: dict[str, Any] = {"axis_name": self.axis_name, "radius_of": self.radius_of}
         run = recompute if self.remat and train else call
@@ -108,6 +116,7 @@ class ResNet(nn.Module):
                 self.structure,
                 self.projection,
                 pack_codes=self.pack_codes,
+                downsample=self.downsample,
                 name=name,
                 **common,
             )

@@ -12,6 +12,7 @@ from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import slope_behind
 from bnnjax.nn.recompute import call, recompute
 from bnnjax.nn.units import Head, Unit, normalized, record_stage
+from bnnjax.ops.smoothing import binomial_blur
 
 
 class VGG(nn.Module):
@@ -27,6 +28,7 @@ class VGG(nn.Module):
       remat: whether training keeps only the inputs of units for the backward pass.
       pack_codes: see `BinaryConv`.
       radius_of: see `Unit`.
+      stem_blur: whether images are blurred before the stem, see `binomial_blur`.
     """
 
     method: Method
@@ -36,6 +38,7 @@ class VGG(nn.Module):
     remat: bool = False
     pack_codes: bool = False
     radius_of: Callable[[str], float] | None = None
+    stem_blur: bool = False
 
     @property
     def least_size(self) -> int:
@@ -57,6 +60,8 @@ class VGG(nn.Module):
           ValueError: if the images are not floats, or not four-dimensional.
         """
         images = normalized(images)
+        if self.stem_blur:
+            images = binomial_blur(images)
         common: dict[str, Any] = {
             "activation": self.method.nonlinearity,
             "axis_name": self.axis_name,

@@ -8,25 +8,29 @@ import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.bounds.chain import Chain, Residual
+from bnnjax.config.names import Downsample
 from bnnjax.methods import Context, Method
 from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import Nonlinearity, slope_behind
 from bnnjax.nn.units import Unit
+from bnnjax.ops.smoothing import block_means
 
 Structure = Literal["plain", "bireal"]
 
 
-def pad_shortcut(x: Array, features: int, stride: int) -> Array:
-    """Returns every stride-th pixel with zero channels added on both sides: ResNet's option A.
+def pad_shortcut(x: Array, features: int, stride: int, downsample: Downsample = "stride") -> Array:
+    """Returns the smaller image with zero channels added on both sides: ResNet's option A.
 
     Args:
       x: [batch, h, w, c].
       features: channels of the result, at least c.
       stride: of both axes.
+      downsample: stride takes every stride-th pixel, average the mean of stride x stride pixels.
     """
     missing = features - x.shape[-1]
     before = missing // 2
-    return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (before, missing - before)))
+    y = block_means(x, stride) if downsample == "average" else x[:, ::stride, ::stride]
+    return jnp.pad(y, ((0, 0), (0, 0), (0, 0), (before, missing - before)))
 
 
 class Block(nn.Module):
@@ -46,6 +50,7 @@ class Block(nn.Module):
       axis_name: mapped axis of the batch norms.
       pack_codes: see `BinaryConv`.
       radius_of: see `Unit`.
+      downsample: of a padded shortcut, see `pad_shortcut`.
     """
 
     features: int
@@ -56,6 +61,7 @@ class Block(nn.Module):
     axis_name: str | None = None
     pack_codes: bool = False
     radius_of: Callable[[str], float] | None = None
+    downsample: Downsample = "stride"
 
     @nn.compact
     def __call__(self, x: Array, context: Context, train: bool) -> Array:
@@ -70,7 +76,7 @@ class Block(nn.Module):
             unit = Unit(self.features, fp(), 1, self.stride, name="shortcut", **common)
             shortcut = unit(x, context, train)
         else:
-            shortcut = pad_shortcut(x, self.features, self.stride)
+            shortcut = pad_shortcut(x, self.features, self.stride, self.downsample)
         if self.structure == "plain":
             return unit2(unit1(x, context, train), context, train, shortcut)
         h = unit1(x, context, train, shortcut)

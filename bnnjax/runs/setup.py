@@ -48,6 +48,8 @@ def make_network(config: ResolvedConfig, dataset: Dataset) -> Network:
         remat=config.remat,
         pack_codes=config.pack_codes,
         radius_of=config.l1inf.radius_of if config.l1inf.form == "floor" else None,
+        downsample=config.downsample,
+        stem_blur=config.stem_blur,
     )
     height, width, channels = dataset.train.images.shape[1:]
     least = model.least_size
