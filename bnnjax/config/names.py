@@ -40,6 +40,7 @@ ModelName = Literal[
 ]
 Structure = Literal["plain", "bireal"]
 Downsample = Literal["stride", "average"]
+Augment = Literal["none", "noise"]
 Precision = Literal["float32", "bfloat16"]
 Noise = Literal["quick", "none"]
 LaunchName = Literal["slurm", "gke", "tpu"]
