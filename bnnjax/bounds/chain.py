@@ -21,7 +21,6 @@ class UnitStats(NamedTuple):
     variance: Array  # [o], its running variance + epsilon
     batch_variance: Array  # [o], the variance of this batch + epsilon, differentiable
     slope: Array  # [o], the Lipschitz constant of the activation behind the unit where it is learned, else 1
-    squares: Array  # [o], ||What_o||_2^2
 
     @property
     def norm(self) -> Array:

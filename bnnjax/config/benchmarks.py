@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnnjax.config.constraints import check
+from bnnjax.config.checks import check
 from bnnjax.config.names import MethodName, ModelName, Precision
 
 # What is timed in place of steps, one at a time.

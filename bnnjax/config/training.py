@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from bnnjax.config.constraints import NOT_NEGATIVE, ConstraintSettings, check, refuse_idle
+from bnnjax.config.checks import NOT_NEGATIVE, check, refuse_idle
+from bnnjax.config.constraints import ConstraintSettings
 from bnnjax.config.names import (
     Augment,
     Decay,
@@ -179,7 +180,7 @@ class Config(ConstraintSettings):
             value = getattr(self, name)
             check(name, value, "in [0, 1)", 0 <= value < 1)
         check("augment_sigma", self.augment_sigma, "above 0 and finite", 0 < self.augment_sigma < math.inf)
-        check("augment_share", self.augment_share, "in (0, 1]", 0 < self.augment_share <= 1)
+        check("augment_share", self.augment_share, "in [0.0001, 1]", 1e-4 <= self.augment_share <= 1)
         if self.augment == "none":
             refuse_idle(self, ("augment_sigma", "augment_share"), "augment noise", "none")
         if self.optimizer == "adamw":

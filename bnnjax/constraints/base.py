@@ -12,6 +12,7 @@ from bnnjax.bounds.chain import Units
 State = Any  # nested tuples and dicts of float32 arrays
 INPUT_GRADIENT = "input_gradient"  # in `needs` of a constraint that reads the field of this name
 LATENTS = "latents"  # in `needs` of a constraint on latent kernels, which has no effect without any
+SIGNS = "signs"  # in `needs` of a constraint on activations whose signs at 0 the method takes
 
 
 class InputGradient(NamedTuple):
@@ -30,6 +31,7 @@ class Seen(NamedTuple):
     latents: Mapping[str, Array]  # latent kernels, [..., i, o], by unit
     progress: Array  # epoch / epochs, [] float32
     kernels: Mapping[str, Array] = {}  # [h, w, i, o], with the batch norm folded in, by unit
+    squares: Mapping[str, Array] = {}  # ||What_o||_2^2, [o], by unit
     input_gradient: InputGradient | None = None
     # Input and codes of each quantized layer, [batch, ..., c], by unit.
     activations: Mapping[str, tuple[Array, Array]] = {}
@@ -50,7 +52,7 @@ class Constraint:
     """A constraint: penalties and projections added to training; any part may be missing."""
 
     name: str
-    # Names of the fields of `Seen` that it reads beside those that are always there; and LATENTS.
+    # Names of the fields of `Seen` that it reads beside those that are always there; and LATENTS, SIGNS.
     needs: frozenset[str] = frozenset()
     # Whether these come from a forward pass of their own.
     second_pass: bool = False

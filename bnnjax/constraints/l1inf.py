@@ -15,10 +15,11 @@ from bnnjax.constraints.base import After, Constraint, Seen, State, ramped
 from bnnjax.constraints.l1inf_agreement import agreement_form
 from bnnjax.constraints.l1inf_floor import floor_form
 from bnnjax.constraints.l1inf_init import init_form
+from bnnjax.constraints.l1inf_reach import reach_form
 from bnnjax.ops import norms
 
 # The forms in files of their own: (settings, weights of the units in order) -> constraint.
-FORMS = {"init": init_form, "floor": floor_form, "agreement": agreement_form}
+FORMS = {"init": init_form, "floor": floor_form, "agreement": agreement_form, "reach": reach_form}
 
 
 def _channel_norms(unit: UnitStats, target: str) -> Array:

@@ -17,9 +17,9 @@ def _votes(unit: UnitStats) -> Array:
     return jnp.where(has_inputs, jnp.log(l1) - jnp.log(unit.batch_variance) / 2, 0)
 
 
-def _noise_share(unit: UnitStats, noise: float) -> Array:
+def _noise_share(unit: UnitStats, squares: Array, noise: float) -> Array:
     """Returns log(1 + s^2 ||What_o||_2^2 / sigma_o^2), [o], the variance with noise over that without."""
-    return jnp.log1p(noise**2 * unit.squares / unit.batch_variance)
+    return jnp.log1p(noise**2 * squares / unit.batch_variance)
 
 
 def agreement_form(config: L1InfConfig, weights: Mapping[str, float]) -> Constraint:
@@ -31,8 +31,8 @@ def agreement_form(config: L1InfConfig, weights: Mapping[str, float]) -> Constra
     sigma_o^2 is the variance of this batch, with epsilon, differentiated: it rises where inputs agree.  For n
     binary inputs ||What_o||_1 / sigma_o = sqrt(n / kappa), kappa = 1 where they are uncorrelated, n where all
     agree, and the share of outputs that noise flips grows with it.  Neither term depends on the scale of
-    What_o or on the gain.  Of the stem's input, noise of deviation s is independent from pixel to pixel, so
-    that its 2-norm counts: averaging pixels then costs nothing, as it would by the 1-norm.
+    What_o or on the gain.  In the stem the 2-norm counts, as for noise of deviation s that is independent
+    from pixel to pixel: averaging pixels helps against it, but not by the 1-norm.
 
     A filter of zeros counts 0, a unit of weight w counts w times, the classifier, which has no batch norm
     behind it, not at all.
@@ -50,8 +50,9 @@ def agreement_form(config: L1InfConfig, weights: Mapping[str, float]) -> Constra
         for name, weight in weights.items():
             if name != CLASSIFIER:
                 unit = seen.units[name]
-                terms = _noise_share(unit, config.noise) if name == stem else _votes(unit)
+                is_stem = name == stem
+                terms = _noise_share(unit, seen.squares[name], config.noise) if is_stem else _votes(unit)
                 value += weight * jnp.mean(terms)
         return ramped(config.strength, config.ramp, seen.progress) * value, state
 
-    return Constraint(name="l1inf", penalty=penalty)
+    return Constraint(name="l1inf", needs=frozenset({"squares"}), penalty=penalty)

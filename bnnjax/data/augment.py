@@ -109,16 +109,16 @@ def _vary_levels(key: jax.Array, image: jax.Array, place: jax.Array, augmentatio
 
 
 def is_chosen(place: jax.Array, share: float) -> jax.Array:
-    """Returns whether a place in a batch is one of the share: of the first n places floor(n share) are.
+    """Returns whether a place in a batch is one of the share: ceil(n share) of the first n places are.
 
     They are evenly spaced; which images stand there is random, as their order is.
 
     Args:
       place: int32.
-      share: in [0, 1]; to 4 digits.
+      share: in [0, 1], to 4 digits.
     """
     chosen, of = Fraction(share).limit_denominator(10_000).as_integer_ratio()
-    return (place + 1) * chosen // of > place * chosen // of
+    return -(-(place + 1) * chosen // of) > -(-place * chosen // of)
 
 
 def color_jitter(key: jax.Array, image: jax.Array, strengths: Sequence[float]) -> jax.Array:

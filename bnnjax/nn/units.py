@@ -19,8 +19,9 @@ from bnnjax.ops import norms
 from bnnjax.ops.pool import max_pool
 
 # Collections that a forward pass fills if they are mutable: `units` holds UnitStats, `kernels` the kernels
-# with their batch norm folded in, `stages` the outputs of a network's stages, in order.
-UNITS, KERNELS, STAGES = "units", "kernels", "stages"
+# with their batch norm folded in, `squares` ||What_o||_2^2 of each filter, [o], of all but the classifier,
+# `stages` the outputs of a network's stages, in order.
+UNITS, KERNELS, SQUARES, STAGES = "units", "kernels", "squares", "stages"
 
 
 def _record_unit(module: nn.Module, stats: UnitStats, folded: Array) -> None:
@@ -29,7 +30,7 @@ def _record_unit(module: nn.Module, stats: UnitStats, folded: Array) -> None:
 
 
 def by_unit(collection: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the entries of a `units` or `kernels` collection by the names of their units."""
+    """Returns the entries of a `units`, `kernels` or `squares` collection by the names of their units."""
     return {"/".join(path[:-1]): value for path, value in flatten_dict(collection).items()}
 
 
@@ -135,8 +136,8 @@ class Unit(nn.Module):
             variance=norm.variance,
             batch_variance=norm.batch_variance,
             slope=slope,
-            squares=norms.channel_squares(weight.value),
         )
+        record(self, SQUARES, norms.channel_squares(weight.value))
         _record_unit(self, stats, weight.value * (norm.gain * jax.lax.rsqrt(norm.variance)))
         return y
 
@@ -169,6 +170,7 @@ class Head(nn.Module):
         logits = dense(x)
         kernel = dense.get_variable("params", "kernel")
         folded = kernel * multiplier[:, None]
-        l1, latent_l1, one = norms.channel_l1(folded), norms.channel_l1(kernel), jnp.ones(self.classes)
-        _record_unit(self, UnitStats(l1, latent_l1, *[one] * 5, norms.channel_squares(folded)), folded)
+        one = jnp.ones(self.classes)
+        stats = UnitStats(norms.channel_l1(folded), norms.channel_l1(kernel), *[one] * 5)
+        _record_unit(self, stats, folded)
         return logits

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.constraints import make_constraint
-from bnnjax.constraints.base import LATENTS
+from bnnjax.constraints.base import LATENTS, SIGNS
 from bnnjax.constraints.objective import LCR, ConstrainedNetwork, constrain
 from bnnjax.data import Dataset, steps_per_epoch
 from bnnjax.methods import make_method
@@ -77,6 +77,11 @@ def constrained_network(config: ResolvedConfig, network: Network, twin: Network 
         raise ValueError(
             f"constraint {config.constraint} is about latent kernels, "
             f"of which method {network.method.name} at 32 bits has none"
+        )
+    if SIGNS in constraint.needs and not network.method.takes_signs_at_zero:
+        raise ValueError(
+            f"l1inf.form reach is about signs of activations at 0, "
+            f"which method {network.method.name} at {network.method.abits} bits does not take"
         )
     return constrain(network, constraint, twin)
 

@@ -69,7 +69,7 @@ def test_nan_in_a_norm_is_nan_in_the_bound():
 def unit_stats(l1, gain, variance, slope=None):
     l1, gain, variance = (jnp.asarray(v, jnp.float32) for v in (l1, gain, variance))
     one = jnp.ones_like(l1)
-    return UnitStats(l1, l1, one, gain, variance, variance, one if slope is None else jnp.float32(slope), one)
+    return UnitStats(l1, l1, one, gain, variance, variance, one if slope is None else jnp.float32(slope))
 
 
 def test_network_bound_and_units_off_written_out():

@@ -84,7 +84,7 @@ def test_the_hard_form_takes_the_folded_norm_alone(target: Any) -> None:
         (
             L1InfConfig,
             {"form": "hard", "strength": 0.1},
-            "l1inf.strength is for .* soft, both or agreement; got 0.1 with hard",
+            "l1inf.strength is for .* soft, both, agreement or reach; got 0.1 with hard",
         ),
         (
             L1InfConfig,
@@ -116,7 +116,11 @@ def test_the_hard_form_takes_the_folded_norm_alone(target: Any) -> None:
             "nesterov is for optimizer sgd; got True with adamw",
         ),
         (Config, {"augment_share": 0.1}, "augment_share is for augment noise; got 0.1 with none"),
-        (Config, {"augment": "noise", "augment_share": 0.0}, r"augment_share must be in \(0, 1\]; got 0.0"),
+        (
+            Config,
+            {"augment": "noise", "augment_share": 0.0},
+            r"augment_share must be in \[0.0001, 1\]; got 0.0",
+        ),
         (Config, {"augment": "noise", "augment_sigma": 0.0}, "augment_sigma must be above 0.*; got 0.0"),
         (Config, {"image_size": 64}, "image_size is for data set imagenet2012; got 64 with cifar10"),
         (Config, {"dataset": "digits", "data_workers": 2}, "is for .* imagenet2012; got 2 with digits"),

@@ -22,7 +22,6 @@ UNITS = {
         variance=jnp.array([4.0, 9.0, 1.0]),
         batch_variance=jnp.array([16.0, 2.25, 1.0]),
         slope=jnp.array([1.0, 1.0, 1.0]),
-        squares=jnp.array([108.0, 27.0, 0.0]),
     ),
     "b": UnitStats(
         l1=jnp.array([4.0]),
@@ -32,7 +31,6 @@ UNITS = {
         variance=jnp.array([1.0]),
         batch_variance=jnp.array([4.0]),
         slope=jnp.array([1.0]),
-        squares=jnp.array([4.0]),
     ),
 }
 # By hand, channel by channel.
@@ -155,7 +153,6 @@ def test_only_the_naive_targets_see_the_scale_of_a_latent_kernel(target, sees):
             variance=100 * unit.variance,
             batch_variance=100 * unit.batch_variance,
             slope=unit.slope,
-            squares=100 * unit.squares,
         )
         for name, unit in UNITS.items()
     }

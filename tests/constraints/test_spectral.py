@@ -37,7 +37,7 @@ def settled(constraint, kernels, steps=30):
 
 def units(gains):
     one = jnp.ones(1)
-    return {name: UnitStats(*[one] * 8)._replace(gain=jnp.asarray(gain)) for name, gain in gains.items()}
+    return {name: UnitStats(*[one] * 7)._replace(gain=jnp.asarray(gain)) for name, gain in gains.items()}
 
 
 def svd(kernel):
@@ -126,7 +126,7 @@ def test_normalize_divides_the_gains_of_units_above_the_radius_and_leaves_the_cl
 
 def test_after_the_l1inf_projection_the_norm_is_that_of_the_gains_it_left():
     kernel = jnp.array([[4.0, 0.0], [0.0, 3.0]]).reshape(2, 1, 1, 2)
-    unit = UnitStats(*[jnp.ones(2)] * 8)._replace(l1=jnp.array([4.0, 3.0]), gain=jnp.ones(2))
+    unit = UnitStats(*[jnp.ones(2)] * 7)._replace(l1=jnp.array([4.0, 3.0]), gain=jnp.ones(2))
     config = Config(
         constraint="l1inf,spectral",
         l1inf=L1InfConfig(form="hard", radius=2.0),
