@@ -12,7 +12,7 @@ from noise import noise
 
 from bnnjax.config.constraints import L1InfConfig
 from bnnjax.config.training import Config
-from bnnjax.methods import METHODS
+from bnnjax.methods import METHODS, make_method
 from bnnjax.runs.resolve import resolve
 from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh
@@ -45,7 +45,8 @@ def test_a_step_gives_back_a_state_of_the_same_shape(
 QUICK = {("floor", "reactnet", "resnet_tiny"), ("agreement", "irnet", "vgg_tiny")}
 FORMS = [
     pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
-    for case in product(("init", "floor", "agreement"), METHODS, ("resnet_tiny", "vgg_tiny"))
+    for case in product(("init", "floor", "agreement", "reach"), METHODS, ("resnet_tiny", "vgg_tiny"))
+    if case[0] != "reach" or make_method(case[1]).takes_signs_at_zero
 ]
 
 
