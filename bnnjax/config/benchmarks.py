@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bnnjax.config.constraints import check
+from bnnjax.config.checks import check
 from bnnjax.config.names import Kernels, MethodName, ModelName, Precision
 
 # What is timed in place of steps, one at a time.

@@ -3,78 +3,43 @@
 import fnmatch
 import math
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-NOT_NEGATIVE = "0 or positive, and finite"
-
-
-def check(name: str, value: float | str, allowed: str, holds: bool) -> None:
-    """Refuses a value.
-
-    Raises:
-      ValueError: unless it holds, with the value and what is allowed.
-    """
-    if not holds:
-        raise ValueError(f"{name} must be {allowed}; got {value}")
-
-
-def refuse_idle(settings: Any, names: Iterable[str], purpose: str, chosen: str, prefix: str = "") -> None:
-    """Refuses settings that would have no effect, since something else is chosen than what they are for.
-
-    Args:
-      settings: a configuration.
-      names: of its settings that have no effect.
-      purpose: what they are for.
-      chosen: what is chosen instead.
-      prefix: of the names in the sentence.
-
-    Raises:
-      ValueError: if one of them has another value than its default.
-    """
-    for name in names:
-        value = getattr(settings, name)
-        if value != getattr(type(settings), name):
-            raise ValueError(f"{prefix}{name} is for {purpose}; got {value} with {chosen}")
-
-
-def check_form(name: str, settings: Any, own: Mapping[str, tuple[str, ...]]) -> None:
-    """Refuses settings of another form of a constraint than the one that is chosen.
-
-    Args:
-      name: of the constraint.
-      settings: of it, with a `form`.
-      own: by forms, with " or " between, the settings that they alone have.
-
-    Raises:
-      ValueError: as `refuse_idle`.
-    """
-    for forms, names in own.items():
-        if settings.form not in forms.split(" or "):
-            refuse_idle(settings, names, f"{name}.form {forms}", settings.form, prefix=f"{name}.")
+from bnnjax.config.checks import NOT_NEGATIVE, check, check_form
 
 
 @dataclass(frozen=True, kw_only=True)
 class L1InfConfig:
     """The L1,inf constraint; used with --constraint l1inf."""
 
-    # soft: a penalty on the loss; hard: a projection of the batch norm gains after each update; or both.
-    form: Literal["soft", "hard", "both"] = "soft"
+    # soft: a penalty on the loss; hard: a projection of the batch norm gains after each update; both; init:
+    # gains begin as small as hard makes them, and are then left alone (a control); floor: batch norms divide
+    # by at least ||What||_1 / radius, and gains are at most 1; agreement: a penalty on the number of inputs
+    # over the deviation of what they add up to, so that they agree; reach: one on values that noise can carry
+    # over the threshold of their sign.
+    form: Literal["soft", "hard", "both", "init", "floor", "agreement", "reach"] = "soft"
     # Which norm: folded (kernel, scale and batch norm), gain (the batch norm's gain left out, the batch
     # variance differentiated), weights or scales (the naive forms; scales does nothing where a method's scale
-    # has no gradient, as IR-Net's).  The hard forms take folded alone.
+    # has no gradient, as IR-Net's).  All forms but soft take folded alone.
     target: Literal["folded", "gain", "weights", "scales"] = "folded"
     # bound: log of the network's bound; sum: of the units' norms.
     reduction: Literal["bound", "sum"] = "bound"
     # 0 takes the exact maximum over channels; T > 0 smooths it by a log-sum-exp, in units of the norm.
     temperature: float = 0.0
-    # Factor of the penalty (soft forms).
+    # Factor of the penalty (soft forms, agreement, reach).
     strength: float = 0.003
     # Share of training over which the strength rises linearly from 0; 0: it is constant.
     ramp: float = 0.0
-    # Largest norm of a unit (hard forms).
+    # Standard deviation of noise on the network's input, the normalized image, that the stem is to stand
+    # (agreement, reach); on CIFAR-10 four times that on images in [0, 1].
+    noise: float = 0.3
+    # Share of signs that flip, which the layers behind it are to stand (reach).
+    flips: float = 0.1
+    # How many deviations of the noise a value keeps away from the threshold (reach).
+    tau: float = 1.0
+    # Largest norm of a unit (hard forms, init, floor).
     radius: float = 10.0
     # Largest bound of the network (hard forms), in place of a radius: the units share its logarithm.
     bound: float | None = None
@@ -83,17 +48,26 @@ class L1InfConfig:
     layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "strength"):
+        for name in ("temperature", "strength", "noise", "tau"):
             value = getattr(self, name)
             check(f"l1inf.{name}", value, NOT_NEGATIVE, 0 <= value < math.inf)
-        check("l1inf.ramp", self.ramp, "in [0, 1]", 0 <= self.ramp <= 1)
+        for name in ("ramp", "flips"):
+            value = getattr(self, name)
+            check(f"l1inf.{name}", value, "in [0, 1]", 0 <= value <= 1)
         for name in ("radius", "bound"):
             value = getattr(self, name)
             check(f"l1inf.{name}", value, "positive and finite", value is None or 0 < value < math.inf)
         if self.form != "soft" and self.target != "folded":
             raise ValueError(f"l1inf.form {self.form} takes l1inf.target folded; got {self.target}")
-        soft = ("reduction", "temperature", "strength", "ramp")
-        check_form("l1inf", self, {"soft or both": soft, "hard or both": ("radius", "bound")})
+        own: dict[str, tuple[str, ...]] = {
+            "soft or both": ("reduction", "temperature"),
+            "soft, both, agreement or reach": ("strength", "ramp"),
+            "hard or both": ("bound",),
+            "hard, both, init or floor": ("radius",),
+            "agreement or reach": ("noise",),
+            "reach": ("flips", "tau"),
+        }
+        check_form("l1inf", self, own)
         if self.bound is not None and self.radius != L1InfConfig.radius:
             raise ValueError(f"l1inf.bound is in place of l1inf.radius; got {self.bound} and {self.radius}")
         for entry in self.layers:
@@ -109,6 +83,11 @@ class L1InfConfig:
             if fnmatch.fnmatchcase(unit, pattern):
                 weight = float(value)
         return weight
+
+    def radius_of(self, unit: str) -> float:
+        """Returns the largest norm of a unit, radius / weight."""
+        weight = self.weight(unit)
+        return self.radius / weight if weight else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnnjax.config.constraints import L1InfConfig, check
+from bnnjax.config.checks import check
+from bnnjax.config.constraints import L1InfConfig
 from bnnjax.config.names import MethodName, ModelName
 from bnnjax.config.series import SeriesConfig
 

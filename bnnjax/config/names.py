@@ -39,6 +39,8 @@ ModelName = Literal[
     "vgg_tiny",
 ]
 Structure = Literal["plain", "bireal"]
+Downsample = Literal["stride", "average"]
+Augment = Literal["none", "noise"]
 Precision = Literal["float32", "bfloat16"]
 Kernels = Literal["xla", "native"]
 Noise = Literal["quick", "none"]

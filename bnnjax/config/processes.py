@@ -1,6 +1,6 @@
 """The flags by which the processes of one run find each other, given by hand."""
 
-from bnnjax.config.constraints import check
+from bnnjax.config.checks import check
 
 
 def check_processes(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from bnnjax.config.constraints import check, refuse_idle
+from bnnjax.config.checks import check, refuse_idle
 
 # What --corruptions takes beside names: all 19, or the 15 that scores are made of.
 ALL, BENCHMARK = "all", "benchmark"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnnjax.config.constraints import check
+from bnnjax.config.checks import check
 from bnnjax.config.names import Noise, Precision
 from bnnjax.config.training import Config
 

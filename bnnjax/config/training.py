@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from bnnjax.config.constraints import NOT_NEGATIVE, ConstraintSettings, check, refuse_idle
+from bnnjax.config.checks import NOT_NEGATIVE, check, refuse_idle
+from bnnjax.config.constraints import ConstraintSettings
 from bnnjax.config.names import (
+    Augment,
     Decay,
+    Downsample,
     Kernels,
     LaunchName,
     MethodName,
@@ -45,6 +48,10 @@ class Config(ConstraintSettings):
     # plain: a shortcut around every two convolutions; bireal: around each.  Left out: bireal for binarized
     # ResNets, else plain.
     structure: Structure | None = None
+    # How resnet20's shortcuts halve an image: every second pixel, or the mean of four.
+    downsample: Downsample = "stride"
+    # Blur images by (1 2 1) / 4 along both axes before the stem.
+    stem_blur: bool = False
 
     # For ImageNet: a complete published recipe, in place of the flags' defaults.
     preset: PresetName | None = None
@@ -113,6 +120,12 @@ class Config(ConstraintSettings):
     # Train on the first N images only.
     train_examples: int | None = None
 
+    # What is done to training images beside the data set's crops and flips; noise: Gaussian noise on some.
+    augment: Augment = "none"
+    # Standard deviation of that noise, in units where 255 is 1.
+    augment_sigma: float = 0.1
+    # Share of each batch that gets it.
+    augment_share: float = 0.5
     # Random changes of brightness, contrast and saturation of training images, by up to these shares.
     color_jitter: tuple[float, float, float] = (0.0, 0.0, 0.0)
     # Standard deviation of random lighting along the principal colours of ImageNet (AlexNet's: 0.1).
@@ -171,6 +184,10 @@ class Config(ConstraintSettings):
         for name in ("momentum", "label_smoothing"):
             value = getattr(self, name)
             check(name, value, "in [0, 1)", 0 <= value < 1)
+        check("augment_sigma", self.augment_sigma, "above 0 and finite", 0 < self.augment_sigma < math.inf)
+        check("augment_share", self.augment_share, "in [0.0001, 1]", 1e-4 <= self.augment_share <= 1)
+        if self.augment == "none":
+            refuse_idle(self, ("augment_sigma", "augment_share"), "augment noise", "none")
         if self.optimizer == "adamw":
             refuse_idle(self, ("momentum", "nesterov"), "optimizer sgd", "adamw")
         if self.scale_learning_rate == "none":

@@ -12,6 +12,7 @@ from bnnjax.bounds.chain import Units
 State = Any  # nested tuples and dicts of float32 arrays
 INPUT_GRADIENT = "input_gradient"  # in `needs` of a constraint that reads the field of this name
 LATENTS = "latents"  # in `needs` of a constraint on latent kernels, which has no effect without any
+SIGNS = "signs"  # in `needs` of a constraint on activations whose signs at 0 the method takes
 
 
 class InputGradient(NamedTuple):
@@ -30,6 +31,7 @@ class Seen(NamedTuple):
     latents: Mapping[str, Array]  # latent kernels, [..., i, o], by unit
     progress: Array  # epoch / epochs, [] float32
     kernels: Mapping[str, Array] = {}  # [h, w, i, o], with the batch norm folded in, by unit
+    squares: Mapping[str, Array] = {}  # ||What_o||_2^2, [o], by unit
     input_gradient: InputGradient | None = None
     # Input and codes of each quantized layer, [batch, ..., c], by unit.
     activations: Mapping[str, tuple[Array, Array]] = {}
@@ -50,7 +52,7 @@ class Constraint:
     """A constraint: penalties and projections added to training; any part may be missing."""
 
     name: str
-    # Names of the fields of `Seen` that it reads beside those that are always there; and LATENTS.
+    # Names of the fields of `Seen` that it reads beside those that are always there; and LATENTS, SIGNS.
     needs: frozenset[str] = frozenset()
     # Whether these come from a forward pass of their own.
     second_pass: bool = False
@@ -61,6 +63,9 @@ class Constraint:
     # The constraint's state before the first step, which is in every checkpoint; gets the shape of each
     # unit's kernel.
     init: Callable[[Mapping[str, tuple[int, ...]]], State] = lambda shapes: ()
+    # (the network before the first step, the shape of each unit's kernel) -> the batch norm gains that
+    # training begins with, by unit.
+    first_gains: Callable[[Units, Mapping[str, tuple[int, ...]]], Mapping[str, Array]] | None = None
     # (values of this step, state) -> penalty, [], and the next state.
     penalty: Callable[[Seen, State], tuple[Array, State]] | None = None
     # (the network after the optimizer's update, state) -> the projected batch norm gains, by unit.
@@ -69,14 +74,21 @@ class Constraint:
     project_latent: Callable[[Array], Array] | None = None
 
 
+def ramped(strength: float, ramp: float, progress: Array) -> Array | float:
+    """Returns a strength that rises linearly from 0 over the share `ramp` of training; ramp 0: at once."""
+    return strength * (jnp.minimum(progress / ramp, 1) if ramp else 1)
+
+
 def combined(constraints: Sequence[Constraint]) -> Constraint:
     """Returns the constraint that adds all penalties and applies all projections in order.
 
-    Each projection of gains starts from the result of the one before; all see the network as updated.
+    Each projection of gains starts from the result of the one before; all see the network as updated.  So do
+    the first gains.
     """
     checks = [one.validate for one in constraints if one.validate is not None]
     learns = [one.learned for one in constraints if one.learned is not None]
     penalties = [(n, one.penalty) for n, one in enumerate(constraints) if one.penalty is not None]
+    begins = [one.first_gains for one in constraints if one.first_gains is not None]
     gains = [(n, one.project_gains) for n, one in enumerate(constraints) if one.project_gains is not None]
     latents = [one.project_latent for one in constraints if one.project_latent is not None]
 
@@ -86,6 +98,12 @@ def combined(constraints: Sequence[Constraint]) -> Constraint:
 
     def learned(shapes: Seen) -> Mapping[str, Array]:
         return {name: array for own in learns for name, array in own(shapes).items()}
+
+    def first_gains(units: Units, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Array]:
+        units = dict(units)
+        for begin in begins:
+            units |= {name: units[name]._replace(gain=gain) for name, gain in begin(units, shapes).items()}
+        return {name: unit.gain for name, unit in units.items()}
 
     def penalty(seen: Seen, state: State) -> tuple[Array, State]:
         total, states = jnp.zeros(()), list(state)
@@ -116,6 +134,7 @@ def combined(constraints: Sequence[Constraint]) -> Constraint:
         validate=validate if checks else None,
         learned=learned if learns else None,
         init=lambda shapes: tuple(one.init(shapes) for one in constraints),
+        first_gains=first_gains if begins else None,
         penalty=penalty if penalties else None,
         project_gains=project_gains if gains else None,
         project_latent=project_latent if latents else None,

@@ -11,8 +11,15 @@ from jax import Array
 from bnnjax.bounds.chain import CLASSIFIER, Chain, Slope, UnitStats, unit_names
 from bnnjax.bounds.lipschitz import log_bound, slopes
 from bnnjax.config.constraints import L1InfConfig
-from bnnjax.constraints.base import After, Constraint, Seen, State
+from bnnjax.constraints.base import After, Constraint, Seen, State, ramped
+from bnnjax.constraints.l1inf_agreement import agreement_form
+from bnnjax.constraints.l1inf_floor import floor_form
+from bnnjax.constraints.l1inf_init import init_form
+from bnnjax.constraints.l1inf_reach import reach_form
 from bnnjax.ops import norms
+
+# The forms in files of their own: (settings, weights of the units in order) -> constraint.
+FORMS = {"init": init_form, "floor": floor_form, "agreement": agreement_form, "reach": reach_form}
 
 
 def _channel_norms(unit: UnitStats, target: str) -> Array:
@@ -62,6 +69,8 @@ def common_radius(
 def l1inf(config: L1InfConfig, chain: Chain) -> Constraint:
     """Returns the constraint of the norm ||unit||_{1,inf} = max_o |g_o| / sqrt(v_o + eps) ||What_o||_1.
 
+    Forms other than these two are in FORMS.
+
     Soft form: the penalty is strength * log L(network) (reduction `bound`; L as in
     `bnnjax.bounds.lipschitz`) or strength * sum of the units' norms (`sum`).  The variance is a constant of
     the step.  The gradient of the max goes to one channel; a temperature > 0 smooths it to a log-sum-exp,
@@ -95,6 +104,8 @@ def l1inf(config: L1InfConfig, chain: Chain) -> Constraint:
         if not fnmatch.filter(names, entry.rpartition("=")[0]):
             raise ValueError(f"l1inf.layers {entry} matches no unit; there are {', '.join(names)}")
     weights = {name: config.weight(name) for name in names}
+    if config.form in FORMS:
+        return FORMS[config.form](config, weights)
     movable = frozenset(name for name in names if weights[name] and name != CLASSIFIER)
 
     def penalty(seen: Seen, state: State) -> tuple[Array, State]:
@@ -110,8 +121,7 @@ def l1inf(config: L1InfConfig, chain: Chain) -> Constraint:
                 for name, norm in unit_norms.items()
             }
             value = log_bound(chain, slopes(seen.units) | weighed)
-        strength = config.strength * (jnp.minimum(seen.progress / config.ramp, 1) if config.ramp else 1)
-        return strength * value, state
+        return ramped(config.strength, config.ramp, seen.progress) * value, state
 
     def project_gains(after: After, state: State) -> Mapping[str, Array]:
         units = after.units

@@ -46,12 +46,24 @@ class ConstrainedNetwork:
     def init(self, key: Array) -> tuple[Tree, Tree]:
         """Returns params and batch_stats with random weights."""
         params, batch_stats = self.network.init(key)
+        params = self.begin(params, batch_stats)
         return ({**params, LEARNED: self.learned} if self.learned else params), batch_stats
+
+    def begin(self, params: Tree, batch_stats: Tree) -> Tree:
+        """Returns params with the batch norm gains that the constraint begins with."""
+        if self.constraint.first_gains is None:
+            return params
+        units = jax.jit(self.network.units)(params, batch_stats)
+        return replace_gains(params, self.constraint.first_gains(units, self._shapes(params, batch_stats)))
 
     def carried(self) -> Tree:
         """Returns the constraint's state before the first step."""
-        kernels = jax.eval_shape(self.network.kernels, *jax.eval_shape(self.network.init, jax.random.key(0)))
-        return self.constraint.init({name: kernel.shape for name, kernel in kernels.items()})
+        return self.constraint.init(self._shapes(*jax.eval_shape(self.network.init, jax.random.key(0))))
+
+    def _shapes(self, params: Tree, batch_stats: Tree) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of each unit's kernel."""
+        kernels = jax.eval_shape(self.network.kernels, params, batch_stats)
+        return {name: kernel.shape for name, kernel in kernels.items()}
 
     def forward(
         self,

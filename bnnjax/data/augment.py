@@ -1,7 +1,8 @@
-"""Data augmentation on the device: random crop, horizontal flip and colours; and normalization."""
+"""Data augmentation on the device: random crop, horizontal flip, colours and noise; and normalization."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +24,16 @@ class Augmentation:
     """How training images are varied. The defaults change nothing.
 
     Raises:
-      ValueError: `crop_padding` or `lighting` is negative, or `jitter` not three numbers in [0, 1].
+      ValueError: `crop_padding`, `lighting` or `noise` is negative, `jitter` not three numbers in [0, 1], or
+        `noise_share` not in [0, 1].
     """
 
     crop_padding: int = 0  # zeros added on each side before a crop of the original size; 0: no crop
     flip: bool = False  # mirror left and right with probability 1/2
     jitter: tuple[float, ...] = (0.0, 0.0, 0.0)  # of brightness, contrast and saturation, see `color_jitter`
     lighting: float = 0.0  # standard deviation of `light`
+    noise: float = 0.0  # standard deviation of Gaussian noise, in units where 255 is 1
+    noise_share: float = 0.0  # of a batch's images, those that get it
 
     def __post_init__(self) -> None:
         if self.crop_padding < 0:
@@ -38,12 +42,21 @@ class Augmentation:
             raise ValueError(f"jitter is {self.jitter}: allowed are three numbers in [0, 1]")
         if not 0 <= self.lighting < np.inf:
             raise ValueError(f"lighting is {self.lighting}: allowed is 0 or more")
+        if not 0 <= self.noise < np.inf:
+            raise ValueError(f"noise is {self.noise}: allowed is 0 or more")
+        if not 0 <= self.noise_share <= 1:
+            raise ValueError(f"noise_share is {self.noise_share}: allowed is a number in [0, 1]")
+
+    @property
+    def changes_levels(self) -> bool:
+        """Whether it does more than to move pixels."""
+        return any(self.jitter) or self.lighting > 0 or self.noise * self.noise_share > 0
 
 
 def augment(
     key: jax.Array, images: jax.Array, augmentation: Augmentation, *, first: int | jax.Array = 0
 ) -> jax.Array:
-    """Randomly crops each image after zero padding, flips it horizontally and varies its colours.
+    """Randomly crops each image after zero padding, flips it, varies its colours and adds noise to some.
 
     What happens to an image is a function only of `key` and of its place in the global batch: for
     any k, augment(key, x) equals augment(key, x[:k]) followed by augment(key, x[k:], first=k). A
@@ -75,17 +88,37 @@ def augment(
         image = jax.lax.dynamic_slice(padded, (top, left, zero), (height, width, channels))
         if augmentation.flip:
             image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
-        if any(augmentation.jitter) or augmentation.lighting:
-            jitter_key, light_key = jax.random.split(jax.random.fold_in(flip_key, 1))
-            colours = image.astype(jnp.float32)
-            if any(augmentation.jitter):
-                colours = color_jitter(jitter_key, colours, augmentation.jitter)
-            if augmentation.lighting:
-                colours = light(light_key, colours, augmentation.lighting)
-            image = jnp.round(jnp.clip(colours, 0, 255)).astype(jnp.uint8)
+        if augmentation.changes_levels:
+            levels = _vary_levels(flip_key, image.astype(jnp.float32), place, augmentation)
+            image = jnp.round(jnp.clip(levels, 0, 255)).astype(jnp.uint8)
         return image
 
     return jax.vmap(vary)(places, jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0))))
+
+
+def _vary_levels(key: jax.Array, image: jax.Array, place: jax.Array, augmentation: Augmentation) -> jax.Array:
+    jitter_key, light_key = jax.random.split(jax.random.fold_in(key, 1))
+    if any(augmentation.jitter):
+        image = color_jitter(jitter_key, image, augmentation.jitter)
+    if augmentation.lighting:
+        image = light(light_key, image, augmentation.lighting)
+    if augmentation.noise and augmentation.noise_share:
+        noise = 255 * augmentation.noise * jax.random.normal(jax.random.fold_in(key, 2), image.shape)
+        image = jnp.where(is_chosen(place, augmentation.noise_share), image + noise, image)
+    return image
+
+
+def is_chosen(place: jax.Array, share: float) -> jax.Array:
+    """Returns whether a place in a batch is one of the share: ceil(n share) of the first n places are.
+
+    They are evenly spaced; which images stand there is random, as their order is.
+
+    Args:
+      place: int32.
+      share: in [0, 1], to 4 digits.
+    """
+    chosen, of = Fraction(share).limit_denominator(10_000).as_integer_ratio()
+    return -(-(place + 1) * chosen // of) > -(-place * chosen // of)
 
 
 def color_jitter(key: jax.Array, image: jax.Array, strengths: Sequence[float]) -> jax.Array:

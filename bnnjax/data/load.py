@@ -12,7 +12,7 @@ def load(config: Config) -> Dataset:
     Raises:
       ValueError: if it cannot be read (DataError), or does not have an option that the configuration sets.
     """
-    return with_colours(config, load_named(config))
+    return with_noise(config, with_colours(config, load_named(config)))
 
 
 def load_named(config: Config) -> Dataset:
@@ -47,4 +47,14 @@ def with_colours(config: Config, dataset: Dataset) -> Dataset:
         raise ValueError(
             f"color_jitter and lighting are for images of 3 colours; {dataset.name} has {channels}"
         )
+    return dataclasses.replace(dataset, augmentation=augmentation)
+
+
+def with_noise(config: Config, dataset: Dataset) -> Dataset:
+    """Returns the data set with Gaussian noise on some training images, if the configuration asks for it."""
+    if config.augment == "none":
+        return dataset
+    augmentation = dataclasses.replace(
+        dataset.augmentation, noise=config.augment_sigma, noise_share=config.augment_share
+    )
     return dataclasses.replace(dataset, augmentation=augmentation)

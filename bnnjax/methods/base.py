@@ -102,6 +102,8 @@ class Method:
     two_codes: bool = True
     # Whether codes of 1-bit weights and of 1-bit activations are +-1, in training too.
     signs: bool = False
+    # Whether activations are centred for their signs, image by image.
+    centres: bool = False
     # The continuous function whose derivative is quantize_activation's surrogate gradient; 1-Lipschitz.
     # Bounds hold for the surrogate network, which has it in place of the quantizer.
     relaxed_activation: Callable[[Array], Array]
@@ -140,6 +142,11 @@ class Method:
     def has_signs(self) -> bool:
         """Whether the codes of both weights and activations are +-1, in training too."""
         return self.wbits == self.abits == 1 and self.signs
+
+    @property
+    def takes_signs_at_zero(self) -> bool:
+        """Whether the codes of activations are their signs, as they are."""
+        return self.abits == 1 and self.signs and not self.centres
 
     def relaxed(self) -> "Method":
         """Returns the method of the surrogate network: quantized weights, continuous activations."""

@@ -180,6 +180,7 @@ def rbnn(wbits: int = 1, abits: int = 1) -> Method:
         quantize_weight=_weight,
         quantize_activation=_activation if binary else keep,
         signs=True,
+        centres=True,
         relaxed_activation=hardtanh if binary else identity,
         schedule=partial(sharpening, first=LOG_T_FIRST, last=LOG_T_LAST),
         learned={"scale": _initial_scale, "angle": _initial_angle},

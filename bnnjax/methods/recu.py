@@ -101,6 +101,7 @@ def recu(wbits: int = 1, abits: int = 1) -> Method:
         quantize_weight=_weight,
         quantize_activation=_activation,
         signs=True,
+        centres=True,
         relaxed_activation=hardtanh,
         schedule=tau_schedule,
         learned={"scale": _initial_scale},

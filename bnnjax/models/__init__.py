@@ -1,8 +1,10 @@
 """Networks (ResNets and VGGs), and their names."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from bnnjax.config.names import Downsample
 from bnnjax.methods import Method
 from bnnjax.models.resnet import ResNet
 from bnnjax.models.vgg import VGG
@@ -52,6 +54,9 @@ def make_model(
     axis_name: str | None = None,
     remat: bool = False,
     pack_codes: bool = False,
+    radius_of: Callable[[str], float] | None = None,
+    downsample: Downsample = "stride",
+    stem_blur: bool = False,
 ) -> Model:
     """Returns the named network.
 
@@ -63,10 +68,13 @@ def make_model(
       axis_name: mapped axis of the batch norms.
       remat: whether training recomputes blocks (of a VGG: units) in the backward pass to save memory.
       pack_codes: whether training keeps 1-bit activations as bits.
+      radius_of: name of a unit -> the radius of its batch norm's floor, see `Unit`.
+      downsample: how padded shortcuts halve the image, see `pad_shortcut`.
+      stem_blur: whether images are blurred before the stem.
 
     Raises:
-      ValueError: for an unknown name or structure, a structure that the network does not have, or codes that
-        do not fit into a bit.
+      ValueError: for an unknown name or structure, a structure or padded shortcuts that the network does not
+        have, or codes that do not fit into a bit.
     """
     if pack_codes and not (method.abits == 1 and method.two_codes):
         raise ValueError(
@@ -79,6 +87,12 @@ def make_model(
         "axis_name": axis_name,
         "remat": remat,
         "pack_codes": pack_codes,
+        "radius_of": radius_of,
+        "stem_blur": stem_blur,
     }
     structure = default_structure(name, method, structure)
-    return RESNETS[name](structure=structure, **common) if name in RESNETS else VGGS[name](**common)
+    if downsample == "average" and (name in VGGS or RESNETS[name].keywords["projection"]):
+        raise ValueError(f"downsample average is for padded shortcuts, as of resnet20; got model {name}")
+    if name in VGGS:
+        return VGGS[name](**common)
+    return RESNETS[name](structure=structure, downsample=downsample, **common)

@@ -12,12 +12,13 @@ from bnnjax.bounds.chain import Chain, Units
 from bnnjax.methods import Context, Method
 from bnnjax.models import Model
 from bnnjax.nn.layers import ACTIVATIONS, INPUTS, LOSSES, PREPARED
-from bnnjax.nn.units import KERNELS, STAGES, UNITS, by_unit, by_unit_of_layer, in_order
+from bnnjax.nn.units import KERNELS, SQUARES, STAGES, UNITS, by_unit, by_unit_of_layer, in_order
 from bnnjax.types import Tree
 
 # The collections that `Network.apply` can return on request, and how each is read.
 COLLECTIONS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     KERNELS: by_unit,
+    SQUARES: by_unit,
     ACTIVATIONS: by_unit_of_layer,
     INPUTS: by_unit_of_layer,
     STAGES: in_order,

@@ -1,12 +1,14 @@
 """ResNets: a full-precision stem, binarized blocks, a full-precision classifier."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
 from bnnjax.bounds.chain import CLASSIFIER, Chain
+from bnnjax.config.names import Downsample
 from bnnjax.methods import Context, Method
 from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import slope_behind
@@ -14,6 +16,7 @@ from bnnjax.nn.blocks import Block, Structure, block_chain
 from bnnjax.nn.recompute import call, recompute
 from bnnjax.nn.units import Head, Unit, normalized, record_stage
 from bnnjax.ops.pool import max_pool
+from bnnjax.ops.smoothing import binomial_blur
 
 
 class ResNet(nn.Module):
@@ -31,6 +34,9 @@ class ResNet(nn.Module):
       axis_name: mapped axis of the batch norms.
       remat: whether training keeps only the inputs of stem and blocks for the backward pass.
       pack_codes: see `BinaryConv`.
+      radius_of: see `Unit`.
+      downsample: of shortcuts without projection, see `pad_shortcut`.
+      stem_blur: whether images are blurred before the stem, see `binomial_blur`.
     """
 
     method: Method
@@ -43,6 +49,9 @@ class ResNet(nn.Module):
     axis_name: str | None = None
     remat: bool = False
     pack_codes: bool = False
+    radius_of: Callable[[str], float] | None = None
+    downsample: Downsample = "stride"
+    stem_blur: bool = False
 
     def _layout(self) -> list[tuple[str, int, int]]:
         """Returns (name, features, stride) of each block."""
@@ -75,7 +84,10 @@ class ResNet(nn.Module):
           ValueError: if the images are not floats, or not four-dimensional.
         """
         images = normalized(images)
+        if self.stem_blur:
+            images = binomial_blur(images)
         kernel_size, stride = (3, 1) if self.stem == "cifar" else (7, 2)
+        common: dict[str, Any] = {"axis_name": self.axis_name, "radius_of": self.radius_of}
         run = recompute if self.remat and train else call
 
         def through_stem(unit: nn.Module, x: Array, context: Context) -> Array:
@@ -91,8 +103,8 @@ class ResNet(nn.Module):
             kernel_size,
             stride,
             activation=self.method.nonlinearity,
-            axis_name=self.axis_name,
             name="stem",
+            **common,
         )
         x = run(through_stem, stem, images, context)
         ends = {f"stage{s + 1}_block{count}" for s, count in enumerate(self.blocks)}
@@ -103,9 +115,10 @@ class ResNet(nn.Module):
                 self.method,
                 self.structure,
                 self.projection,
-                self.axis_name,
-                self.pack_codes,
+                pack_codes=self.pack_codes,
+                downsample=self.downsample,
                 name=name,
+                **common,
             )
             x = run(through_block, block, x, context)
             if name in ends:

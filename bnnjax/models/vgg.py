@@ -1,5 +1,8 @@
 """VGG-Small: a chain of binarized units without shortcuts."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 from jax import Array
 
@@ -9,6 +12,7 @@ from bnnjax.methods.fp import fp
 from bnnjax.nn.activation import slope_behind
 from bnnjax.nn.recompute import call, recompute
 from bnnjax.nn.units import Head, Unit, normalized, record_stage
+from bnnjax.ops.smoothing import binomial_blur
 
 
 class VGG(nn.Module):
@@ -23,6 +27,8 @@ class VGG(nn.Module):
       axis_name: mapped axis of the batch norms.
       remat: whether training keeps only the inputs of units for the backward pass.
       pack_codes: see `BinaryConv`.
+      radius_of: see `Unit`.
+      stem_blur: whether images are blurred before the stem, see `binomial_blur`.
     """
 
     method: Method
@@ -31,6 +37,8 @@ class VGG(nn.Module):
     axis_name: str | None = None
     remat: bool = False
     pack_codes: bool = False
+    radius_of: Callable[[str], float] | None = None
+    stem_blur: bool = False
 
     @property
     def least_size(self) -> int:
@@ -52,7 +60,13 @@ class VGG(nn.Module):
           ValueError: if the images are not floats, or not four-dimensional.
         """
         images = normalized(images)
-        common = {"activation": self.method.nonlinearity, "axis_name": self.axis_name}
+        if self.stem_blur:
+            images = binomial_blur(images)
+        common: dict[str, Any] = {
+            "activation": self.method.nonlinearity,
+            "axis_name": self.axis_name,
+            "radius_of": self.radius_of,
+        }
         run = recompute if self.remat and train else call
 
         def through(unit: nn.Module, x: Array, context: Context) -> Array:

@@ -1,6 +1,6 @@
 """Units (a convolution and the batch norm behind it), the classifier, and what they record for bounds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -19,8 +19,9 @@ from bnnjax.ops import norms
 from bnnjax.ops.pool import max_pool
 
 # Collections that a forward pass fills if they are mutable: `units` holds UnitStats, `kernels` the kernels
-# with their batch norm folded in, `stages` the outputs of a network's stages, in order.
-UNITS, KERNELS, STAGES = "units", "kernels", "stages"
+# with their batch norm folded in, `squares` ||What_o||_2^2 of each filter, [o], of all but the classifier,
+# `stages` the outputs of a network's stages, in order.
+UNITS, KERNELS, SQUARES, STAGES = "units", "kernels", "squares", "stages"
 
 
 def _record_unit(module: nn.Module, stats: UnitStats, folded: Array) -> None:
@@ -29,7 +30,7 @@ def _record_unit(module: nn.Module, stats: UnitStats, folded: Array) -> None:
 
 
 def by_unit(collection: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the entries of a `units` or `kernels` collection by the names of their units."""
+    """Returns the entries of a `units`, `kernels` or `squares` collection by the names of their units."""
     return {"/".join(path[:-1]): value for path, value in flatten_dict(collection).items()}
 
 
@@ -90,6 +91,8 @@ class Unit(nn.Module):
       activation: the elementwise function of the unit's output, fixed or learned.
       axis_name: mapped axis of the batch norm.
       pack_codes: see `BinaryConv`.
+      radius_of: name of a unit -> R, by which its batch norm divides by sqrt(v + eps + (||What||_1 / R)^2);
+        None: R is infinite.
     """
 
     features: int
@@ -100,6 +103,7 @@ class Unit(nn.Module):
     activation: Nonlinearity = identity
     axis_name: str | None = None
     pack_codes: bool = False
+    radius_of: Callable[[str], float] | None = None
 
     @nn.compact
     def __call__(self, x: Array, context: Context, train: bool, shortcut: Array | None = None) -> Array:
@@ -117,13 +121,15 @@ class Unit(nn.Module):
         if self.pool:
             y = max_pool(y, 2, 2)
         batch_norm, slope = BatchNorm(self.axis_name, name="norm"), jnp.ones(self.features)
+        l1 = norms.channel_l1(weight.value)
+        floor = None if self.radius_of is None else (l1 / self.radius_of("/".join(self.path))) ** 2
         if isinstance(self.activation, LearnedActivation):
-            y, norm = batch_norm(y, train, shortcut)
+            y, norm = batch_norm(y, train, shortcut, floor=floor)
             y, slope = Activation(self.activation, name="activation")(y)
         else:
-            y, norm = batch_norm(y, train, shortcut, self.activation)
+            y, norm = batch_norm(y, train, shortcut, self.activation, floor)
         stats = UnitStats(
-            l1=norms.channel_l1(weight.value),
+            l1=l1,
             latent_l1=norms.channel_l1(layer.latent()),
             scale=weight.channel_scale * jnp.ones(self.features),
             gain=norm.gain,
@@ -131,6 +137,7 @@ class Unit(nn.Module):
             batch_variance=norm.batch_variance,
             slope=slope,
         )
+        record(self, SQUARES, norms.channel_squares(weight.value))
         _record_unit(self, stats, weight.value * (norm.gain * jax.lax.rsqrt(norm.variance)))
         return y
 

@@ -39,8 +39,9 @@ def batch_norm(
     activation: Activation,
     epsilon: float,
     axis_name: str | None,
+    floor: Array | None = None,
 ) -> tuple[Array, Array, Array]:
-    """Returns activation(g (y - mean) / sqrt(var + eps) + b + shortcut), mean and var.
+    """Returns activation(g (y - mean) / sqrt(var + eps + floor) + b + shortcut), mean and var.
 
     mean and var (biased) are taken per channel over the batch, over all devices if an axis is named.
     Gradients flow through both, and both outputs may be differentiated too.  A channel of zero variance gives
@@ -54,8 +55,9 @@ def batch_norm(
       activation: elementwise; one object per kind, since each is compiled once.
       epsilon: added to the variance.
       axis_name: mapped axis over which statistics are averaged, or None.
+      floor: [c], float32, not negative, with a gradient; None is 0.
     """
-    return _forward(y, shortcut, gain, bias, activation, epsilon, axis_name)[0]
+    return _forward(y, shortcut, gain, bias, activation, epsilon, axis_name, floor)[0]
 
 
 def _average(axis_name: str | None, values: Any) -> Any:
@@ -99,6 +101,7 @@ def _forward(
     activation: Activation,
     epsilon: float,
     axis_name: str | None,
+    floor: Array | None,
 ) -> tuple[tuple[Array, Array, Array], tuple[Any, ...]]:
     y, shortcut = floats(y), None if shortcut is None else floats(shortcut)
     # In two passes, as mean(y^2) - mean(y)^2 cancels where the mean is many deviations large.  Counted from a
@@ -106,14 +109,14 @@ def _forward(
     shift = _first_pixel(y, axis_name)
     mean = shift + _average(axis_name, outlined_with(_mean_from)(y, shift))
     variance = _average(axis_name, outlined_with(_variance_about)(y, mean))
-    deviation = jax.lax.rsqrt(variance + epsilon)
+    deviation = jax.lax.rsqrt(variance + (epsilon if floor is None else epsilon + floor))
     multiplier = gain * deviation
     offset = bias - mean * multiplier
     # Where y = mean the product and the offset need not cancel to the last digit.
     is_constant = variance == 0
     flat, level = jnp.where(is_constant, 0, multiplier), jnp.where(is_constant, bias, offset)
     z = scale_and_shift(y, shortcut, flat, level, activation)
-    return (z, mean, variance), (y, shortcut, mean, deviation, multiplier, offset)
+    return (z, mean, variance), (y, shortcut, mean, deviation, multiplier, offset, floor)
 
 
 def _through_activation(
@@ -144,20 +147,22 @@ def _backward(
     axis_name: str | None,
     residuals: tuple[Any, ...],
     cotangents: tuple[Array, Array, Array],
-) -> tuple[Array, Array | None, Array, Array]:
-    y, shortcut, mean, deviation, multiplier, offset = residuals
+) -> tuple[Array, Array | None, Array, Array, Array | None]:
+    y, shortcut, mean, deviation, multiplier, offset, floor = residuals
     g, g_mean, g_variance = cotangents
     d, sums = outlined_with(_through_activation, activation)(g, y, shortcut, multiplier, offset, mean)
     count = y.size // y.shape[-1]
-    # The sums of this device are its gradients of gain and bias; what flows through the statistics is the
-    # average over all devices.
+    # The sums of this device are its gradients of gain, bias and floor; what flows through the statistics is
+    # the average over all devices.
     mean_d, mean_dy, g_mean, g_variance = _average(axis_name, (*sums, g_mean, g_variance))
     # dL/dy = multiplier (d - mean d - (y - mean) mean(d (y - mean)) / var) + dL/dvar 2 (y - mean) / count
     # + dL/dmean / count, by powers of y, since broadcasting a channel's number costs as much as a product.
     of_y = 2 * g_variance / count - multiplier * deviation**2 * mean_dy
     constant = g_mean / count - multiplier * mean_d - mean * of_y
     dy = outlined_with(_linear)(d, y, multiplier, of_y, constant)
-    return dy, None if shortcut is None else d, sums[1] * deviation * count, sums[0] * count
+    d_gain = sums[1] * deviation * count
+    d_floor = None if floor is None else -d_gain * multiplier * deviation / 2
+    return dy, None if shortcut is None else d, d_gain, sums[0] * count, d_floor
 
 
 batch_norm.defvjp(_forward, _backward)

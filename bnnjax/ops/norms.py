@@ -24,6 +24,16 @@ def channel_l1(kernel: Array) -> Array:
     return jnp.sum(jnp.abs(kernel), axis=tuple(range(kernel.ndim - 1)))
 
 
+def channel_squares(kernel: Array) -> Array:
+    """Returns ||w_o||_2^2 = sum_{h,w,i} w[h,w,i,o]^2 of each filter, [o].
+
+    Args:
+      kernel: [..., o].
+    """
+    kernel = floats(kernel)
+    return jnp.sum(kernel**2, axis=tuple(range(kernel.ndim - 1)))
+
+
 def folded_l1(l1: Array, gain: Array, variance: Array) -> Array:
     """Returns |g_o| / sqrt(v_o) * ||w_o||_1, the L1 norm of each filter with the batch norm folded in.
 

@@ -34,6 +34,8 @@ def constraint_in_words(config: Config) -> str:
     """Returns a run's constraint, with its form if that is not the default."""
     if config.constraint != "l1inf" or config.l1inf.form == "soft":
         return config.constraint
+    if config.l1inf.form in ("agreement", "reach"):
+        return f"l1inf ({config.l1inf.form}, strength {config.l1inf.strength:g})"
     amount = (
         f"bound {config.l1inf.bound:g}"
         if config.l1inf.bound is not None

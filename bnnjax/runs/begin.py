@@ -39,7 +39,8 @@ def first_state(stage: Stage, state: RunState, key: jax.Array, console: Console)
         say(console, f"prepared the kernels layer by layer in {seconds:.1f} s")
         if is_first():
             write_json(stage.place / BEGINNING, {"prepare_seconds": seconds})
-    params = {**state.train.params, **arrays.params}  # what a constraint learns is no part of the network
+    params = stage.setup.constrained.begin(*arrays)
+    params = {**state.train.params, **params}  # what a constraint learns is no part of the network
     task = stage.setup.task
     first = initial_state(params, arrays.batch_stats, task.optimizer, task.learner.carried())
     return replicate(stage.mesh, tree_as_first(first))

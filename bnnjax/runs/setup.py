@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.constraints import make_constraint
-from bnnjax.constraints.base import LATENTS
+from bnnjax.constraints.base import LATENTS, SIGNS
 from bnnjax.constraints.objective import LCR, ConstrainedNetwork, constrain
 from bnnjax.data import Dataset, steps_per_epoch
 from bnnjax.methods import make_method
@@ -27,6 +27,7 @@ class Setup(NamedTuple):
     """What a configuration means on a data set."""
 
     network: Network
+    constrained: ConstrainedNetwork
     task: Task
     learning_rate: Callable[[int], Any]  # by step
     measure: Measure
@@ -49,6 +50,9 @@ def make_network(config: ResolvedConfig, dataset: Dataset) -> Network:
         axis_name=AXIS,
         remat=config.remat,
         pack_codes=config.pack_codes,
+        radius_of=config.l1inf.radius_of if config.l1inf.form == "floor" else None,
+        downsample=config.downsample,
+        stem_blur=config.stem_blur,
     )
     height, width, channels = dataset.train.images.shape[1:]
     least = model.least_size
@@ -76,6 +80,11 @@ def constrained_network(config: ResolvedConfig, network: Network, twin: Network 
         raise ValueError(
             f"constraint {config.constraint} is about latent kernels, "
             f"of which method {network.method.name} at 32 bits has none"
+        )
+    if SIGNS in constraint.needs and not network.method.takes_signs_at_zero:
+        raise ValueError(
+            f"l1inf.form reach is about signs of activations at 0, "
+            f"which method {network.method.name} at {network.method.abits} bits does not take"
         )
     return constrain(network, constraint, twin)
 
@@ -113,8 +122,9 @@ def make_setup(
         than there are epochs, or if the warm-up is as long as a stage.
     """
     network = make_network(config, dataset)
+    constrained = constrained_network(config, network, teachers.get(LCR))
     learner = Classifier(
-        constrained=constrained_network(config, network, teachers.get(LCR)),
+        constrained=constrained,
         label_smoothing=config.label_smoothing,
         teacher=teachers.get(TARGETS),
         latent_clip=config.latent_clip,
@@ -132,4 +142,4 @@ def make_setup(
         steps_per_epoch=steps,
         accumulate=config.accumulate,
     )
-    return Setup(network, task, learning_rate, Measure(network))
+    return Setup(network, constrained, task, learning_rate, Measure(network))

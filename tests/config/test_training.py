@@ -76,11 +76,15 @@ def test_the_hard_form_takes_the_folded_norm_alone(target: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "values", "sentence"),
     [
-        (L1InfConfig, {"radius": 3.0}, "l1inf.radius is for l1inf.form hard or both; got 3.0 with soft"),
+        (
+            L1InfConfig,
+            {"radius": 3.0},
+            "l1inf.radius is for l1inf.form hard, both, init or floor; got 3.0 with soft",
+        ),
         (
             L1InfConfig,
             {"form": "hard", "strength": 0.1},
-            "l1inf.strength is for .* soft or both; got 0.1 with hard",
+            "l1inf.strength is for .* soft, both, agreement or reach; got 0.1 with hard",
         ),
         (
             L1InfConfig,
@@ -111,6 +115,13 @@ def test_the_hard_form_takes_the_folded_norm_alone(target: Any) -> None:
             {"optimizer": "adamw", "nesterov": True},
             "nesterov is for optimizer sgd; got True with adamw",
         ),
+        (Config, {"augment_share": 0.1}, "augment_share is for augment noise; got 0.1 with none"),
+        (
+            Config,
+            {"augment": "noise", "augment_share": 0.0},
+            r"augment_share must be in \[0.0001, 1\]; got 0.0",
+        ),
+        (Config, {"augment": "noise", "augment_sigma": 0.0}, "augment_sigma must be above 0.*; got 0.0"),
         (Config, {"image_size": 64}, "image_size is for data set imagenet2012; got 64 with cifar10"),
         (Config, {"dataset": "digits", "data_workers": 2}, "is for .* imagenet2012; got 2 with digits"),
         (Config, {"data_timeout": 5.0}, "data_timeout is for data set imagenet2012; got 5.0 with cifar10"),

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -7,7 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from bnnjax.data.augment import Augmentation, augment, color_jitter, light, normalize, normalize_floats
+from bnnjax.data.augment import (
+    Augmentation,
+    augment,
+    color_jitter,
+    is_chosen,
+    light,
+    normalize,
+    normalize_floats,
+)
 
 jitted = jax.jit(augment, static_argnums=2)
 
@@ -196,3 +205,58 @@ def test_strengths_of_colours_out_of_range_are_refused(jitter: tuple[float, ...]
         Augmentation(jitter=jitter)
     with pytest.raises(ValueError, match="lighting is -1"):
         Augmentation(lighting=-1)
+
+
+@pytest.mark.parametrize(
+    ("share", "places"),
+    [(0.5, [0, 2, 4, 6, 8]), (0.1, [0]), (1 / 3, [0, 3, 6, 9]), (0.7, [0, 1, 2, 4, 5, 7, 8]), (0.05, [0])],
+)
+def test_a_share_of_the_places_gets_noise_evenly_spaced(share: float, places: list[int]) -> None:
+    images = jnp.full((10, 6, 5, 3), 128, jnp.uint8)
+    out = np.asarray(jitted(jax.random.key(0), images, Augmentation(noise=0.2, noise_share=share)))
+    assert np.flatnonzero((out != 128).any((1, 2, 3))).tolist() == places
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.37, 1.0])
+def test_of_the_first_places_of_a_large_batch_the_share_rounded_up_is_chosen(share: float) -> None:
+    chosen = np.asarray(is_chosen(jnp.arange(5000), share))
+    exact = -(-np.arange(1, 5001) * round(1000 * share) // 1000)
+    np.testing.assert_array_equal(np.cumsum(chosen), exact)
+
+
+def test_noise_is_gaussian_with_the_deviation_in_units_of_255_and_clipped() -> None:
+    grey = jnp.full((200, 8, 8, 3), 128, jnp.uint8)
+    noise_of = Augmentation(noise=0.1, noise_share=1.0)
+    out = np.asarray(jitted(jax.random.key(1), grey, noise_of)).astype(float) - 128
+    assert abs(out.mean()) < 5 * 25.5 / np.sqrt(out.size)
+    np.testing.assert_allclose(out.std(), np.sqrt(25.5**2 + 1 / 12), rtol=5 / np.sqrt(2 * out.size))
+    np.testing.assert_allclose((np.abs(out) < 25.5).mean(), 0.6827, atol=0.01)
+    # Independent from pixel to pixel, channel to channel and image to image.
+    for pair in ((out[:, :-1], out[:, 1:]), (out[..., :-1], out[..., 1:]), (out[:-1], out[1:])):
+        assert abs(np.corrcoef(pair[0].ravel(), pair[1].ravel())[0, 1]) < 0.03
+    black = np.asarray(jitted(jax.random.key(1), jnp.zeros((200, 8, 8, 3), jnp.uint8), noise_of))
+    np.testing.assert_allclose(black, np.maximum(out, 0), atol=1)  # halves are rounded after the sum
+
+
+def test_noise_of_a_split_batch_is_that_of_the_whole_on_the_same_crops() -> None:
+    augmentation = Augmentation(crop_padding=2, flip=True, jitter=(0.2, 0.0, 0.0), noise=0.1, noise_share=0.5)
+    key, images = jax.random.key(5), jnp.asarray(noise(6))
+    whole = jitted(key, images, augmentation)
+    parts = [jitted(key, images[i : i + 2], augmentation, first=i) for i in (0, 2, 4)]
+    np.testing.assert_array_equal(whole, jnp.concatenate(parts))
+    plain = jitted(key, images, replace(augmentation, noise=0.0))
+    np.testing.assert_array_equal(whole[1::2], plain[1::2])
+    assert (np.asarray(whole[::2]) != np.asarray(plain[::2])).any((1, 2, 3)).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"noise": -0.1}, "noise is -0.1: allowed is 0 or more"),
+        ({"noise": float("nan")}, "noise is nan"),
+        ({"noise_share": 1.5}, r"noise_share is 1.5: allowed is a number in \[0, 1\]"),
+    ],
+)
+def test_noise_out_of_range_is_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Augmentation(**settings)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 from bnnjax.benchmarks.steps import random_images
 from bnnjax.config.training import Config
 from bnnjax.data import Augmentation, Split
-from bnnjax.data.load import with_colours
+from bnnjax.data.load import with_colours, with_noise
 
 
 def test_colours_are_varied_beside_what_the_data_set_varies_itself() -> None:
@@ -31,3 +31,11 @@ def test_images_without_three_colours_have_none_to_vary() -> None:
 def test_strengths_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="jitter is"):
         with_colours(Config(color_jitter=(2.0, 0.0, 0.0)), random_images(4))
+
+
+def test_noise_is_added_beside_what_the_data_set_varies_itself_if_asked_for() -> None:
+    dataset = random_images(4)
+    assert with_noise(Config(), dataset).augmentation == dataset.augmentation
+    config = Config(augment="noise", augment_sigma=0.2, augment_share=0.25)
+    expected = Augmentation(crop_padding=4, flip=True, noise=0.2, noise_share=0.25)
+    assert with_noise(config, dataset).augmentation == expected

@@ -4,13 +4,15 @@ Nothing is compiled; that steps learn is tested with one small network per metho
 """
 
 from itertools import product
+from typing import Any
 
 import jax
 import pytest
 from noise import noise
 
+from bnnjax.config.constraints import L1InfConfig
 from bnnjax.config.training import Config
-from bnnjax.methods import METHODS
+from bnnjax.methods import METHODS, make_method
 from bnnjax.runs.resolve import resolve
 from bnnjax.runs.setup import make_setup
 from bnnjax.train.parallel import compile_task, make_mesh
@@ -37,9 +39,25 @@ CASES = [
 def test_a_step_gives_back_a_state_of_the_same_shape(
     method: str, model: str, structure: str | None, constraint: str
 ) -> None:
-    config = Config(
-        model=model, structure=structure, method=method, constraint=constraint, batch_size=BATCH, epochs=4
-    )
+    step_of(method=method, model=model, structure=structure, constraint=constraint)
+
+
+QUICK = {("floor", "reactnet", "resnet_tiny"), ("agreement", "irnet", "vgg_tiny")}
+FORMS = [
+    pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+    for case in product(("init", "floor", "agreement", "reach"), METHODS, ("resnet_tiny", "vgg_tiny"))
+    if case[0] != "reach" or make_method(case[1]).takes_signs_at_zero
+]
+
+
+@pytest.mark.parametrize(("form", "method", "model"), FORMS)
+def test_a_step_under_each_form_of_the_constraint(form: Any, method: str, model: str) -> None:
+    step_of(method=method, model=model, constraint="l1inf", l1inf=L1InfConfig(form=form))
+
+
+def step_of(**fields: Any) -> None:
+    """Takes a step in shapes alone."""
+    config = Config(**fields, batch_size=BATCH, epochs=4)
     setup = make_setup(resolve(config), DATASET)
     compiled = compile_task(setup.task, make_mesh(BATCH, jax.devices()[:1]), BATCH, EXAMPLES)
     key = jax.random.key(0)

@@ -11,9 +11,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from bnnjax.bounds.chain import CLASSIFIER
 from bnnjax.bounds.lipschitz import network_log_bound
 from bnnjax.methods import make_method
-from bnnjax.models import RESNETS, VGGS, make_model
+from bnnjax.models import RESNETS, VGGS, Model, make_model
 from bnnjax.models.network import Network
+from bnnjax.models.resnet import ResNet
+from bnnjax.nn.blocks import Structure
 
+FP = make_method("fp")
 VALUE = 1e-6  # of all pixels: so small that no nonlinearity clips what comes of it
 QUICK = {("resnet_tiny", "plain"), ("resnet_tiny", "bireal"), ("resnet20", "bireal"), ("vgg_tiny", None)}
 CASES = [
@@ -58,9 +61,19 @@ def one_path(shapes: Any, rng: np.random.Generator) -> Any:
 
 @pytest.mark.parametrize(("name", "structure"), CASES)
 def test_a_positive_network_of_one_path_attains_its_bound(name: str, structure: str | None) -> None:
-    method = make_method("fp")
     size = 64 if name.endswith("imagenet") else 32
-    network = Network(make_model(name, method, structure=structure, classes=3), method, (size, size, 3))
+    attains_its_bound(make_model(name, FP, structure=structure, classes=3), size)
+
+
+@pytest.mark.parametrize("structure", ["plain", "bireal"])
+def test_averages_of_pixels_leave_the_bound_as_it_is(structure: Structure) -> None:
+    # Odd sizes, so that borders are repeated.
+    smoothed = ResNet(FP, structure, (4, 8), (1, 1), False, 3, downsample="average", stem_blur=True)
+    attains_its_bound(smoothed, 7)
+
+
+def attains_its_bound(model: Model, size: int) -> None:
+    network = Network(model, FP, (size, size, 3))
     shapes, stats = jax.eval_shape(network.init, jax.random.key(0))
     batch_stats = jax.tree_util.tree_map_with_path(
         lambda path, leaf: jnp.full(leaf.shape, float(path[-1].key == "variance")), stats

@@ -18,6 +18,7 @@ from bnnjax.models import RESNETS, VGGS, make_model
 from bnnjax.models.network import latents_by_unit
 from bnnjax.nn.layers import ACTIVATIONS
 from bnnjax.nn.units import KERNELS, STAGES, UNITS, by_unit, by_unit_of_layer, in_order, replace_gains
+from bnnjax.ops.smoothing import binomial_blur
 
 CIFAR, DIGITS = (32, 32, 3), (8, 8, 1)
 BLOCKS = ("stage1_block1", "stage2_block1")  # of resnet_tiny
@@ -281,6 +282,38 @@ def test_structure_left_out_is_bireal_for_binarized_resnets(name, method, asked,
 def test_what_does_not_exist_is_refused_with_what_does(name, structure, message):
     with pytest.raises(ValueError, match=message):
         make_model(name, make_method("bnn"), structure=structure, classes=10)
+
+
+@pytest.mark.parametrize("name", ["resnet_tiny", "resnet18", "vgg_small"])
+def test_averaging_is_refused_where_no_shortcut_is_padded(name):
+    message = f"^downsample average is for padded shortcuts, as of resnet20; got model {name}$"
+    with pytest.raises(ValueError, match=message):
+        make_model(name, make_method("bnn"), classes=10, downsample="average")
+
+
+@pytest.mark.parametrize(("name", "options"), [("resnet20", {"downsample": "average"}), ("vgg_tiny", {})])
+def test_smoothing_takes_no_parameters_and_is_the_models(name, options):
+    method = make_method("irnet")
+    smoothed = make_model(name, method, classes=10, stem_blur=True, **options)
+    assert smoothed.stem_blur
+    assert getattr(smoothed, "downsample", None) == options.get("downsample")
+    x, context = jnp.zeros((1, *CIFAR)), network_context(method, 0.0)
+    shapes = [
+        jax.eval_shape(lambda key, m=model: m.init(key, x, context, False), jax.random.key(0))["params"]
+        for model in (smoothed, make_model(name, method, classes=10))
+    ]
+    assert jax.tree.map(jnp.shape, shapes[0]) == jax.tree.map(jnp.shape, shapes[1])
+
+
+def test_a_blur_before_the_stem_is_that_of_the_images():
+    method = make_method("fp")
+    plain, blurred = (make_model("vgg_tiny", method, classes=10, stem_blur=blur) for blur in (False, True))
+    x = jnp.asarray(np.random.default_rng(3).normal(size=(2, 8, 8, 3)), jnp.float32)
+    context = network_context(method, training=False)
+    variables = initial(plain, x, context)
+    blurs, stays = (jax.jit(lambda x, m=m: m.apply(variables, x, context, False)) for m in (blurred, plain))
+    np.testing.assert_allclose(blurs(x), stays(binomial_blur(x)), rtol=1e-5, atol=1e-5)
+    assert not np.allclose(blurs(x), stays(x), atol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["resnet_tiny", "vgg_tiny"])

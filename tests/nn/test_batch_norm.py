@@ -167,3 +167,49 @@ def test_equals_the_batch_norm_of_linen():
     y, _, ours = apply(X, True)
     np.testing.assert_allclose(y, expected, atol=2e-5)
     np.testing.assert_allclose(ours["variance"], new["batch_stats"]["var"], rtol=1e-5)
+
+
+FLOOR = jnp.array([0.0, 4.0, 0.5, 1e-3, 9.0, 2.0])
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["training", "evaluation"])
+def test_a_floor_is_added_to_the_variance_and_has_a_gradient(train):
+    x = jnp.asarray(X).at[..., 1].set(0.1)  # zero variance
+
+    def ours(x, params, floor):
+        variables = {"params": params, "batch_stats": RUNNING}
+        (y, stats), _ = BatchNorm().apply(variables, x, train, None, hardtanh, floor, mutable=["batch_stats"])
+        return y, stats.batch_variance
+
+    def plain(x, params, floor):
+        # Counted from a constant, so that the mean of channel 1 is exact.
+        mean = 0.1 + jnp.mean(x - 0.1, (0, 1, 2)) if train else RUNNING["mean"]
+        variance = (jnp.mean((x - mean) ** 2, (0, 1, 2)) if train else RUNNING["variance"]) + EPSILON + floor
+        return hardtanh(params["gain"] * (x - mean) / jnp.sqrt(variance) + params["bias"]), variance
+
+    results = []
+    for function in (ours, plain):
+        out, pull = jax.jit(lambda *a, f=function: jax.vjp(f, *a))(x, PARAMS, FLOOR)
+        results.append((out, jax.jit(pull)((jnp.asarray(G), jnp.arange(1.0, 7)))))
+    chex.assert_trees_all_close(*results, rtol=1e-3, atol=3e-5)
+    (y, _), (_, _, by_floor) = results[0]
+    if train:
+        np.testing.assert_array_equal(y[..., 1], PARAMS["bias"][1])
+    assert np.all(by_floor != 0)
+
+
+def test_a_floor_of_zeros_is_none_and_each_device_has_its_share_of_the_gradient():
+    y, stats, new = apply(X, True)
+    with_zeros = BatchNorm().apply(VARIABLES, X, True, floor=jnp.zeros(6), mutable=["batch_stats"])
+    chex.assert_trees_all_equal(with_zeros, ((y, stats), {"batch_stats": new}))
+
+    def gradient(x, weights, axis_name):
+        def loss(floor):
+            (y, _), _ = BatchNorm(axis_name).apply(VARIABLES, x, True, floor=floor, mutable=["batch_stats"])
+            return jnp.sum(y * weights)
+
+        return jax.grad(loss)(FLOOR)
+
+    halves = [jnp.asarray(array).reshape(2, 2, *X.shape[1:]) for array in (X, G)]
+    shares = jax.vmap(lambda x, weights: gradient(x, weights, "data"), axis_name="data")(*halves)
+    np.testing.assert_allclose(shares.sum(0), gradient(X, G, None), rtol=1e-4, atol=1e-5)

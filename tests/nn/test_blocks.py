@@ -24,6 +24,15 @@ def test_padded_shortcut_takes_every_second_pixel_and_centres_the_channels():
     np.testing.assert_array_equal(pad_shortcut(X, 4, 1), X)
 
 
+def test_padded_shortcut_can_take_the_mean_of_four_pixels():
+    y = pad_shortcut(X, 9, 2, "average")
+    chex.assert_shape(y, (2, 3, 3, 9))
+    blocks = np.asarray(X).reshape(2, 3, 2, 3, 2, 4).mean((2, 4))
+    np.testing.assert_allclose(y[..., 2:6], blocks, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(np.delete(y, np.s_[2:6], axis=-1), 0)
+    np.testing.assert_array_equal(pad_shortcut(X, 4, 1, "average"), X)
+
+
 @pytest.mark.parametrize(
     ("features", "stride", "projection"),
     [(4, 1, True), (8, 2, False), (8, 2, True)],

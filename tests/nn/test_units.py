@@ -11,7 +11,7 @@ from method_values import in_layer, network_context
 
 from bnnjax.methods import METHODS, make_method
 from bnnjax.methods.base import keep
-from bnnjax.nn.units import KERNELS, UNITS, Head, Unit, by_unit, replace_gains
+from bnnjax.nn.units import KERNELS, SQUARES, UNITS, Head, Unit, by_unit, replace_gains
 from bnnjax.ops.norms import folded_l1, maximum
 
 CHOICES = [(name, None, None) for name in METHODS] + [("dorefa", 3, 2), ("dorefa", 32, 1)]
@@ -56,10 +56,10 @@ def operator_matrix(function, shape):
     return columns.T.astype(np.float64)
 
 
-def folded_norm_and_largest_row_sum(method, shape, stride):
+def folded_norm_and_largest_row_sum(method, shape, stride, **options):
     """Returns the unit's recorded norm and the norm of its operator."""
     method = replace(method, quantize_activation=keep, signs=False)
-    _, forward = setup(Unit(4, method, stride=stride), method, shape)
+    _, forward = setup(Unit(4, method, stride=stride, **options), method, shape)
     norm = forward(jnp.zeros((1, *shape)))[1].norm
     return norm, np.abs(operator_matrix(lambda x: forward(x)[0], shape)).sum(1).max()
 
@@ -74,6 +74,31 @@ def test_folded_norm_is_the_largest_row_sum_of_the_operator(name, wbits, abits):
         assert 0 < brute_force <= norm * (1 + 1e-4)
     else:
         np.testing.assert_allclose(norm, brute_force, rtol=1e-4)  # differences f(e) - f(0) of float32 numbers
+
+
+# Of each kind: with a scale, in full precision, with a scale per pixel, with filters of zeros.
+KINDS = {"irnet", "fp", "xnorplusplus", "sqtwn"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in METHODS]
+)
+def test_a_floor_keeps_the_norm_of_a_gain_below_the_radius_and_in_its_record(name):
+    method, options = make_method(name), {"radius_of": {"": 0.5}.__getitem__}
+    norm, brute_force = folded_norm_and_largest_row_sum(method, (5, 5, 3), 1, **options)
+    if name == "xnorplusplus":  # as above
+        assert 0 < brute_force <= norm * (1 + 1e-4)
+    else:
+        np.testing.assert_allclose(norm, brute_force, rtol=1e-4)
+    _, forward = setup(Unit(4, method, **options), method, (5, 5, 3))
+    _, record, _ = forward(jnp.zeros((1, 5, 5, 3)))
+    # By its definition, from what a unit without a floor records.
+    _, plain = setup(Unit(4, method), method, (5, 5, 3))
+    _, without, _ = plain(jnp.zeros((1, 5, 5, 3)))
+    variance = np.asarray(without.variance) + (np.asarray(without.l1) / 0.5) ** 2
+    np.testing.assert_allclose(record.variance, variance, rtol=1e-6)
+    np.testing.assert_allclose(record.batch_variance, variance, rtol=1e-6)
+    assert norm <= 0.5 * np.abs(record.gain).max() * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("name", ["xnor", "fp"])
@@ -155,6 +180,15 @@ def test_folded_norm_does_not_see_the_scale_of_the_latent_kernel(name, wbits, ab
     else:
         # epsilon = 1e-5 beside variances above 0.01.
         np.testing.assert_allclose(ratio, 1, rtol=1e-3)
+
+
+def test_squares_are_those_of_the_kernel_in_use():
+    method = make_method("xnor")
+    unit, context = Unit(4, method), network_context(method, training=False)
+    variables = random_variables(unit, jnp.zeros((1, 5, 5, 3)), context, False)
+    _, filled = unit.apply(variables, jnp.zeros((1, 5, 5, 3)), context, False, mutable=[SQUARES])
+    scale = np.abs(variables["params"]["conv"]["latent"]).mean((0, 1, 2))
+    np.testing.assert_allclose(filled[SQUARES]["record"], 27 * scale**2, rtol=1e-5)
 
 
 def test_records_are_found_by_the_names_of_their_units():

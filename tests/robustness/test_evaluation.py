@@ -277,6 +277,10 @@ def test_a_constraints_form_is_said_where_it_is_not_the_default():
     assert constraint_in_words(hard) == "l1inf (hard, radius 10)"
     bound = Config(constraint="l1inf", l1inf=L1InfConfig(form="both", bound=1e5))
     assert constraint_in_words(bound) == "l1inf (both, bound 100000)"
+    floor = Config(constraint="l1inf", l1inf=L1InfConfig(form="floor", radius=3.0))
+    assert constraint_in_words(floor) == "l1inf (floor, radius 3)"
+    agreement = Config(constraint="l1inf", l1inf=L1InfConfig(form="agreement"))
+    assert constraint_in_words(agreement) == "l1inf (agreement, strength 0.003)"
 
 
 @pytest.mark.parametrize(
