@@ -47,7 +47,7 @@ def make_network(config: ResolvedConfig, dataset: Dataset) -> Network:
         remat=config.remat,
         pack_codes=config.pack_codes,
     )
-    height, width, channels = dataset.train.images.shape[1:]
+    height, width, channels = dataset.image_shape
     least = model.least_size
     if min(height, width) < least:
         raise ValueError(
