@@ -11,6 +11,7 @@ import tyro
 from bnnjax.cli.main import Experiment, Work, WorkError
 from bnnjax.config.constraints import check
 from bnnjax.config.names import Fit
+from bnnjax.report.style.formatting import count_text
 from bnnjax.runtime.console import say
 from bnnjax.runtime.exit_codes import INTERRUPTED
 from bnnjax.runtime.signals import interrupting
@@ -60,7 +61,7 @@ def prepare(arguments: Arguments) -> Work:
     """Checks the arguments and returns the work."""
     from bnnjax.data.folder.sources import classes_of, find_pictures
     from bnnjax.data.load import NAMES
-    from bnnjax.data.tfds import data_root
+    from bnnjax.data.tfds import data_root, is_prepared
 
     if arguments.place is None:
         raise ValueError("name the folder or the CSV file of the pictures by --from")
@@ -69,7 +70,7 @@ def prepare(arguments: Arguments) -> Work:
     if arguments.name in NAMES:
         raise ValueError(f"{arguments.name} is a data set of its own; choose another --name")
     root = data_root(arguments.data_dir)
-    if (root / arguments.name).exists():
+    if is_prepared(root / arguments.name):
         raise ValueError(f"{root / arguments.name} is there already; delete it or choose another --name")
     pictures = find_pictures(arguments.place)
     return partial(_work, arguments, root, pictures, classes_of(pictures))
@@ -112,7 +113,7 @@ def _work(
     except KeyboardInterrupt:
         raise WorkError("stopped; nothing was written", INTERRUPTED) from None
     counts = ", ".join(f"{len(split.labels):,} {name}" for name, split in splits.items())
-    left_out = f", {len(decoded.damaged)} files left out" if decoded.damaged else ""
+    left_out = f", {count_text(len(decoded.damaged), 'file')} left out" if decoded.damaged else ""
     say(
         console,
         f"prepared images of {'x'.join(map(str, shape))} in {len(classes)} classes: {counts}{left_out}",

@@ -15,7 +15,7 @@ from bnnjax.data.augment import Augmentation
 from bnnjax.data.dataset import DataError, Dataset, Split
 from bnnjax.data.download import why_unreachable
 from bnnjax.data.formats import read_idx, read_svhn
-from bnnjax.data.tfds import Description, data_root
+from bnnjax.data.tfds import Description, data_root, is_prepared
 from bnnjax.data.tfds_set import load_prepared
 
 PATIENCE = 10.0  # seconds until a server counts as unreachable
@@ -147,7 +147,7 @@ def load_small(name: str, data_dir: Path | None = None, *, train_examples: int |
     """
     root, own = data_root(data_dir), name.partition("/")[0]
     known = SMALL_SETS[own]
-    if not any((root / own).glob("*/dataset_info.json")):
+    if not is_prepared(root / own):
         create(own, root)
     augmentation = Augmentation(crop_padding=known.crop_padding, flip=known.flip)
     dataset = load_prepared(name, root, train_examples=train_examples, augmentation=augmentation)

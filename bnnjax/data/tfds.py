@@ -55,6 +55,11 @@ def data_root(data_dir: Path | None) -> Path:
     return root.absolute()
 
 
+def is_prepared(directory: Path) -> bool:
+    """Whether a version of a data set is there; a preparation that was killed leaves none."""
+    return any(directory.glob("*/dataset_info.json"))
+
+
 def only_version(directory: Path) -> Path:
     """The version directory of a data set: the directory itself, or the only one below it.
 

@@ -98,6 +98,7 @@ def test_a_list_with_splits_gives_these(run: Run, data: Path, tmp_path: Path) ->
             for place, path in enumerate(sorted((tmp_path / "pictures" / name).iterdir())):
                 split = ("train", "train", "train", "val", "test", "test")[place]
                 rows.writerow((path.relative_to(tmp_path), name, split))
+    (data / "colours" / "1.0.0.incompleteX").mkdir(parents=True)  # as a killed preparation leaves it
     done = prepare(run, tmp_path / "list.csv", data)
     assert (done.returncode, done.stderr) == (0, "")
     dataset = load_prepared("colours", data)
