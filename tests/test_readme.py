@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from bnnjax.cli import prepare, rerun
+from bnnjax.cli import prepare, prepare_folder, rerun
 from bnnjax.cli.main import flags
 from bnnjax.config.robustness import RobustnessConfig
 from bnnjax.config.table import TableConfig
@@ -58,6 +58,7 @@ def test_every_flag_the_readme_names_exists() -> None:
         *flags(RobustnessConfig()),
         *flags(rerun.Arguments()),
         *flags(prepare.Arguments()),
+        *flags(prepare_folder.Arguments()),
         "--help",
     }
     flag = r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]"

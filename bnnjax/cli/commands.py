@@ -51,8 +51,8 @@ COMMANDS = {
         ),
         Command(
             name="prepare",
-            about="Prepare ImageNet from its official files.",
-            example="bnnjax prepare imagenet2012 --from DIR --data-dir DATA",
+            about="Prepare your own pictures, or ImageNet from its official files.",
+            example="bnnjax prepare folder --from DIR --name NAME",
             computes=False,
         ),
         Command(

@@ -1,15 +1,16 @@
-"""`bnnjax prepare`: prepares data sets that cannot be downloaded, from their official files."""
+"""`bnnjax prepare`: prepares data sets that cannot be downloaded, from their files."""
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import tyro
 
 from bnnjax.cli.main import Experiment, Work, WorkError, run_one_of
+from bnnjax.cli.prepare_folder import FOLDER
 from bnnjax.runtime.console import say
 from bnnjax.runtime.exit_codes import INTERRUPTED
 from bnnjax.runtime.signals import interrupting
@@ -80,7 +81,7 @@ def _work(place: Path, arguments: Arguments, labels: "Labels", console: "Console
     return 0
 
 
-EXPERIMENTS = {
+EXPERIMENTS: dict[str, Experiment[Any]] = {
     "imagenet2012": Experiment(
         description="""Prepares ImageNet from its official files.
 
@@ -91,7 +92,8 @@ Rerun the command to resume.  It takes as much disk space as the tar files, whic
 """,
         defaults=Arguments(),
         prepare=prepare,
-    )
+    ),
+    "folder": FOLDER,
 }
 
 

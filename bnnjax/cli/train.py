@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from bnnjax.cli.main import Experiment, Work
 from bnnjax.cli.refusal import choose, fail
 from bnnjax.config.presets import defaults_for, expectation
+from bnnjax.config.small_sets import SMALL_SETS, SmallSet
 from bnnjax.config.training import Config
 from bnnjax.runtime.console import say
 
@@ -42,12 +43,31 @@ images are held out to choose the epoch, the 50,000 validation images are the te
 batches of 256, cosine, 100 epochs, or that of a --preset; bnnjax/config/presets.py has their sources.
 """,
 }
-OTHER = """Trains a binarized network on {dataset}, a prepared TFDS data set of small images.
+OTHER = """Trains a binarized network on {dataset}, a prepared data set of small images.
 
-    bnnjax train {dataset} --data-dir=DIR --constraint=l1inf
+    bnnjax prepare folder --from DIR --name {dataset}
+    bnnjax train {dataset} --constraint=l1inf
 
-A tenth of the training images is held out; there is no augmentation.  The recipe is that of cifar10.
+The first command makes it of your own pictures; one of TFDS is taken from --data-dir.  Without a validation
+split a tenth of the training images is held out; there is no augmentation.  The recipe is that of cifar10.
 """
+
+
+def _of_small(name: str, known: SmallSet) -> str:
+    """Returns the description of training on one of SMALL_SETS."""
+    size, classes = "x".join(map(str, known.shape)), len(known.class_names)
+    varied = "crops and flips" if known.flip else "crops, no flips"
+    return f"""Trains a binarized network on {known.title}, {known.shows}.
+
+    bnnjax train {name} --constraint=l1inf
+
+{known.train:,} images of {size} for training and {known.test:,} for the test, in {classes} classes; they
+are downloaded once, or taken from --data-dir where TFDS has prepared them.  A tenth of the training images is
+held out.  Random {varied}.  The recipe is that of cifar10.
+"""
+
+
+DESCRIPTIONS |= {name: _of_small(name, known) for name, known in SMALL_SETS.items()}
 
 
 def _announce(sentence: str, work: Work, console: "Console") -> int:
@@ -109,7 +129,7 @@ def experiment(dataset: str, arguments: Sequence[str]) -> Experiment[Config]:
 def run(program: str, arguments: Sequence[str]) -> NoReturn:
     """Trains on the data set that the first argument names."""
     choices = {name: description.splitlines()[0] for name, description in DESCRIPTIONS.items()}
-    others = "the name of another prepared TFDS data set of small images"
+    others = "the name of another prepared data set of small images"
     dataset, rest = choose(program, "data set", arguments, choices, others)
     program = f"{program} {dataset}"
     try:

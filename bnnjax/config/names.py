@@ -48,3 +48,4 @@ LaunchName = Literal["slurm", "gke", "tpu"]
 Optimizer = Literal["sgd", "adamw"]
 Decay = Literal["cosine", "linear", "steps"]
 PresetName = Literal["irnet", "birealnet", "reactnet"]  # see `presets`
+Fit = Literal["crop", "pad", "stretch"]  # of a picture into a square, see `data.folder.decode`

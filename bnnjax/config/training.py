@@ -31,9 +31,9 @@ OF_IMAGENET = ("image_size", "data_workers", "data_timeout", "skip_corrupt")
 class Config(ConstraintSettings):
     """What a training run is asked for; what is None is filled in by `runs.resolve.resolve`."""
 
-    # cifar10, digits, imagenet2012, or any prepared TFDS data set of small images: its directory in
-    # --data-dir (mnist, emnist/digits/3.1.0).  Of such a set a tenth of the training images is held out for
-    # validation, and none is augmented.
+    # cifar10, digits, imagenet2012, cifar100, svhn_cropped, mnist, fashion_mnist, or any prepared data set of
+    # small images: its directory in --data-dir (own_pictures, emnist/digits/3.1.0).  Such a set is not
+    # augmented; without a validation split a tenth of its training images is held out.
     dataset: str = "cifar10"
 
     # Binarization method; bwhn is another spelling of bwnh.

@@ -16,7 +16,7 @@ from bnnjax.data.tfds import Stored, read_prepared
 from bnnjax.runtime.cache import cache_directory
 from bnnjax.runtime.files import open_atomically
 
-FORMAT = 2  # part of the key; raise it when decoding changes
+FORMAT = 3  # part of the key; raise it when decoding changes
 
 
 def content_key(directory: Path) -> str:
@@ -44,11 +44,14 @@ def read_cached(directory: Path) -> Stored:
         return read_prepared(directory)  # which says what is wrong with the file
     try:
         with open(path, "rb") as file, np.load(file) as arrays:  # checks the CRC of each array
+            splits = {
+                name: Split(arrays[f"{name}_images"], arrays[f"{name}_labels"])
+                for name in ("train", "test", "validation")
+                if f"{name}_images" in arrays
+            }
+            names = tuple(map(str, arrays["class_names"]))
             return Stored(
-                str(arrays["name"]),
-                tuple(map(str, arrays["class_names"])),
-                Split(arrays["train_images"], arrays["train_labels"]),
-                Split(arrays["test_images"], arrays["test_labels"]),
+                str(arrays["name"]), names, splits["train"], splits["test"], splits.get("validation")
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         decoded = read_prepared(directory)
@@ -58,13 +61,12 @@ def read_cached(directory: Path) -> Stored:
 
 def store(path: Path, stored: Stored) -> None:
     """Writes a data set to the cache, whole or not at all; does nothing if the cache cannot be written."""
+    splits = {"train": stored.train, "test": stored.test, "validation": stored.validation}
+    arrays = {
+        f"{name}_{field}": array
+        for name, split in splits.items()
+        if split is not None
+        for field, array in split._asdict().items()
+    }
     with contextlib.suppress(OSError), open_atomically(path) as file:
-        np.savez(
-            file,
-            name=stored.name,
-            class_names=stored.class_names,
-            train_images=stored.train.images,
-            train_labels=stored.train.labels,
-            test_images=stored.test.images,
-            test_labels=stored.test.labels,
-        )
+        np.savez(file, name=stored.name, class_names=stored.class_names, **arrays)

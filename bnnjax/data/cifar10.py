@@ -1,21 +1,20 @@
 """CIFAR-10: from a prepared directory, from a local archive, or downloaded."""
 
-import http.client
-import queue
-import threading
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bnnjax.data.archive import CLASS_NAMES, read_archive
+from bnnjax.data.archive import CLASS_NAMES, cifar10_layout, read_archive
 from bnnjax.data.augment import Augmentation
 from bnnjax.data.cache import read_cached
 from bnnjax.data.dataset import DataError, Dataset, Split, assemble
-from bnnjax.data.tfds import data_root
+from bnnjax.data.download import why_unreachable
+from bnnjax.data.tfds import Description, data_root
+
+# TFDS's own name and version, so that each reads what the other prepared.
+DESCRIPTION = Description("cifar10", "3.0.2", CLASS_NAMES, "CIFAR-10, in the order of the original files")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +56,9 @@ def load_cifar10(
       DataError: it is neither prepared nor reachable, or damaged, or `archive` is.
     """
     root, origin = data_root(data_dir), origin or Origin()
-    directory = root / "cifar10" / "3.0.2"
-    given = None if archive is None else read_archive(Path(archive).expanduser(), origin.batch_examples)
+    directory = root / DESCRIPTION.name / DESCRIPTION.version
+    layout = cifar10_layout(origin.batch_examples)
+    given = None if archive is None else read_archive(Path(archive).expanduser(), layout)
     if not directory.exists():
         create(root, directory, given, origin)
     stored = read_cached(directory)
@@ -93,12 +93,13 @@ def create(root: Path, directory: Path, given: dict[str, Split] | None, origin: 
             "use --data-dir with a prepared copy, --archive with cifar-10-binary.tar.gz, "
             "or bnnjax train digits, which needs no download."
         )
-    from bnnjax.data.tfds_write import Cifar10, prepare
+    from bnnjax.data.tfds_write import ImageSetBuilder, prepare
 
     def fetch(downloads: Any) -> dict[str, Split]:
-        return given or read_archive(Path(downloads.download(origin.url)), origin.batch_examples)
+        layout = cifar10_layout(origin.batch_examples)
+        return given or read_archive(Path(downloads.download(origin.url)), layout)
 
-    prepare(Cifar10(fetch=fetch, checksums={origin.url: (origin.size, origin.sha256)}, data_dir=root))
+    prepare(ImageSetBuilder(DESCRIPTION, fetch, root, {origin.url: (origin.size, origin.sha256)}))
 
 
 def check(directory: Path, names: tuple[str, ...], splits: dict[str, Split], origin: Origin) -> None:
@@ -119,30 +120,3 @@ def check(directory: Path, names: tuple[str, ...], splits: dict[str, Split], ori
 def same(left: Split, right: Split) -> bool:
     """Whether two splits hold the same images and labels in the same order."""
     return np.array_equal(left.labels, right.labels) and np.array_equal(left.images, right.images)
-
-
-def why_unreachable(url: str, seconds: float) -> str:
-    """Requests the first byte of `url`; returns why it did not come, or "" if it did.
-
-    In a separate thread, because a connection timeout does not bound the name lookup, and before TFDS
-    downloads, because its download manager retries for minutes and never times out.
-    """
-    answer: queue.Queue[str] = queue.Queue()
-
-    def ask() -> None:
-        try:
-            with urllib.request.urlopen(url, timeout=seconds) as response:
-                answer.put("" if response.read(1) else "the answer is empty")
-        except urllib.error.HTTPError as error:
-            answer.put(f"HTTP status {error.code}")
-            error.close()
-        except urllib.error.URLError as error:
-            answer.put(str(error.reason))
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            answer.put(str(error) or type(error).__name__)
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        return answer.get(timeout=seconds)
-    except queue.Empty:
-        return f"no answer within {seconds:g} s"

@@ -1,9 +1,10 @@
 """The data set that every loader returns, and the fixed rules that make three splits of two stored ones."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,6 +45,39 @@ class Dataset:
     std: tuple[float, ...]
     source: str  # the directory it was read from
     digest: str  # sha256 over images and labels of the three splits
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(h, w, c)."""
+        return self.train.images.shape[1:]
+
+
+def description_of(dataset: Dataset) -> dict[str, Any]:
+    """Returns what the record of a run tells of its data, for JSON: all that its network needs."""
+    fields = ("source", "digest", "name", "class_names", "mean", "std", "image_shape")
+    return {name: getattr(dataset, name) for name in fields}
+
+
+def without_images(description: Mapping[str, Any]) -> Dataset:
+    """Returns the data set that `description_of` told of, with empty splits.
+
+    Raises:
+      KeyError: something is missing, as in records of earlier versions.
+    """
+    images = np.empty((0, *description["image_shape"]), np.uint8)
+    nothing = Split(images, np.empty(0, np.int32))
+    return Dataset(
+        name=description["name"],
+        class_names=tuple(description["class_names"]),
+        mean=tuple(description["mean"]),
+        std=tuple(description["std"]),
+        source=description["source"],
+        digest=description["digest"],
+        train=nothing,
+        validation=nothing,
+        test=nothing,
+        augmentation=Augmentation(),
+    )
 
 
 def spread_over_classes(labels: np.ndarray, examples: int) -> np.ndarray:
@@ -127,18 +161,23 @@ def assemble(
     class_names: tuple[str, ...],
     train: Split,
     test: Split,
-    validation_examples: int,
+    validation_examples: int | Split,
     train_examples: int | None,
     augmentation: Augmentation,
     source: str,
 ) -> Dataset:
     """Returns the data set: splits validation images off `train`, keeps the first `train_examples` others.
 
+    Nothing is split off where the validation images themselves are given in place of their number.
+
     Raises:
       DataError: `validation_examples` or `train_examples` is out of range.
     """
-    held_out = spread_over_classes(train.labels, validation_examples)
-    validation, rest = take(train, held_out), take(train, ~held_out)
+    if isinstance(validation_examples, Split):
+        validation, rest = validation_examples, train
+    else:
+        held_out = spread_over_classes(train.labels, validation_examples)
+        validation, rest = take(train, held_out), take(train, ~held_out)
     available = len(rest.labels)
     if train_examples is not None:
         if not 1 <= train_examples <= available:

@@ -9,10 +9,16 @@ import numpy as np
 from bnnjax.data.augment import Augmentation
 from bnnjax.data.cache import read_cached
 from bnnjax.data.dataset import DataError, Dataset, Split, assemble, spread_over_classes, take
-from bnnjax.data.tfds import data_root
+from bnnjax.data.tfds import Description, data_root
 
 EXAMPLES = 1797
 TEST_EXAMPLES = 360  # a fifth
+DESCRIPTION = Description(
+    "bnnjax_digits",
+    "1.0.0",
+    tuple("0123456789"),
+    "The 1,797 handwritten 8x8 digits of scikit-learn, as 32x32 RGB",
+)
 
 
 def load_digits(
@@ -33,11 +39,11 @@ def load_digits(
         range.
     """
     root = data_root(data_dir)
-    directory = root / "bnnjax_digits" / "1.0.0"
+    directory = root / DESCRIPTION.name / DESCRIPTION.version
     if not directory.exists():
-        from bnnjax.data.tfds_write import Digits, prepare
+        from bnnjax.data.tfds_write import ImageSetBuilder, prepare
 
-        prepare(Digits(fetch=embedded_digits, checksums={}, data_dir=root))
+        prepare(ImageSetBuilder(DESCRIPTION, embedded_digits, root))
     stored = read_cached(directory)
     sizes = len(stored.train.labels), len(stored.test.labels)
     if sizes != (EXAMPLES - TEST_EXAMPLES, TEST_EXAMPLES):

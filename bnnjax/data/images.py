@@ -9,14 +9,16 @@ import numpy as np
 from bnnjax.runtime.inputs import require_finite
 
 
-def require_grey_levels(images: Any) -> None:
-    """Refuses what is not uint8 [batch, h, w, c].
+def require_grey_levels(images: Any, shape: tuple[int, ...] | None = None) -> None:
+    """Refuses what is not uint8 [batch, h, w, c], with (h, w, c) of this shape if one is given.
 
     Raises:
       ValueError: naming type and shape.
     """
-    if getattr(images, "dtype", None) != np.uint8 or images.ndim != 4:
-        raise ValueError(f"images must be uint8 [batch, h, w, c]; got {_form(images)}")
+    is_grey = getattr(images, "dtype", None) == np.uint8 and images.ndim == 4
+    if not is_grey or shape not in (None, images.shape[1:]):
+        needed = ", ".join(map(str, shape or "hwc"))
+        raise ValueError(f"images must be uint8 [batch, {needed}]; got {_form(images)}")
 
 
 def require_unit_floats(images: Any) -> None:

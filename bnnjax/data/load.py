@@ -2,8 +2,12 @@
 
 import dataclasses
 
+from bnnjax.config.small_sets import SMALL_SETS
 from bnnjax.config.training import Config
 from bnnjax.data import Dataset, load_cifar10, load_digits, load_imagenet, load_prepared
+from bnnjax.data.small_sets import load_small
+
+NAMES = ("cifar10", "digits", "imagenet", "imagenet2012", *SMALL_SETS)  # that mean a data set of their own
 
 
 def load(config: Config) -> Dataset:
@@ -30,6 +34,8 @@ def load_named(config: Config) -> Dataset:
             timeout=config.data_timeout,
             skip_corrupt=config.skip_corrupt,
         )
+    if config.dataset.partition("/")[0] in SMALL_SETS:
+        return load_small(config.dataset, config.data_dir, train_examples=config.train_examples)
     return load_prepared(config.dataset, config.data_dir, train_examples=config.train_examples)
 
 

@@ -17,6 +17,17 @@ READ_AT_ONCE = 1000  # records; keeps a failure close to its file and the encode
 PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
+class Description(NamedTuple):
+    """What TFDS stores of a data set beside its images and labels."""
+
+    name: str
+    version: str
+    class_names: tuple[str, ...]
+    text: str  # what it is
+    shape: tuple[int, ...] = (32, 32, 3)  # of its images
+    coarse_labels: tuple[int, ...] = ()  # the superclass of each class, if that is stored too
+
+
 class Stored(NamedTuple):
     """What a version directory holds."""
 
@@ -24,6 +35,7 @@ class Stored(NamedTuple):
     class_names: tuple[str, ...]
     train: Split
     test: Split
+    validation: Split | None  # where it has one
 
 
 def data_root(data_dir: Path | None) -> Path:
@@ -41,6 +53,11 @@ def data_root(data_dir: Path | None) -> Path:
     if data_dir is not None and not root.is_dir():
         raise DataError(f"the data directory {root} does not exist: create it, or correct --data-dir.")
     return root.absolute()
+
+
+def is_prepared(directory: Path) -> bool:
+    """Whether a version of a data set is there; a preparation that was killed leaves none."""
+    return any(directory.glob("*/dataset_info.json"))
 
 
 def only_version(directory: Path) -> Path:
@@ -93,7 +110,7 @@ def open_prepared(directory: Path, splits: tuple[str, ...] = ("train", "test")) 
 
 
 def read_prepared(directory: Path) -> Stored:
-    """Decodes both splits of one version directory.
+    """Decodes the splits train, test and, where there is one, validation of a version directory.
 
     Raises:
       DataError: as `open_prepared` and `read_split` do.
@@ -101,7 +118,8 @@ def read_prepared(directory: Path) -> Stored:
     builder = open_prepared(directory)
     image_features(builder)
     names = tuple(builder.info.features["label"].names)
-    return Stored(builder.name, names, read_split(builder, "train"), read_split(builder, "test"))
+    validation = read_split(builder, "validation") if "validation" in builder.info.splits else None
+    return Stored(builder.name, names, read_split(builder, "train"), read_split(builder, "test"), validation)
 
 
 def read_split(builder: Any, split: str) -> Split:

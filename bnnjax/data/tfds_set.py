@@ -22,8 +22,8 @@ def load_prepared(
       name: the directory below the data directory: `mnist`, `mnist/3.0.1`, `emnist/digits/3.1.0`.
         Without a version there must be exactly one.
       data_dir: see `data_root`.
-      validation_examples: how many training images are held out, see `spread_over_classes`; a tenth
-        by default.
+      validation_examples: how many training images are held out, see `spread_over_classes`; by default none
+        where the set has a validation split, which is then used, else a tenth.
       train_examples: use only so many of the remaining training images, the first ones.
       augmentation: none by default, since which changes keep the label differs between data sets.
 
@@ -32,12 +32,13 @@ def load_prepared(
     """
     directory = only_version(data_root(data_dir) / name)
     stored = read_cached(directory)
+    tenth = max(len(stored.train.labels) // 10, 1)
     return assemble(
         name=stored.name,
         class_names=stored.class_names,
         train=stored.train,
         test=stored.test,
-        validation_examples=validation_examples or max(len(stored.train.labels) // 10, 1),
+        validation_examples=validation_examples or stored.validation or tenth,
         train_examples=train_examples,
         augmentation=augmentation or Augmentation(),
         source=str(directory),

@@ -9,37 +9,40 @@ import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from bnnjax.data import archive
 from bnnjax.data.dataset import DataError, Split
-from bnnjax.data.tfds import one_line
+from bnnjax.data.tfds import Description, one_line
 
 Fetch = Callable[[Any], Mapping[str, Split]]  # TFDS's download manager -> the splits by name
 
 
 # Not registered: TFDS has its own cifar10 and refuses a second one. mypy does not know that option.
 class ImageSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Base of our builders: the splits come from `fetch`, and records keep their order.
+    """Writes a data set whose splits come from `fetch`; records keep their order.
 
     Args:
+      described: the data set.
       fetch: called with TFDS's download manager.
-      checksums: size in bytes and sha256 of each URL that `fetch` downloads.
       data_dir: the directory of all data sets.
+      checksums: size in bytes and sha256 of each URL that `fetch` downloads.
     """
 
-    SHAPE: ClassVar[tuple[int, int, int]] = (32, 32, 3)
-    CLASS_NAMES: ClassVar[tuple[str, ...]]
-    DESCRIPTION: ClassVar[str]
-
-    def __init__(self, *, fetch: Fetch, checksums: Mapping[str, tuple[int, str]], data_dir: Path) -> None:
+    def __init__(
+        self,
+        described: Description,
+        fetch: Fetch,
+        data_dir: Path,
+        checksums: Mapping[str, tuple[int, str]] = MappingProxyType({}),
+    ) -> None:
+        self.name, self.VERSION = described.name, tfds.core.Version(described.version)
+        self.described, self.fetch, self.checksums = described, fetch, checksums
         super().__init__(data_dir=data_dir, file_format="array_record")
-        self.fetch = fetch
-        self.checksums = checksums
 
     @property
     def url_infos(self) -> dict[str, Any]:
@@ -53,12 +56,16 @@ class ImageSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
             "id": tfds.features.Text(),
-            "image": tfds.features.Image(shape=self.SHAPE),
-            "label": tfds.features.ClassLabel(names=self.CLASS_NAMES),
+            "image": tfds.features.Image(shape=self.described.shape),
+            "label": tfds.features.ClassLabel(names=self.described.class_names),
         }
+        if self.described.coarse_labels:
+            features["coarse_label"] = tfds.features.ClassLabel(
+                num_classes=max(self.described.coarse_labels) + 1
+            )
         return tfds.core.DatasetInfo(
             builder=self,
-            description=self.DESCRIPTION,
+            description=self.described.text,
             features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
             disable_shuffling=True,
@@ -70,31 +77,16 @@ class ImageSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
 
     def _generate_examples(self, name: str, split: Split) -> Iterator[tuple[int, dict[str, Any]]]:
         for i, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
-            yield i, {"id": f"{name}_{i:05d}", "image": as_png(image), "label": int(label)}
-
-
-class Cifar10(ImageSetBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """CIFAR-10 under TFDS's own name and version, so that each reads what the other prepared."""
-
-    name = "cifar10"
-    VERSION = tfds.core.Version("3.0.2")
-    CLASS_NAMES = archive.CLASS_NAMES
-    DESCRIPTION = "CIFAR-10, in the order of the original files"
-
-
-class Digits(ImageSetBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """The handwritten digits that ship inside scikit-learn, scaled up."""
-
-    name = "bnnjax_digits"
-    VERSION = tfds.core.Version("1.0.0")
-    CLASS_NAMES = tuple("0123456789")
-    DESCRIPTION = "The 1,797 handwritten 8x8 digits of scikit-learn, as 32x32 RGB"
+            coarse = (
+                {"coarse_label": self.described.coarse_labels[label]} if self.described.coarse_labels else {}
+            )
+            yield i, {"id": f"{name}_{i:05d}", "image": as_png(image), "label": int(label), **coarse}
 
 
 def as_png(image: np.ndarray) -> io.BytesIO:
     """A file object with the PNG of a uint8 [h, w, c] image."""
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG")
     file.seek(0)
     return file
 

@@ -11,6 +11,7 @@ from bnnjax.config.resolved import ResolvedConfig
 from bnnjax.config.training import Config
 from bnnjax.constraints.objective import LCR
 from bnnjax.data import Dataset
+from bnnjax.data.dataset import description_of
 from bnnjax.data.load import load
 from bnnjax.robustness.evaluation import check_quick
 from bnnjax.runs import directory
@@ -144,6 +145,6 @@ def record_or_check(stage: Stage) -> None:
         directory.check_digest(stage.place, dataset.digest)
         directory.check_networks(stage.place, networks)
     else:
-        data = {"source": dataset.source, "digest": dataset.digest}
         about = {**describe(stage.mesh), "peak_learning_rate": config.peak_learning_rate}
+        data = description_of(dataset)
         directory.record_config(stage.place, config, data=data, **networks, **about)

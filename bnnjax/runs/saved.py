@@ -1,6 +1,6 @@
 """The network that a run has trained, read back from its directory, which is left as it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -92,7 +92,7 @@ def read_trained(place: Path, dataset: Dataset) -> Trained:
         found_here = without_learned(best["params"]), best["batch_stats"]
         check_fit(found_here, jax.eval_shape(network.init, jax.random.key(0)))
     except MisfitError as error:
-        size = "x".join(map(str, dataset.train.images.shape[1:]))
+        size = "x".join(map(str, dataset.image_shape))
         raise ValueError(
             f"the run {place} has no network for images of {size} and {len(dataset.class_names)} classes: "
             f"{error}"
@@ -129,8 +129,10 @@ def require_full_precision(what: str, network: Trained) -> None:
         raise ValueError(f"the {what} {network.place} has method {network.config.method}; fp is needed")
 
 
-def predictor(trained: Trained, dataset: Dataset, batch_size: int) -> Predict:
-    """Returns the network as a function, compiled for batches of this size over all devices."""
-    mesh, normalization = make_mesh(batch_size), normalization_of(trained.config, dataset)
+def predictor(
+    trained: Trained, dataset: Dataset, batch_size: int, devices: Sequence[jax.Device] | None = None
+) -> Predict:
+    """Returns the network as a function, compiled for batches of this size over these or all devices."""
+    mesh, normalization = make_mesh(batch_size, devices), normalization_of(trained.config, dataset)
     predict = Predictor(trained.network.logits, normalization, mesh, batch_size)
     return partial(predict, *replicate(mesh, (trained.params, trained.batch_stats)))

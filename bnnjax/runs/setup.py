@@ -54,7 +54,7 @@ def make_network(config: ResolvedConfig, dataset: Dataset) -> Network:
         downsample=config.downsample,
         stem_blur=config.stem_blur,
     )
-    height, width, channels = dataset.train.images.shape[1:]
+    height, width, channels = dataset.image_shape
     least = model.least_size
     if min(height, width) < least:
         raise ValueError(

@@ -37,7 +37,7 @@ NAMED = [
     (name, choice)
     for name, module in (("benchmark", benchmark), ("prepare", prepare), ("study", study), ("table", table))
     for choice in module.EXPERIMENTS
-] + [("train", choice) for choice in (*train.DESCRIPTIONS, "mnist")]
+] + [("train", choice) for choice in (*train.DESCRIPTIONS, "own_pictures")]
 HEAVY = "jax jaxlib flax optax orbax matplotlib tensorflow tensorflow_datasets"
 HELP = """
 import contextlib, io, sys
@@ -131,7 +131,8 @@ def test_the_help_of_every_command_loads_no_jax(run: Run) -> None:
         (("benchmark", "--starts"), "bnnjax benchmark: a benchmark must stand before --starts; allowed are "),
         (
             ("train",),
-            "bnnjax train: name a data set; allowed are cifar10, digits, imagenet and the name of another",
+            "bnnjax train: name a data set; allowed are cifar10, digits, imagenet, cifar100, svhn_cropped, "
+            "mnist, fashion_mnist and the name of another prepared data set of small images",
         ),
         (("train", "/"), "bnnjax train /: dataset must name a data set; got nothing"),
         (("train", "digits", "--epoch=3"), "bnnjax train digits: unknown flag --epoch=3, perhaps --epochs; "),
@@ -146,6 +147,31 @@ def test_the_help_of_every_command_loads_no_jax(run: Run) -> None:
         (
             ("prepare", "imagenet2012"),
             "bnnjax prepare imagenet2012: name the directory of the official files",
+        ),
+        (
+            ("prepare", "folder"),
+            "bnnjax prepare folder: name the folder or the CSV file of the pictures by --from",
+        ),
+        (("prepare", "folder", "--from=x"), "bnnjax prepare folder: name the data set by --name"),
+        (
+            ("prepare", "folder", "--from=x", "--name=mnist"),
+            "bnnjax prepare folder: mnist is a data set of its own; choose another --name",
+        ),
+        (
+            ("prepare", "folder", "--from=x", "--name=my-set"),
+            "bnnjax prepare folder: name must be letters, digits and _ with a letter first; got my-set",
+        ),
+        (
+            ("prepare", "folder", "--from=x", "--name=a", "--size=4"),
+            "bnnjax prepare folder: size must be between 8 and 1024; got 4",
+        ),
+        (
+            ("prepare", "folder", "--from=x", "--name=a", "--test-share=1"),
+            "bnnjax prepare folder: test_share must be between 0 and 1; got 1.0",
+        ),
+        (
+            ("prepare", "folder", "--from=x", "--name=a"),
+            "bnnjax prepare folder: x is neither a folder nor a CSV file.",
         ),
         (
             ("prepare", "imagenet2012", "--form=x"),

@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnnjax.data.archive import TEST_FILE, TRAIN_FILES, read_archive
+from bnnjax.data.archive import TEST_FILE, TRAIN_FILES, cifar10_layout, read_archive
 from bnnjax.data.dataset import DataError
 
 BATCH = 20
+LAYOUT = cifar10_layout(BATCH)
 Members = dict[str, bytes]
 Make = Callable[[list[tuple[str, bytes]]], Path]
 
 
 def test_every_byte_lands_where_the_format_says(archive: Path, members: Members) -> None:
-    splits = read_archive(archive, BATCH)
+    splits = read_archive(archive, LAYOUT)
     assert splits["train"].images.shape == (5 * BATCH, 32, 32, 3)
     assert splits["test"].images.shape == (BATCH, 32, 32, 3)
     assert splits["train"].labels.dtype == np.int32
@@ -30,9 +31,9 @@ def test_every_byte_lands_where_the_format_says(archive: Path, members: Members)
 
 
 def test_a_repacked_archive_is_accepted(archive_of: Make, members: Members, archive: Path) -> None:
-    original = read_archive(archive, BATCH)
+    original = read_archive(archive, LAYOUT)
     shuffled = [("readme.html", b"<p>"), *reversed(members.items()), ("../../escape.txt", b"x")]
-    again = read_archive(archive_of(shuffled), BATCH)
+    again = read_archive(archive_of(shuffled), LAYOUT)
     np.testing.assert_array_equal(again["train"].images, original["train"].images)
     np.testing.assert_array_equal(again["test"].labels, original["test"].labels)
 
@@ -60,7 +61,7 @@ def test_wrong_contents_are_refused(
     archive_of: Make, members: Members, change: Callable[[Members], list[tuple[str, bytes]]], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        read_archive(archive_of(change(members)), BATCH)
+        read_archive(archive_of(change(members)), LAYOUT)
 
 
 def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path, members: Members) -> None:
@@ -74,14 +75,14 @@ def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path, members: Memb
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
         tar.addfile(link)
     with pytest.raises(DataError, match=r"test_batch\.bin in the archive"):
-        read_archive(path, BATCH)
+        read_archive(path, LAYOUT)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 9, 10, 5000, 200_000, -2000, -9, -8, -4, -1])
 def test_a_cut_archive_is_refused_by_name(archive: Path, keep: int) -> None:
     archive.write_bytes(archive.read_bytes()[:keep])
     with pytest.raises(DataError, match=str(archive)):
-        read_archive(archive, BATCH)
+        read_archive(archive, LAYOUT)
 
 
 @pytest.mark.parametrize("place", [0, 2, 30, 5000, 200_000, -100, -8, -5, -4, -1])
@@ -90,9 +91,9 @@ def test_a_flipped_bit_is_refused_by_name(archive: Path, place: int) -> None:
     data[place] ^= 4
     archive.write_bytes(bytes(data))
     with pytest.raises(DataError, match=str(archive)):
-        read_archive(archive, BATCH)
+        read_archive(archive, LAYOUT)
 
 
 def test_a_missing_archive_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"archive {tmp_path}/none.tar.gz does not exist"):
-        read_archive(tmp_path / "none.tar.gz", BATCH)
+        read_archive(tmp_path / "none.tar.gz", LAYOUT)

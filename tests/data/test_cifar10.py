@@ -2,43 +2,36 @@
 
 import dataclasses
 import hashlib
-import http.server
 import socket
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from bnnjax.data.archive import read_archive
+from bnnjax.data.archive import cifar10_layout, read_archive
 from bnnjax.data.augment import Augmentation
-from bnnjax.data.cifar10 import CLASS_NAMES, Origin, load_cifar10, why_unreachable
+from bnnjax.data.cifar10 import CLASS_NAMES, DESCRIPTION, Origin, load_cifar10
 from bnnjax.data.dataset import DataError
-from bnnjax.data.tfds_write import Cifar10, prepare
+from bnnjax.data.download import why_unreachable
+from bnnjax.data.tfds_write import ImageSetBuilder, prepare
 
 BATCH = 20
+LAYOUT = cifar10_layout(BATCH)
 
 
 @pytest.fixture
-def served(archive: Path) -> Iterator[Origin]:
+def served(archive: Path, serve: Callable[[Path], str]) -> Origin:
     """The origin of an archive that a local server offers."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(archive.parent))  # type: ignore[arg-type]
-
-        def log_message(self, *_: object) -> None:
-            pass
-
     data = archive.read_bytes()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/{archive.name}"
-        sha256 = hashlib.sha256(data).hexdigest()
-        yield Origin(url=url, size=len(data), sha256=sha256, batch_examples=BATCH, patience=5.0)
-        server.shutdown()
+    return Origin(
+        url=serve(archive.parent) + archive.name,
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        batch_examples=BATCH,
+        patience=5.0,
+    )
 
 
 @pytest.fixture
@@ -54,7 +47,7 @@ def left_behind(root: Path) -> list[str]:
 
 def test_an_archive_is_prepared_once_and_read_again(root: Path, archive: Path, origin: Origin) -> None:
     first = load_cifar10(root, archive=archive, validation_examples=10, origin=origin)
-    raw = read_archive(archive, BATCH)
+    raw = read_archive(archive, LAYOUT)
     np.testing.assert_array_equal(first.test.images, raw["test"].images)
     np.testing.assert_array_equal(first.test.labels, raw["test"].labels)
     assert first.class_names == CLASS_NAMES
@@ -133,13 +126,13 @@ def test_a_server_that_never_answers_is_given_up() -> None:
 
 
 def test_who_loses_the_race_takes_what_the_winner_prepared(root: Path, archive: Path, origin: Origin) -> None:
-    splits = read_archive(archive, BATCH)
+    splits = read_archive(archive, LAYOUT)
 
     def fetch_while_another_prepares(_: object) -> dict:
-        prepare(Cifar10(fetch=lambda _: splits, checksums={}, data_dir=root))
+        prepare(ImageSetBuilder(DESCRIPTION, lambda _: splits, root))
         return splits
 
-    prepare(Cifar10(fetch=fetch_while_another_prepares, checksums={}, data_dir=root))
+    prepare(ImageSetBuilder(DESCRIPTION, fetch_while_another_prepares, root))
     assert [path.name for path in (root / "cifar10").iterdir()] == ["3.0.2"]
     load_cifar10(root, archive=archive, validation_examples=10, origin=origin)
 

@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 import bnnjax.data.tfds
 from bnnjax.data import tfds_write
 from bnnjax.data.augment import Augmentation
-from bnnjax.data.cifar10 import Origin, load_cifar10
+from bnnjax.data.cifar10 import DESCRIPTION, Origin, load_cifar10
 from bnnjax.data.dataset import DataError, Split
 from bnnjax.data.tfds import data_root, read_prepared
 from bnnjax.data.tfds_set import load_prepared
@@ -156,9 +156,7 @@ def test_images_of_another_size_than_described_are_refused(prepared: Path, origi
 
 
 def test_a_whole_record_with_a_broken_image_is_refused(tmp_path: Path, origin: Origin) -> None:
-    class Broken(tfds_write.Cifar10, skip_registration=True):  # type: ignore[call-arg]
-        name = "cifar10"
-
+    class Broken(tfds_write.ImageSetBuilder, skip_registration=True):  # type: ignore[call-arg]
         def _generate_examples(self, name, split):
             for i, example in super()._generate_examples(name, split):
                 if i == 3:
@@ -169,9 +167,8 @@ def test_a_whole_record_with_a_broken_image_is_refused(tmp_path: Path, origin: O
 
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     split = Split(images, np.arange(20, dtype=np.int32) % 10)
-    tfds_write.prepare(
-        Broken(fetch=lambda _: {"train": split, "test": split}, checksums={}, data_dir=tmp_path)
-    )
+    splits = {"train": split, "test": split}
+    tfds_write.prepare(Broken(DESCRIPTION, lambda _: splits, tmp_path))
     refuse(tmp_path, origin, f"cannot read .*{TRAIN}, it is damaged")
 
 
