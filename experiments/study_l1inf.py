@@ -1,4 +1,4 @@
-"""Trains networks under the L1,inf constraint in all its forms and tests each under noise.
+"""Trains networks under the L1,inf constraint in its soft and hard forms and tests each under noise.
 
     python experiments/study_l1inf.py --dataset digits
 

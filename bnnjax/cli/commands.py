@@ -67,7 +67,7 @@ COMMANDS = {
         ),
         Command(
             name="study",
-            about="Train networks under a constraint in all its forms and test each under noise.",
+            about="Train networks under a constraint in its soft and hard forms and test each under noise.",
             example="bnnjax study l1inf --dataset digits",
         ),
         Command(

@@ -1,4 +1,4 @@
-"""`bnnjax study`: trains networks under a constraint in all its forms and compares them."""
+"""`bnnjax study`: trains networks under a constraint in its soft and hard forms and compares them."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -16,7 +16,7 @@ def prepare(config: L1InfStudyConfig) -> Work:
 
 
 L1INF = Experiment(
-    description="""Trains networks under the L1,inf constraint in all its forms and tests each under noise.
+    description="""Trains networks under the L1,inf constraint, soft and hard, and tests each under noise.
 
     bnnjax study l1inf --dataset digits
     bnnjax study l1inf --dataset cifar10 --data-dir DIR --train-examples 10000 --epochs 12

@@ -14,7 +14,7 @@ TARGETS = ("folded", "gain", "weights", "scales")
 
 @dataclass(frozen=True, kw_only=True)
 class L1InfStudyConfig(SeriesConfig):
-    """Networks trained under the L1,inf constraint in all its forms, each tested under noise."""
+    """Networks trained under the L1,inf constraint in its soft and hard forms, each tested under noise."""
 
     # Networks.
     model: ModelName = "resnet20"

@@ -163,9 +163,9 @@ def claim(workdir: Path, config: ResolvedConfig) -> bool:
     if config.resume == "never":
         raise ValueError(f"work directory {workdir} holds a run already, and --resume is never")
     try:
-        # A record that is older than a field was made with its default.
-        theirs = {**to_json(Config(kernels="xla")), **read_json(record)["config"]}
-    except (ValueError, KeyError, TypeError) as error:
+        # A record that is older than a field, nested or not, was made with its default.
+        theirs = {**flat(to_json(Config(kernels="xla"))), **flat(read_json(record)["config"])}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{record} is not the record of a run; choose another --workdir") from error
     difference = first_difference(to_json(config), theirs)
     if difference is not None:
