@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from bnnjax.config.constraints import NOT_NEGATIVE, ConstraintSettings, check, refuse_idle
 from bnnjax.config.names import (
+    Augment,
     Decay,
     LaunchName,
     MethodName,
@@ -28,8 +29,8 @@ class Config(ConstraintSettings):
     """What a training run is asked for; what is None is filled in by `runs.resolve.resolve`."""
 
     # cifar10, digits, imagenet2012, cifar100, svhn_cropped, mnist, fashion_mnist, or any prepared data set of
-    # small images: its directory in --data-dir (own_pictures, emnist/digits/3.1.0).  Such a set is not
-    # augmented; without a validation split a tenth of its training images is held out.
+    # small images: its directory in --data-dir (own_pictures, emnist/digits/3.1.0).  Without a validation
+    # split a tenth of its training images is held out.
     dataset: str = "cifar10"
 
     # Binarization method; bwhn is another spelling of bwnh.
@@ -108,6 +109,9 @@ class Config(ConstraintSettings):
     # Train on the first N images only.
     train_examples: int | None = None
 
+    # Crop training images at random after padding them by an eighth, or mirror them.  Left out: as is usual
+    # for the data set, and not at all where nothing is known of it.
+    augment: Augment | None = None
     # Random changes of brightness, contrast and saturation of training images, by up to these shares.
     color_jitter: tuple[float, float, float] = (0.0, 0.0, 0.0)
     # Standard deviation of random lighting along the principal colours of ImageNet (AlexNet's: 0.1).
@@ -174,6 +178,8 @@ class Config(ConstraintSettings):
             refuse_idle(self, ("archive",), "data set cifar10", self.dataset)
         if self.dataset != "imagenet2012":
             refuse_idle(self, OF_IMAGENET, "data set imagenet2012", self.dataset)
+        else:
+            refuse_idle(self, ("augment",), "data sets of small images", self.dataset)
         if self.teacher is not None and self.label_smoothing:
             raise ValueError(
                 f"label_smoothing must be 0 with a teacher, whose outputs are the targets; "

@@ -71,7 +71,8 @@ def test_pictures_in_folders_become_a_data_set(
     assert (done.returncode, done.stderr) == (0, "")
     *_, told, then = done.stdout.splitlines()
     assert told == "prepared images of 16x16x3 in 3 classes: 24 train, 6 test"
-    assert then == f"train on them by bnnjax train colours --data-dir {data}"
+    command = f"bnnjax train colours --data-dir {data}"
+    assert then == f"train on them by {command}, perhaps with --augment crop+flip"
     dataset = load(Config(dataset="colours", data_dir=data))
     assert dataset.class_names == tuple(COLOURS)
     sizes = [len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)]
