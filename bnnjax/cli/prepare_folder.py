@@ -119,7 +119,7 @@ def _work(
         f"prepared images of {'x'.join(map(str, shape))} in {len(classes)} classes: {counts}{left_out}",
     )
     where = f" --data-dir {arguments.data_dir}" if arguments.data_dir else ""
-    say(console, f"train on them by bnnjax train {arguments.name}{where}")
+    say(console, f"train on them by bnnjax train {arguments.name}{where}, perhaps with --geometry crop+flip")
     return 0
 
 

@@ -46,10 +46,11 @@ batches of 256, cosine, 100 epochs, or that of a --preset; bnnjax/config/presets
 OTHER = """Trains a binarized network on {dataset}, a prepared data set of small images.
 
     bnnjax prepare folder --from DIR --name {dataset}
-    bnnjax train {dataset} --constraint=l1inf
+    bnnjax train {dataset} --geometry crop+flip --constraint=l1inf
 
 The first command makes it of your own pictures; one of TFDS is taken from --data-dir.  Without a validation
-split a tenth of the training images is held out; there is no augmentation.  The recipe is that of cifar10.
+split a tenth of the training images is held out.  The recipe is that of cifar10, without --geometry no image
+is cropped or mirrored.
 """
 
 

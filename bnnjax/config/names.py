@@ -48,4 +48,5 @@ LaunchName = Literal["slurm", "gke", "tpu"]
 Optimizer = Literal["sgd", "adamw"]
 Decay = Literal["cosine", "linear", "steps"]
 PresetName = Literal["irnet", "birealnet", "reactnet"]  # see `presets`
+Geometry = Literal["none", "crop", "flip", "crop+flip"]
 Fit = Literal["crop", "pad", "stretch"]  # of a picture into a square, see `data.folder.decode`

@@ -16,7 +16,7 @@ class SeriesConfig:
 
     # Runs of each row, with seeds 0, 1, ...
     seeds: int = 3
-    # cifar10, digits, imagenet2012, or any prepared TFDS data set of small images in --data-dir.
+    # A data set that bnnjax train lists, or any prepared one of small images in --data-dir.
     dataset: str = "cifar10"
 
     # Passes over the training images; what is left out here and below is IR-Net's recipe for the data set.

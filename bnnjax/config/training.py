@@ -12,6 +12,7 @@ from bnnjax.config.names import (
     Augment,
     Decay,
     Downsample,
+    Geometry,
     Kernels,
     LaunchName,
     MethodName,
@@ -32,8 +33,8 @@ class Config(ConstraintSettings):
     """What a training run is asked for; what is None is filled in by `runs.resolve.resolve`."""
 
     # cifar10, digits, imagenet2012, cifar100, svhn_cropped, mnist, fashion_mnist, or any prepared data set of
-    # small images: its directory in --data-dir (own_pictures, emnist/digits/3.1.0).  Such a set is not
-    # augmented; without a validation split a tenth of its training images is held out.
+    # small images: its directory in --data-dir (own_pictures, emnist/digits/3.1.0).  Without a validation
+    # split a tenth of its training images is held out.
     dataset: str = "cifar10"
 
     # Binarization method; bwhn is another spelling of bwnh.
@@ -120,7 +121,10 @@ class Config(ConstraintSettings):
     # Train on the first N images only.
     train_examples: int | None = None
 
-    # What is done to training images beside the data set's crops and flips; noise: Gaussian noise on some.
+    # Crop training images at random after padding them by an eighth, or mirror them.  Left out: as is usual
+    # for the data set, and not at all where nothing is known of it.
+    geometry: Geometry | None = None
+    # What is done to training images beside crops and flips; noise: Gaussian noise on some.
     augment: Augment = "none"
     # Standard deviation of that noise, in units where 255 is 1.
     augment_sigma: float = 0.1
@@ -196,6 +200,8 @@ class Config(ConstraintSettings):
             refuse_idle(self, ("archive",), "data set cifar10", self.dataset)
         if self.dataset != "imagenet2012":
             refuse_idle(self, OF_IMAGENET, "data set imagenet2012", self.dataset)
+        else:
+            refuse_idle(self, ("geometry",), "data sets of small images", self.dataset)
         if self.teacher is not None and self.label_smoothing:
             raise ValueError(
                 f"label_smoothing must be 0 with a teacher, whose outputs are the targets; "

@@ -16,7 +16,7 @@ def load(config: Config) -> Dataset:
     Raises:
       ValueError: if it cannot be read (DataError), or does not have an option that the configuration sets.
     """
-    return with_noise(config, with_colours(config, load_named(config)))
+    return with_noise(config, with_colours(config, with_crops(config, load_named(config))))
 
 
 def load_named(config: Config) -> Dataset:
@@ -37,6 +37,19 @@ def load_named(config: Config) -> Dataset:
     if config.dataset.partition("/")[0] in SMALL_SETS:
         return load_small(config.dataset, config.data_dir, train_examples=config.train_examples)
     return load_prepared(config.dataset, config.data_dir, train_examples=config.train_examples)
+
+
+def with_crops(config: Config, dataset: Dataset) -> Dataset:
+    """Returns the data set with the crops and flips of training images that the configuration asks for."""
+    if config.geometry is None:
+        return dataset
+    parts = config.geometry.split("+")
+    augmentation = dataclasses.replace(
+        dataset.augmentation,
+        crop_padding=dataset.image_shape[0] // 8 if "crop" in parts else 0,
+        flip="flip" in parts,
+    )
+    return dataclasses.replace(dataset, augmentation=augmentation)
 
 
 def with_colours(config: Config, dataset: Dataset) -> Dataset:

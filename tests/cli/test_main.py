@@ -199,8 +199,8 @@ def test_cifar10_out_of_reach_names_the_remedies(refusal: Refusal, tmp_path: Pat
 
 
 def test_a_data_set_that_is_not_prepared_is_named(refusal: Refusal, tmp_path: Path) -> None:
-    sentence = refusal("cifar10", "--dataset=mnist", f"--data-dir={tmp_path}")
-    assert sentence == f"{tmp_path / 'mnist'} should hold one prepared version, found: none."
+    sentence = refusal("cifar10", "--dataset=kmnist", f"--data-dir={tmp_path}")
+    assert sentence == f"{tmp_path / 'kmnist'} should hold one prepared version, found: none."
 
 
 def test_a_corrupt_archive_is_named(refusal: Refusal, tmp_path: Path) -> None:

@@ -123,6 +123,11 @@ def test_the_hard_form_takes_the_folded_norm_alone(target: Any) -> None:
         ),
         (Config, {"augment": "noise", "augment_sigma": 0.0}, "augment_sigma must be above 0.*; got 0.0"),
         (Config, {"image_size": 64}, "image_size is for data set imagenet2012; got 64 with cifar10"),
+        (
+            Config,
+            {"dataset": "imagenet2012", "geometry": "crop"},
+            "geometry is for data sets of small images; got crop with imagenet2012",
+        ),
         (Config, {"dataset": "digits", "data_workers": 2}, "is for .* imagenet2012; got 2 with digits"),
         (Config, {"data_timeout": 5.0}, "data_timeout is for data set imagenet2012; got 5.0 with cifar10"),
         (Config, {"skip_corrupt": True}, "skip_corrupt is for data set imagenet2012; got True with cifar10"),

@@ -11,7 +11,7 @@ import numpy as np
 from bnnjax.config.names import Fit
 from bnnjax.data.dataset import DataError, Split, spread_over_classes, take
 from bnnjax.data.folder.decode import decode_picture
-from bnnjax.data.folder.sources import Picture
+from bnnjax.data.folder.sources import SPLITS, Picture
 from bnnjax.data.streaming.order import epoch_order
 from bnnjax.data.tfds import one_line
 
@@ -89,7 +89,9 @@ def split_pictures(
     whole = np.array([place not in decoded.damaged for place in range(len(pictures))])
     wanted = np.array([picture.split for picture in pictures])
     splits = {}
-    for name in dict.fromkeys(wanted.tolist()):
+    for name in dict.fromkeys(SPLITS.values()):
+        if name not in wanted:
+            continue
         places = np.flatnonzero(whole & (wanted == name))
         if not len(places):
             raise DataError(f"no picture for the split {name} can be read.")
