@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from bnnjax.cli import prepare, prepare_folder, rerun
+from bnnjax.cli import predict, prepare, prepare_folder, rerun
 from bnnjax.cli.main import flags
 from bnnjax.config.robustness import RobustnessConfig
 from bnnjax.config.table import TableConfig
@@ -56,6 +56,7 @@ def test_every_flag_the_readme_names_exists() -> None:
         *flags(Config()),
         *flags(TableConfig()),
         *flags(RobustnessConfig()),
+        *flags(predict.Arguments()),
         *flags(rerun.Arguments()),
         *flags(prepare.Arguments()),
         *flags(prepare_folder.Arguments()),

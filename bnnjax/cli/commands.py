@@ -50,6 +50,11 @@ COMMANDS = {
             example="bnnjax bounds runs/a runs/b --workdir bounds",
         ),
         Command(
+            name="predict",
+            about="Say what a trained network sees in pictures.",
+            example="bnnjax predict runs/a cat.jpg dog.png",
+        ),
+        Command(
             name="prepare",
             about="Prepare your own pictures, or ImageNet from its official files.",
             example="bnnjax prepare folder --from DIR --name NAME",

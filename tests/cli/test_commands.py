@@ -143,6 +143,9 @@ def test_the_help_of_every_command_loads_no_jax(run: Run) -> None:
         (("bounds",), "bnnjax bounds: name at least one run directory"),
         (("robustness",), "bnnjax robustness: name at least one run directory"),
         (("rerun",), "bnnjax rerun: name the directory of a run"),
+        (("predict", "runs/a"), "bnnjax predict: name the directory of a run and then pictures"),
+        (("predict", "nowhere", "a.png"), "bnnjax predict: "),
+        (("predict", "runs/a", "a.png", "--top=0"), "bnnjax predict: top must be at least 1; got 0"),
         (("prepare", "imagenet"), "bnnjax prepare: unknown data set imagenet, perhaps imagenet2012; allowed"),
         (
             ("prepare", "imagenet2012"),

@@ -44,6 +44,17 @@ def decode_picture(path: Path, size: int, fit: Fit) -> np.ndarray:
     return pixels.reshape(size, size, -1)
 
 
+def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Returns pixels [h, w, 1 or 3], uint8, with 1 or 3 channels: colours as their luma, grey three times."""
+    from PIL import Image
+
+    if pixels.shape[-1] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=-1)
+    return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+
+
 def in_8_bits(image: "Image.Image") -> "Image.Image":
     """Returns a picture in mode L, if it is grey, or RGB, with what is transparent on white.
 
