@@ -35,7 +35,7 @@ class Stored(NamedTuple):
     class_names: tuple[str, ...]
     train: Split
     test: Split
-    validation: Split | None  # where it has one
+    validation: Split | None = None  # where it has one
 
 
 def data_root(data_dir: Path | None) -> Path:
