@@ -130,7 +130,7 @@ def test_agreement_is_the_mean_logarithm_of_the_votes_and_of_the_share_of_noise_
 
 
 def test_agreement_differentiates_kernel_and_batch_variance_and_nothing_else():
-    by_units, by_squares = jax.grad(agreement, (0, 1))(AGREEING, SQUARES)
+    by_units, by_squares = jax.jit(jax.grad(agreement, (0, 1)))(AGREEING, SQUARES)
     by = {
         "stem": {"batch_variance": [-4 / 3 / 2, 0]},
         "conv": {"l1": [0.01 / 3, 0.01 / 3, 0], "batch_variance": [-0.01 / 6, -1e-4 / 6, 0]},
