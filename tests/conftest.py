@@ -41,9 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STDERR] = os.dup(2)  # nothing is captured yet
 
 
-@pytest.hookimpl(trylast=True)  # what -m leaves out is gone
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the modules whose tests may take longest, lest one process is left with them at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begins slow tests with the modules that may take longest, lest one process has them at the end."""
+    if config.getoption("markexpr") != "slow":
+        return
     longest: dict[str, float] = {}
     for item in items:
         mark = item.get_closest_marker("timeout")

@@ -83,7 +83,7 @@ class Compiled:
     watch: Callable[[], None]
     compile_seconds: float
     peak_bytes: int | None  # arguments and temporaries; None if the backend does not report it
-    flops: float | None  # of a training step, as XLA counts; likewise
+    flops: float | None  # of a training step, as XLA counts; likewise, and None with kernels in C
     bytes_accessed: float | None  # by a training step, likewise
 
 
@@ -127,7 +127,9 @@ def compile_case(case: Case) -> Compiled:
     began = time.perf_counter()
     step = compiled.train.lower(state, data, batches, key).compile()
     compile_seconds = time.perf_counter() - began
-    memory, costs = step.memory_analysis(), step.cost_analysis() or {}
+    memory, counts = step.memory_analysis(), step.cost_analysis() or {}
+    if config.kernels == "native":  # which XLA knows nothing about
+        counts = {}
     tested = dataset.test.images[: case.batch]
     constrained = constrained_network(config, setup.network, teachers.get(LCR))
 
@@ -161,8 +163,8 @@ def compile_case(case: Case) -> Compiled:
         watch=watch,
         compile_seconds=compile_seconds,
         peak_bytes=memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else None,
-        flops=costs.get("flops"),
-        bytes_accessed=costs.get("bytes accessed"),
+        flops=counts.get("flops"),
+        bytes_accessed=counts.get("bytes accessed"),
     )
 
 

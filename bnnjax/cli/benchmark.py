@@ -68,7 +68,13 @@ def prepare_constraints(config: ConstraintsConfig) -> Work:
     from bnnjax.benchmarks.constraints import prepare_overhead
     from bnnjax.benchmarks.steps import Case
 
-    case = Case(model=config.model, method=config.method, batch=config.batch, precision=config.precision)
+    case = Case(
+        model=config.model,
+        method=config.method,
+        batch=config.batch,
+        precision=config.precision,
+        kernels=config.kernels,
+    )
     examples = (config.train_examples, config.test_examples)
     return prepare_overhead(case, examples, config.repeats, config.workdir)
 

@@ -118,6 +118,8 @@ class ConstraintsConfig:
     batch: int = 128
     # What convolutions compute in.
     precision: Precision = "float32"
+    # Convolutions of codes on CPUs; XLA counts operations and bytes of its own alone.
+    kernels: Literal["auto", Kernels] = "auto"
     # Counted steps of each.
     repeats: int = 20
     # Training images in an epoch.

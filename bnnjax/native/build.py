@@ -43,7 +43,7 @@ def build(directory: Path | None = None) -> Path:
     compiler = shutil.which(os.environ.get("CC") or "cc")
     if compiler is None:
         raise BuildError("there is no C compiler")
-    files = dict.fromkeys(("conv", "gradients", "scalar", "xla"), ()) | INSTRUCTION_SETS.get(
+    files = dict.fromkeys(("conv", "gradients", "agree", "scalar", "xla"), ()) | INSTRUCTION_SETS.get(
         platform.machine(), {}
     )
     try:

@@ -141,7 +141,8 @@ class _Quantized(nn.Module):
         kernel, scale = weight.codes.astype(inputs.codes.dtype), weight.scale
         varies = scale is not None and scale.ndim > 1  # with the pixel
         given = None if varies else scale
-        if train and self.pack_codes:
+        has_codes = not (self.method.has_signs and inputs.signs_of is not None)  # see `conv`
+        if train and self.pack_codes and has_codes:
             y = keeping_bits(self._product)(inputs.codes, kernel, given)
         else:
             y = self._product(inputs.codes, kernel, given, inputs.signs_of)

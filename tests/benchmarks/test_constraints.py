@@ -12,7 +12,7 @@ from bnnjax.benchmarks.constraints import CONSTRAINTS, overhead_table, prepare_o
 from bnnjax.benchmarks.steps import Case, median_ratio, time_cases, time_in_turn
 
 SCRIPT = ROOT / "experiments" / "overhead.py"
-TINY = Case(model="resnet_tiny", batch=4)
+TINY = Case(model="resnet_tiny", batch=4, kernels="xla")
 
 
 def test_functions_take_turns_and_warm_ups_do_not_count() -> None:

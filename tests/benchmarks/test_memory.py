@@ -8,13 +8,16 @@ from bnnjax.benchmarks import memory
 from bnnjax.benchmarks.memory import VARIANTS, largest_batch, largest_batches, step_bytes
 from bnnjax.benchmarks.steps import Case
 
-CASE = Case(model="vgg_tiny", batch=64)
+CASE = Case(model="vgg_tiny", batch=64, kernels="xla")
 
 
 @pytest.mark.slow
 def test_a_step_needs_less_where_codes_are_bits_and_less_where_units_are_computed_again():
     whole, packed, again = (step_bytes(replace(CASE, **changes)) for changes in VARIANTS[:3])
     assert again < packed < whole
+    # Kernels in C need no codes.
+    native = replace(CASE, kernels="native")
+    assert step_bytes(native) == step_bytes(replace(native, pack_codes=True)) < whole
 
 
 @pytest.mark.parametrize("unit", [1, 8])

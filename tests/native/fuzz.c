@@ -1,4 +1,5 @@
-/* Compares all implementations that run here with the scalar one, on random convolutions: fuzz CASES SEED. */
+/* Compares all implementations that run here with the scalar one, on random convolutions, and on the gradients of
+   every fifth, which the scalar one takes long for: fuzz CASES SEED. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,8 +87,8 @@ int main(int argc, char **argv) {
     const char *what = "y", *error = compare(convolve, &s, x, kernel, in_y, &compared);
     const bnn_shape given = s;
     s.padding_value = 0;
-    if (!error) what = "dx", error = compare(bnn_input_gradient, &s, g, real, in_x, &compared);
-    if (!error) what = "dk", error = compare(bnn_kernel_gradient, &s, x, g, in_kernel, &compared);
+    if (!error && n % 5 == 0) what = "dx", error = compare(bnn_input_gradient, &s, g, real, in_x, &compared);
+    if (!error && n % 5 == 0) what = "dk", error = compare(bnn_kernel_gradient, &s, x, g, in_kernel, &compared);
     free(x);
     free(kernel);
     free(g);

@@ -33,7 +33,8 @@ def compiled_fuzz(place, compiler="cc", machine=None, flags=()):
     """Returns the program that compares implementations on random convolutions."""
     objects = []
     sets = INSTRUCTION_SETS.get(machine or platform.machine(), {})
-    for name, more in ({"scalar": (), "conv": (), "gradients": ()} | sets | {"fuzz": ()}).items():
+    common = dict.fromkeys(("scalar", "conv", "gradients", "agree", "fuzz"), ())
+    for name, more in (common | sets).items():
         objects.append(str(place / f"{name}.o"))
         source = FUZZ if name == "fuzz" else SOURCES / f"{name}.c"
         command = [compiler, *FLAGS, "-Werror", *more, *flags, "-I", SOURCES, "-c", source, "-o", objects[-1]]
@@ -50,19 +51,19 @@ def compared(*command):
 
 
 def test_implementations_agree_on_random_convolutions(tmp_path):
-    assert compared(compiled_fuzz(tmp_path), "200", "0") % 600 == 0
+    assert compared(compiled_fuzz(tmp_path, flags=("-O1",)), "100", "0") % 140 == 0  # compiled sooner
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_implementations_agree_on_many(tmp_path):
-    assert compared(compiled_fuzz(tmp_path), "10000", "1") % 30_000 == 0
+    assert compared(compiled_fuzz(tmp_path), "10000", "1") % 14_000 == 0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_nothing_is_read_or_written_out_of_place(tmp_path):
-    assert compared(compiled_fuzz(tmp_path, flags=SANITIZERS), "1000", "2") % 3000 == 0
+    assert compared(compiled_fuzz(tmp_path, flags=SANITIZERS), "500", "2") % 700 == 0
 
 
 @pytest.mark.slow
@@ -70,10 +71,11 @@ def test_nothing_is_read_or_written_out_of_place(tmp_path):
 @pytest.mark.skipif(not all(map(shutil.which, ARM)), reason=f"needs {' and '.join(ARM)}")
 def test_neon_agrees(tmp_path):
     program = compiled_fuzz(tmp_path, ARM[0], "aarch64", ("-static",))
-    assert compared(ARM[1], program, "500", "3") == 1500
+    assert compared(ARM[1], program, "500", "3") == 700
 
 
-def test_many_builds_at_once_make_one_library(tmp_path):
+def test_many_builds_at_once_make_one_library(monkeypatch, tmp_path):
+    monkeypatch.setattr("bnnjax.native.build.FLAGS", (*FLAGS, "-O0"))  # sooner
     with ThreadPoolExecutor(3) as pool:
         paths = set(pool.map(build, [tmp_path] * 3))
     assert set(tmp_path.iterdir()) == paths

@@ -39,6 +39,7 @@ static inline uint16_t signs_of_16(const float *x, int reals, int *wrong) {
   return (uint16_t)bits;
 }
 
+#define MULTIPLY_ADD(x, y, z) _mm256_fmadd_ps(x, _mm256_set1_ps(y), z)
 #include "lookup.h"
 #include "input_gradient.h"
 #include "kernel_gradient.h"

@@ -33,6 +33,7 @@ static inline uint16_t signs_of_16(const float *x, int reals, int *wrong) {
   return _mm512_cmp_ps_mask(values, _mm512_setzero_ps(), _CMP_GE_OQ);
 }
 
+#define MULTIPLY_ADD(x, y, z) _mm512_fmadd_ps(x, _mm512_set1_ps(y), z)
 #include "lookup.h"
 #include "input_gradient.h"
 #include "kernel_gradient.h"

@@ -90,37 +90,3 @@ const char *bnn_convolve(const bnn_kernels *kernels, const bnn_shape *s, const f
     for (int64_t n = 0; n < s->images * places * s->outputs; n++) y[n] = NAN;
   return NULL;
 }
-
-static void one_by_one(void *pool, int64_t tasks, void (*task)(void *, int64_t), void *data) {
-  (void)pool;
-  for (int64_t n = 0; n < tasks; n++) task(data, n);
-}
-
-int bnn_agrees(const bnn_kernels *kernels) {
-  static const bnn_shape shapes[] = {
-      {2, 6, 7, 5, 3, 3, 6, 1, 1, 0, 0}, {1, 9, 8, 16, 3, 3, 12, 2, 1, 1, 1},  {3, 5, 5, 64, 1, 1, 9, 2, 0, 0, 0},
-      {1, 7, 9, 3, 5, 3, 4, 1, 2, -1, 1}, {1, 4, 20, 150, 3, 3, 8, 1, 1, 0, 0},
-  };
-  enum { MOST = 20000 };
-  float *x = malloc(4 * MOST * sizeof *x), *kernel = x + MOST, *ours = kernel + MOST, *theirs = ours + MOST;
-  uint32_t random = 1;
-  int agrees = 1;
-  if (!x) return 0;
-  for (int n = 0; n < MOST; n++) {
-    random = random * 1664525u + 1013904223u;
-    x[n] = random >> 31 ? 1.0f : -1.0f;
-    kernel[n] = random >> 30 & 1 ? 1.0f : -1.0f;
-  }
-  for (size_t n = 0; agrees && n < sizeof(shapes) / sizeof(*shapes); n++) {
-    const bnn_shape *s = &shapes[n];
-    size_t outputs = (size_t)(s->images * bnn_out_rows(s) * bnn_out_columns(s) * s->outputs);
-    for (int64_t threads = 1; threads <= 2; threads++) {
-      if (bnn_convolve(kernels, s, x, kernel, kernel, ours, one_by_one, NULL, threads) ||
-          bnn_convolve(&bnn_scalar, s, x, kernel, kernel, theirs, one_by_one, NULL, threads) ||
-          memcmp(ours, theirs, outputs * sizeof(float)))
-        agrees = 0;
-    }
-  }
-  free(x);
-  return agrees;
-}

@@ -12,10 +12,10 @@ typedef float any_floats __attribute__((vector_size(4 * FLOATS), aligned(4), may
 static inline floats load_floats(const float *from) { return *(const any_floats *)from; }
 static inline void store_floats(float *to, floats x) { *(any_floats *)to = x; }
 
-/* x y + z, rounded once. */
+/* x y + z, rounded once; by MULTIPLY_ADD, where an instruction set has it. */
 static inline floats multiply_add(floats x, float y, floats z) {
-#ifdef __FP_FAST_FMAF
-  return x * y + z;
+#ifdef MULTIPLY_ADD
+  return MULTIPLY_ADD(x, y, z);
 #else
   for (int k = 0; k < FLOATS; k++) z[k] = fmaf(x[k], y, z[k]);
   return z;

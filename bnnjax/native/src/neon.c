@@ -45,6 +45,7 @@ static inline void write_8x8(const int16_t *sums, int64_t stride, float *y, int6
   for (int64_t k = 0; k < pixels; k++) memcpy(y + k * step, values[k], (size_t)outputs * sizeof(float));
 }
 
+#define MULTIPLY_ADD(x, y, z) vfmaq_n_f32(z, x, y)
 #include "lookup.h"
 #include "input_gradient.h"
 #include "kernel_gradient.h"
