@@ -73,8 +73,8 @@ class Config(ConstraintSettings):
     # Keep what goes into each block (of a VGG: unit) for the backward pass and compute the rest there again:
     # less than half of the memory for activations, more time.
     remat: bool = False
-    # Keep activations of one bit as bits for the backward pass: less memory, little time; native kernels mostly
-    # keep no such activations at all.
+    # Keep activations of one bit as bits for the backward pass: less memory, little time.  Native kernels
+    # mostly keep no such activations at all.
     pack_codes: bool = False
     # Scale the peak of the learning rate with the batch size over the recipe's: linearly, or by its root.
     scale_learning_rate: Literal["none", "linear", "sqrt"] = "none"
