@@ -14,9 +14,10 @@ from bnnjax.config.names import Fit
 from bnnjax.runtime.console import say
 
 if TYPE_CHECKING:
+    import numpy as np
     from rich.console import Console
 
-    from bnnjax.runs.pictures import Answer
+    from bnnjax.runs.inference import TrainedNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +44,19 @@ def prepare(arguments: Arguments) -> Work:
     """Reads the network and the pictures and returns the work."""
     # Here, so that --help does not wait for JAX.
     from bnnjax.runs.inference import load_network
-    from bnnjax.runs.pictures import answers, read_pictures
+    from bnnjax.runs.pictures import read_pictures
 
     if arguments.run is None or not arguments.pictures:
         raise ValueError("name the directory of a run and then pictures")
     network = load_network(arguments.run)
     images = read_pictures(network, arguments.pictures, arguments.fit)
-    return partial(_print, arguments, answers(network, arguments.pictures, images, arguments.top))
+    return partial(_answer, arguments, network, images)
 
 
-def _print(arguments: Arguments, found: "list[Answer]", console: "Console") -> int:
-    for answer in found:
+def _answer(arguments: Arguments, network: "TrainedNetwork", images: "np.ndarray", console: "Console") -> int:
+    from bnnjax.runs.pictures import answers
+
+    for answer in answers(network, arguments.pictures, images, arguments.top):
         if arguments.json:
             console.out(
                 json.dumps({"picture": str(answer.picture), "classes": answer.likeliest}), highlight=False

@@ -102,6 +102,8 @@ class Method:
     two_codes: bool = True
     # Whether codes of 1-bit weights and of 1-bit activations are +-1, in training too.
     signs: bool = False
+    # Whether kernels in C may convolve such codes; it is a run's choice, not the method's.
+    native: bool = True
     # Whether activations are centred for their signs, image by image.
     centres: bool = False
     # The continuous function whose derivative is quantize_activation's surrogate gradient; 1-Lipschitz.
@@ -142,6 +144,11 @@ class Method:
     def has_signs(self) -> bool:
         """Whether the codes of both weights and activations are +-1, in training too."""
         return self.wbits == self.abits == 1 and self.signs
+
+    @property
+    def is_native(self) -> bool:
+        """Whether kernels in C may convolve its codes."""
+        return self.native and self.has_signs
 
     @property
     def takes_signs_at_zero(self) -> bool:

@@ -141,7 +141,7 @@ class _Quantized(nn.Module):
         kernel, scale = weight.codes.astype(inputs.codes.dtype), weight.scale
         varies = scale is not None and scale.ndim > 1  # with the pixel
         given = None if varies else scale
-        has_codes = not (self.method.has_signs and inputs.signs_of is not None)  # see `conv`
+        has_codes = not (self.method.is_native and inputs.signs_of is not None)  # see `conv`
         if train and self.pack_codes and has_codes:
             y = keeping_bits(self._product)(inputs.codes, kernel, given)
         else:
@@ -195,7 +195,7 @@ class BinaryConv(_Quantized):
     def _product(
         self, codes: Array, kernel: Array, scale: Array | None, signs_of: Array | None = None
     ) -> Array:
-        signs = self.method.has_signs
+        signs = self.method.is_native
         return conv(codes, kernel, scale=scale, signs=signs, signs_of=signs_of, **self._where)
 
     def _patches(self, inputs: Array) -> Array:

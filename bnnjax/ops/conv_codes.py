@@ -87,9 +87,8 @@ def _by_kernel_forward(
 def _by_kernel_backward(
     shape: tuple[int, ...], stride: int, padding: int, residuals: tuple[Array, Array], kernel: Array
 ) -> tuple[Array, Array, None]:
-    codes, g = (
-        residuals  # and the kernel is a cotangent: <kernel, by_kernel(codes, g)> = <conv(codes, kernel), g>
-    )
+    # The kernel is a cotangent: <kernel, by_kernel(codes, g)> = <conv(codes, kernel), g>.
+    codes, g = residuals
     by_codes = by_input(g, kernel, codes.shape, stride, padding)
     return by_codes, conv_on_cpu(codes, kernel, stride, padding), None
 

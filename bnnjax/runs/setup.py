@@ -40,8 +40,7 @@ def make_network(config: ResolvedConfig, dataset: Dataset) -> Network:
       ValueError: if the method, its bits or the model are not defined, or if the images are too small.
     """
     method = make_method(config.method, config.wbits, config.abits)
-    if config.kernels == "xla":
-        method = replace(method, signs=False)
+    method = replace(method, native=config.kernels == "native")
     model = make_model(
         config.model,
         method,

@@ -87,6 +87,11 @@ def test_methods_that_take_no_signs_at_zero_are_refused(train, method, bits):
         train(0, method=method, abits=bits, constraint="l1inf", l1inf=L1InfConfig(form="reach"))
 
 
+@pytest.mark.parametrize("how", [{"kernels": "xla"}, {"precision": "bfloat16"}])
+def test_it_does_not_need_kernels_in_c(train, how):
+    train(0, constraint="l1inf", l1inf=L1InfConfig(form="reach"), **how)
+
+
 @pytest.mark.slow
 def test_values_move_away_in_training(train):
     settings = L1InfConfig(form="reach", strength=10.0)

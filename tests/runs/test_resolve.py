@@ -135,7 +135,7 @@ def test_kernels_are_native_for_signs_in_float32(
     config = resolve(Config(**fields))
     assert config.kernels == found
     network = make_network(config, random_images(1))
-    assert network.method.has_signs == (found == "native")
+    assert network.method.is_native == (found == "native")
 
 
 def test_without_the_library_kernels_are_xlas_and_native_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,10 +174,6 @@ static const char *read_request(const XLA_FFI_CallFrame *frame, int64_t argument
   return NULL;
 }
 
-static XLA_FFI_Error *answer(const XLA_FFI_CallFrame *frame, const char *error) {
-  return error ? failed(frame->api, error) : NULL;
-}
-
 XLA_FFI_Error *bnn_xla_convolve(XLA_FFI_CallFrame *frame) {
   if (asks_what_it_is(frame)) return NULL;
   request r;
@@ -186,24 +182,28 @@ XLA_FFI_Error *bnn_xla_convolve(XLA_FFI_CallFrame *frame) {
   const XLA_FFI_Buffer *scale = frame->args.args[2];
   if (!is_float(scale, 1) || scale->dims[0] != r.shape.outputs)
     return failed(frame->api, "the scale must be float32, one for each output");
-  return answer(frame, bnn_convolve(r.kernels, &r.shape, r.first->data, r.second->data, scale->data, r.result->data,
-                                    in_parallel, &r.pool, r.pool.threads));
+  error = bnn_convolve(r.kernels, &r.shape, r.first->data, r.second->data, scale->data, r.result->data, in_parallel,
+                       &r.pool, r.pool.threads);
+  return error ? failed(frame->api, error) : NULL;
+}
+
+typedef const char *gradient(const bnn_kernels *, const bnn_shape *, const float *first, const float *second,
+                             float *result, bnn_parallel *, void *pool, int64_t threads);
+
+static XLA_FFI_Error *differentiate(XLA_FFI_CallFrame *frame, gradient *function, int x_at, int kernel_at, int y_at) {
+  if (asks_what_it_is(frame)) return NULL;
+  request r;
+  const char *error = read_request(frame, 2, x_at, kernel_at, y_at, &r);
+  if (!error)
+    error = function(r.kernels, &r.shape, r.first->data, r.second->data, r.result->data, in_parallel, &r.pool,
+                     r.pool.threads);
+  return error ? failed(frame->api, error) : NULL;
 }
 
 XLA_FFI_Error *bnn_xla_input_gradient(XLA_FFI_CallFrame *frame) {
-  if (asks_what_it_is(frame)) return NULL;
-  request r;
-  const char *error = read_request(frame, 2, 2, 1, 0, &r);
-  if (error) return failed(frame->api, error);
-  return answer(frame, bnn_input_gradient(r.kernels, &r.shape, r.first->data, r.second->data, r.result->data,
-                                          in_parallel, &r.pool, r.pool.threads));
+  return differentiate(frame, bnn_input_gradient, 2, 1, 0);
 }
 
 XLA_FFI_Error *bnn_xla_kernel_gradient(XLA_FFI_CallFrame *frame) {
-  if (asks_what_it_is(frame)) return NULL;
-  request r;
-  const char *error = read_request(frame, 2, 0, 2, 1, &r);
-  if (error) return failed(frame->api, error);
-  return answer(frame, bnn_kernel_gradient(r.kernels, &r.shape, r.first->data, r.second->data, r.result->data,
-                                           in_parallel, &r.pool, r.pool.threads));
+  return differentiate(frame, bnn_kernel_gradient, 0, 2, 1);
 }
